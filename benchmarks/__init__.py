@@ -1,0 +1,1 @@
+"""Measurements as ratios within one run. Not part of the installed package."""

@@ -1,0 +1,1 @@
+"""DualProof, pure: no clock, no randomness, no files, no sockets, no asyncio. Time and chance arrive as data."""

@@ -1,0 +1,1 @@
+"""Content-addressed bytes off the chain: chunks, the disk store, uploads and media inspection. Never touches the ledger."""

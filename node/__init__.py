@@ -1,0 +1,1 @@
+"""The process: configuration, wiring, driver, signer, metrics and the command line of omnitensor-node."""
