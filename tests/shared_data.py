@@ -1,7 +1,7 @@
-"""Finds the shared folder of vectors, labels and samples beside the checkout. Knows nothing of what the tests make of it.
+"""Finds the shared folder of vectors, labels and samples. Knows nothing of what the tests make of it.
 
-The folder is `$OMNITENSOR_SHARED` where that is set, else `../shared` beside the repository's root. A test that needs
-it and does not find it skips, saying where it looked.
+The folder is `$OMNITENSOR_SHARED` where that is set, else `shared` beside the checkout. A test that needs it
+and does not find it skips, saying where it looked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def shared_path(relative: str) -> Path:
     path = shared_dir() / relative
     if not path.exists():
         pytest.skip(
-            f"needs {relative} of the shared folder, absent at {path} (set OMNITENSOR_SHARED to the folder that has it)",
+            f"needs {relative} of the shared folder, absent at {path} (OMNITENSOR_SHARED names the folder)",
             allow_module_level=True,
         )
     return path

@@ -1,7 +1,7 @@
 """Bech32m text (BIP-350), read strictly. Knows letters and a checksum; nothing of what a payload means.
 
-One text has one reading and one payload one lower-case text: mixed case, a wrong checksum, an over-long text and
-padding that is not zero are refused. The older Bech32 checksum (constant 1) is refused too.
+One text has one reading and one payload one lower-case text: mixed case, a wrong checksum, an over-long
+text and padding that is not zero are refused. The older Bech32 checksum (constant 1) is refused too.
 """
 
 from __future__ import annotations
@@ -45,15 +45,14 @@ def decode(text: str, hrp: str | None = None, chars_max: int = CHARS_MAX) -> tup
     bits = len(words) * 5
     padding = bits % 8
     if padding >= 5 or (padding and words[-1] & ((1 << padding) - 1)):
-        raise Bech32mError(
-            "the padding at the end of the bech32m text is not zero, or too long", remedy=_RETYPE
-        )
+        raise Bech32mError("the padding at the end is not zero, or too long", remedy=_RETYPE)
     return found, bytes(_regroup(words, 5, 8))
 
 
 def encode_words(hrp: str, words: Sequence[int], chars_max: int = CHARS_MAX) -> str:
     """The text of 5-bit words behind `hrp`."""
-    assert hrp == hrp.lower() and _is_hrp(hrp), f"not a human-readable part: {hrp!r}"
+    assert hrp == hrp.lower(), f"not in lower case: {hrp!r}"
+    assert _is_hrp(hrp), f"not a human-readable part: {hrp!r}"
     assert all(0 <= word < 32 for word in words), "a bech32m word has five bits"
     text = hrp + "1" + "".join(ALPHABET[word] for word in (*words, *_checksum(hrp, words)))
     assert len(text) <= chars_max, f"{len(text)} characters, more than {chars_max}"
@@ -63,7 +62,8 @@ def encode_words(hrp: str, words: Sequence[int], chars_max: int = CHARS_MAX) -> 
 def decode_words(text: str, chars_max: int = CHARS_MAX) -> tuple[str, list[int]]:
     """The human-readable part, in lower case, and the 5-bit words of `text` without their checksum.
 
-    Raises Bech32mError. The message never repeats the text, which may be a secret; callers add a value that is not.
+    Raises Bech32mError. Its message never repeats the text, which may be a secret; callers that know
+    better add the value.
     """
     if len(text) > chars_max:
         raise Bech32mError(f"the text has {len(text)} characters, more than {chars_max}", remedy=_RETYPE)
@@ -113,7 +113,7 @@ def _polymod(words: Iterable[int]) -> int:
 
 
 def _regroup(values: Iterable[int], bits_from: int, bits_to: int) -> list[int]:
-    """Groups of `bits_from` bits as groups of `bits_to`; a rest is padded with zeros going to fewer bits, else dropped."""
+    """Groups of `bits_from` bits as groups of `bits_to`; a rest is zero-padded or, going up, dropped."""
     held, held_bits, grouped = 0, 0, []
     for value in values:
         held = held << bits_from | value

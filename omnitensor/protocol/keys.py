@@ -1,7 +1,8 @@
 """Ed25519 accounts: signing keys, addresses, and the text forms of both. Knows no account's state.
 
-Every verification goes through libsodium (PyNaCl) and nothing else: libraries differ on corner-case signatures, and
-the set that this one accepts is a rule of the chain. A secret never appears in a repr or in an error.
+Every verification goes through libsodium (PyNaCl) and nothing else: libraries differ on corner-case
+signatures, and the set that this one accepts is a rule of the chain. A secret never appears in a repr or in
+an error.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 MNEMONIC_WORDS: Final = (12, 15, 18, 21, 24)
 MNEMONIC_INFO: Final = b"omnitensor/account/ed25519/v1"
-"""HKDF-SHA256's `info` (with an empty salt) between a BIP-39 seed of 64 bytes and an account's Ed25519 seed of 32."""
+"""HKDF-SHA256's `info` (with an empty salt) from a BIP-39 seed of 64 bytes to an Ed25519 seed of 32."""
 
 _VERSION_BYTE: Final = bytes([ACCOUNT_VERSION])
 
@@ -113,12 +114,15 @@ def format_address(address: Address) -> str:
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` names. Raises KeyFormatError naming the text."""
+    """The address that `text` names. Raises KeyFormatError naming the text, unless it looks like a secret."""
     try:
         _, payload = bech32m.decode(text.strip(), ADDRESS_HRP)
         public_of(Address(payload))
     except KeyFormatError as error:
-        raise KeyFormatError(f"not an address: {error.reason}", value=text, remedy=_ADDRESS_REMEDY) from error
+        shown = None if _looks_secret(text) else text
+        raise KeyFormatError(
+            f"not an address: {error.reason}", value=shown, remedy=_ADDRESS_REMEDY
+        ) from error
     return Address(payload)
 
 
@@ -130,7 +134,8 @@ def format_secret(key: SigningKey) -> str:
 def parse_secret(text: str, passphrase: str = "") -> SigningKey:
     """The key of a secret text: 64 hexadecimal digits (with or without 0x), `omsk1...`, or a BIP-39 mnemonic.
 
-    `passphrase` is BIP-39's, and goes with a mnemonic only. Raises KeyFormatError, which never repeats the secret.
+    `passphrase` is BIP-39's, and goes with a mnemonic only. Raises KeyFormatError, which never repeats
+    the secret.
     """
     text = text.strip()
     if len(words := text.split()) > 1:
@@ -188,15 +193,23 @@ def _of_mnemonic(words: list[str], passphrase: str) -> SigningKey:
     unknown = [place for place, word in enumerate(phrase.split(), 1) if word not in english.wordlist]
     if unknown:
         raise KeyFormatError(
-            f"word {unknown[0]} of the mnemonic is not of the BIP-39 English list",
+            f"word {unknown[0]} of the mnemonic is not of the BIP-39 list",
             remedy="check its spelling",
         )
     if not english.check(phrase):
-        raise KeyFormatError(
-            "the mnemonic's checksum does not agree", remedy="check the words and their order"
-        )
+        raise KeyFormatError("the mnemonic's checksum does not agree", remedy="check the order of its words")
     seed = Mnemonic.to_seed(phrase, passphrase)
     return SigningKey(HKDF(algorithm=SHA256(), length=SEED_BYTES, salt=b"", info=MNEMONIC_INFO).derive(seed))
+
+
+def _looks_secret(text: str) -> bool:
+    """Whether a text given for an address may be a key or mnemonic in the wrong place, not to be repeated."""
+    text = text.strip().lower()
+    return (
+        text.startswith((SECRET_HRP, API_KEY_HRP))
+        or len(text.split()) > 1
+        or _is_hex(text.removeprefix("0x"))
+    )
 
 
 def _is_hex(text: str) -> bool:

@@ -1,8 +1,8 @@
 """RFC 6962 Merkle trees over SHA-256: roots, inclusion and consistency proofs, and their checking.
 
-Knows bytes and hashes only; what a leaf means is its caller's business. A leaf is hashed behind 0x00 and a node behind
-0x01, so that neither can be taken for the other. The tree's shape is a function of the number of leaves alone.
-Verifiers take whatever a stranger sent and answer True or False; they never raise.
+Knows bytes and hashes only; what a leaf means is its caller's business. A leaf is hashed behind 0x00 and a
+node behind 0x01, so that neither can be taken for the other. The tree's shape depends on the number of leaves
+alone. Verifiers take whatever a stranger sent and answer True or False; they never raise.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `leaf_hash` is leaf `index` of the tree of `size` leaves with this root (RFC 9162, section 2.1.3.2)."""
+    """Whether `leaf_hash` is leaf `index` of `size` under this root (RFC 9162, section 2.1.3.2)."""
     if not 0 <= index < size or not _all_hashes(proof) or len(leaf_hash) != HASH_BYTES:
         return False
     position, last = index, size - 1
@@ -85,7 +85,7 @@ def consistency_proof(leaf_hashes: Sequence[bytes], size1: int) -> list[bytes]:
     assert 0 < size1 <= len(leaf_hashes), f"no prefix of {size1} leaves in a tree of {len(leaf_hashes)}"
     proof: list[bytes] = []
     start, end, inside, known = 0, len(leaf_hashes), size1, True
-    # Walk down to the subtree that ends where the prefix ends; `known` while that subtree is the whole prefix.
+    # Walk down to the subtree that ends where the prefix ends; `known` while it begins where the prefix does.
     while inside != end - start:
         split = _largest_power_below(end - start)
         if inside <= split:
