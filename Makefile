@@ -1,0 +1,106 @@
+# One command for everything. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV ?= .venv
+JOBS ?= 2
+PYTHON ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.installed
+PACKAGES := omnitensor consensus state datalayer p2p rpc node benchmarks
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything in it, exactly as locked
+
+# The first interpreter that is new enough and can make an environment. PYTHON=/path/to/python overrides.
+$(STAMP): requirements.lock pyproject.toml
+	@found=; seen=; \
+	for name in $(if $(PYTHON),$(PYTHON),python3.11 python3 python3.12 python3.13); do \
+	  version=$$("$$name" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  if ! "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    seen="$$seen $$name is $$version;"; continue; fi; \
+	  if ! "$$name" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    seen="$$seen $$name is $$version but lacks venv (on Debian: apt-get install python3-venv);"; continue; fi; \
+	  found=$$name; break; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "error: OmniTensor needs Python 3.11 or newer with venv; found:$${seen:- none}" >&2; \
+	  echo "Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
+	echo "Setting up $(VENV) with $$found (once; a minute or two)"; \
+	[ -x $(PY) ] && $(PY) -c 'import pip' 2>/dev/null || "$$found" -m venv --clear $(VENV)
+	@$(PY) -m pip install -qq --no-deps --require-hashes -r requirements.lock
+	@$(PY) -m pip install -qq --no-deps --no-build-isolation -e .
+	@$(PY) -m pip check --quiet || { echo "error: requirements.lock misses something; run: make lock" >&2; exit 1; }
+	@touch $@
+
+.PHONY: devnet
+devnet: setup ## Run four validators here and show data being judged and paid, until Ctrl-C
+	@trap ':' INT TERM; \
+	code=0; $(PY) -m node.devnet $(ARGS) || code=$$?; \
+	case $$code in 130|143) code=0;; esac; exit $$code
+
+.PHONY: test
+test: setup ## Run the tests
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+.PHONY: check
+check: format lint types imports test ## Everything that must hold: format, lint, types, imports, tests
+
+.PHONY: format
+format: setup
+	@$(BIN)/ruff format --check .
+
+.PHONY: lint
+lint: setup
+	@$(BIN)/ruff check .
+
+.PHONY: types
+types: setup
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: setup
+	@$(BIN)/lint-imports
+
+.PHONY: fmt
+fmt: setup ## Format the code and mend what can be mended by itself
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: sim
+sim: setup ## Simulate consensus: SEED=n replays one run, SEEDS=n runs that many [JOBS=2]
+	@$(if $(or $(SEED),$(SEEDS)),,echo "error: say which: make sim SEED=7, or make sim SEEDS=1000" >&2; exit 2;) \
+	$(PY) -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure, and write benchmarks/results/latest.json
+	@$(PY) -m benchmarks.run $(ARGS)
+
+.PHONY: wheel
+wheel: setup ## Build the installable package into dist/
+	@$(PY) -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -1 dist/*.whl
+
+.PHONY: lock
+lock: setup ## Write requirements.lock anew (ARGS=--upgrade to move to newer versions)
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
+	  --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --extra node --extra dev --output-file requirements.lock $(ARGS) pyproject.toml
+
+.PHONY: clean
+clean: ## Remove the environment and everything that was built or cached
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
