@@ -1,0 +1,123 @@
+"""Headers, blocks, receipts and events, and the roots that bind them. Data only; what a block does is in ``state``."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from omnitensor.protocol import hashing, merkle
+from omnitensor.protocol.codec import Record, encode
+from omnitensor.protocol.limits import block_transactions_max, chain_id_chars_max
+from omnitensor.protocol.transactions import Transaction
+from omnitensor.protocol.types import (
+    U16,
+    U64,
+    AddressF,
+    AmountF,
+    Epoch,
+    EpochF,
+    Hash,
+    HashF,
+    Height,
+    HeightF,
+    TimeMsF,
+    WeightF,
+)
+
+HEADER_VERSION = 1
+
+
+class Header(Record, frozen=True):
+    """What a candidate's block hash binds. All roots are RFC 6962 Merkle roots unless said."""
+
+    version: U16
+    chain_id: Annotated[str, Meta(min_length=1, max_length=chain_id_chars_max)]
+    height: HeightF
+    epoch: EpochF
+    parent: HashF
+    """Hash of the block below; zero at genesis."""
+    timestamp_ms: TimeMsF
+    proposer: AddressF
+    """Account of the leader, which gets the tips."""
+    beacon_reveal: Annotated[bytes, Meta(max_length=96)]
+    """The leader's BLS signature over ``beacon_message(chain_id, height)``; empty at genesis."""
+    beacon: HashF
+    base_fee: U64
+    """nanoOMNIT a unit of weight that this block's transactions pay."""
+    weight_used: WeightF
+    transactions_root: HashF
+    receipts_root: HashF
+    """Over this block's receipts in order, then the block's own events as one last leaf."""
+    work_root: HashF
+    """Root of the validated work; zero until work proofs are part of the chain."""
+    state_root: HashF
+    """Commitment to the whole state after this block."""
+    validators_hash: HashF
+    history_root: HashF
+    """Over the hashes of all blocks below, genesis first."""
+
+    @property
+    def hash(self) -> Hash:
+        return hashing.HEADER(encode(self))
+
+
+class Block(Record, frozen=True):
+    """A header and the transactions under its root, in order of execution."""
+
+    header: Header
+    transactions: Annotated[tuple[Transaction, ...], Meta(max_length=block_transactions_max)]
+
+    @property
+    def hash(self) -> Hash:
+        return self.header.hash
+
+
+class Event(Record, frozen=True):
+    """Something that happened in a block: a kind such as ``item.accepted`` and named values in a fixed order."""
+
+    kind: str
+    fields: tuple[tuple[str, int | str | bytes], ...]
+
+
+class Receipt(Record, frozen=True):
+    """What became of a transaction. ``code`` is ``ok`` or the code of the error; then only fee and nonce changed."""
+
+    transaction_id: HashF
+    code: str
+    reason: str
+    fee: AmountF
+    """nanoOMNIT burned (weight times base fee)."""
+    tip: AmountF
+    weight: WeightF
+    events: tuple[Event, ...]
+
+    @property
+    def ok(self) -> bool:
+        return self.code == "ok"
+
+
+class BlockResult(Record, frozen=True):
+    """What executing a block says besides the state: receipts, and the block's own events (draws, verdicts, pay)."""
+
+    receipts: tuple[Receipt, ...]
+    events: tuple[Event, ...]
+
+
+def beacon_message(chain_id: str, height: Height) -> bytes:
+    """The 32 bytes that a leader signs as its reveal for a height: unique, so it can be withheld but not ground."""
+    return hashing.BEACON_MESSAGE(encode((chain_id, int(height))))
+
+
+def next_beacon(previous: Hash, reveal: bytes) -> Hash:
+    return hashing.BEACON(previous, reveal)
+
+
+def transactions_root(transactions: tuple[Transaction, ...]) -> Hash:
+    """Over the canonical bytes of each transaction, signature included."""
+    return Hash(merkle.root_of([encode(transaction) for transaction in transactions]))
+
+
+def receipts_root(result: BlockResult) -> Hash:
+    return Hash(merkle.root_of([*(encode(receipt) for receipt in result.receipts), encode(result.events)]))
+
+
+GENESIS_EPOCH = Epoch(0)
