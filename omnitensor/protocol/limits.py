@@ -49,3 +49,14 @@ submissions_open_per_account_max: Final = 64
 # Content
 chunk_bytes: Final = 1 * MIB
 content_bytes_max: Final = 8 * GIB
+
+# Keys and signatures
+bls_public_keys_cached_max: Final = 4_096
+bls_messages_cached_max: Final = 1_024
+bls_message_bytes_cached_max: Final = 128
+keystore_bytes_max: Final = 16 * KIB
+keystore_scrypt_memory_bytes_max: Final = 256 * MIB
+"""What scrypt may take for an imported keystore: 128 * n * r."""
+keystore_scrypt_work_max: Final = 2**22
+"""n * r * p of an imported keystore: about a second."""
+keystore_pbkdf2_rounds_max: Final = 2**20
