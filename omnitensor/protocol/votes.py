@@ -188,3 +188,10 @@ class ValidatorTable:
 
 SKIP_ID: Final = ZERO_HASH
 """Candidate id in a SKIP vote or certificate."""
+
+
+class FinalityProof(Record, frozen=True):
+    """Why a block is final: the candidate that carries it and a FINALIZE certificate of that candidate."""
+
+    candidate: Candidate
+    certificate: Certificate
