@@ -14,7 +14,6 @@ ARGS ?=
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.installed
-PACKAGES := omnitensor consensus state datalayer p2p rpc node benchmarks
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -73,7 +72,7 @@ types: setup
 
 .PHONY: imports
 imports: setup
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 
 .PHONY: fmt
 fmt: setup ## Format the code and mend what can be mended by itself
@@ -102,5 +101,5 @@ lock: setup ## Write requirements.lock anew (ARGS=--upgrade to move to newer ver
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was built or cached
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("omnitensor", "consensus", "state", "datalayer", "p2p", "rpc", "node", "benchmarks")
 LINES_MAX = 500
 
-# Written in pieces so that this file does not accuse itself.
-UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b|NotImplemented" r"Error")
-PRIVATE_PATH = re.compile(r"(?<![\w.])/(wo" r"rk|home|root|Us" r"ers)/|/tmp/(?:brief|w)/")
-REGISTRY = re.compile(r"--(?:index|extra-index|find-links)|trusted-ho" r"st", re.IGNORECASE)
-SILENCED = re.compile(r"#\s*(type:\s*ignore|noqa|mypy:|pragma)(?P<rest>.*)")
-REASON = re.compile(r"#\s*\S{3,}|\s(?:--|—|because|as|since|:)\s+\S+")
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|NotImplementedError")
+PRIVATE_PATH = re.compile(r"(?<![\w.])/(work|home|root|Users)/")
+REGISTRY = re.compile(r"--(?:index|extra-index|find-links)|trusted-host", re.IGNORECASE)
+SILENCED = re.compile(
+    r"#\s*(?:type:\s*ignore|noqa|pragma)(?::?\s*(?:\[[\w, -]+\]|[A-Z]+\d+(?:,\s*[A-Z]+\d+)*))?(?P<reason>.*)"
+)
 
 PACKAGE_FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
@@ -46,6 +46,11 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
         for token in tokenize.tokenize(io.BytesIO(file.read()).readline):
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string
+
+
+def gives_reason(silenced: re.Match[str]) -> bool:
+    """Whether at least three words stand beside what was silenced."""
+    return len(re.findall(r"\w+", silenced["reason"])) >= 3
 
 
 def hits(pattern: re.Pattern[str], path: Path) -> list[str]:
@@ -75,7 +80,8 @@ def test_nothing_is_left_unfinished(path: Path) -> None:
 
 
 def test_no_path_of_somebodys_machine() -> None:
-    found = [hit for path in kept_files() for hit in hits(PRIVATE_PATH, path)]
+    # This file alone has such paths, as what it looks for.
+    found = [hit for path in kept_files() if path != Path(__file__) for hit in hits(PRIVATE_PATH, path)]
     assert not found, "\n" + "\n".join(found)
 
 
@@ -96,7 +102,7 @@ def test_silenced_checks_give_their_reason(path: Path) -> None:
     for number, comment in comments(path):
         silenced = SILENCED.search(comment)
         if silenced:
-            assert REASON.search(silenced["rest"]), f"{name_of(path)}:{number}: say why beside `{comment}`"
+            assert gives_reason(silenced), f"{name_of(path)}:{number}: say why beside `{comment}`"
 
 
 def test_packages_are_looked_at() -> None:
@@ -114,3 +120,19 @@ def test_packages_are_looked_at() -> None:
 )
 def test_planted_lapse_is_found(pattern: re.Pattern[str], planted: str) -> None:
     assert pattern.search(planted)
+
+
+@pytest.mark.parametrize(
+    ("comment", "reasoned"),
+    [
+        ("# type: ignore", False),
+        ("# type: ignore[attr-defined]", False),
+        ("# noqa: RUF012, E501", False),
+        ("# noqa: RUF012  msgspec copies an empty default", True),
+        ("# type: ignore[no-untyped-call]  # plyvel ships no types", True),
+    ],
+)
+def test_silence_without_reason_is_found(comment: str, reasoned: bool) -> None:
+    silenced = SILENCED.search(comment)
+    assert silenced
+    assert gives_reason(silenced) is reasoned
