@@ -49,6 +49,49 @@ submissions_open_per_account_max: Final = 64
 # Content
 chunk_bytes: Final = 1 * MIB
 content_bytes_max: Final = 8 * GIB
+content_charge_bytes_min: Final = 8 * KIB
+"""What the smallest content counts against a quota: a folder and two files."""
+content_owner_bytes_max: Final = 16 * GIB
+"""What one account may have in a node's store that no submission refers to yet."""
+content_unreferenced_share_max: Final = 2
+"""All accounts together may fill one part in this many of the store with what no submission refers to."""
+uploads_cached_max: Final = 64
+upload_authorisation_ms_max: Final = 24 * 60 * 60 * 1_000
+"""How far ahead an order to upload may end."""
+upload_tokens_max: Final = 4_096
+media_text_bytes_max: Final = 64 * MIB
+"""Text beyond this is taken as it is, without counting its characters."""
+image_pixels_max: Final = 24_000_000
+image_frames_max: Final = 1_000
+fetch_peers_max: Final = 8
+fetch_requests_per_peer_max: Final = 4
+fetch_strikes_max: Final = 3
+"""Wrong or missing answers of one peer before a fetch asks it no more."""
+
+# RPC
+rpc_body_bytes_max: Final = 1 * MIB
+rpc_response_bytes_max: Final = 8 * MIB
+rpc_batch_calls_max: Final = 100
+rpc_depth_max: Final = 16
+rpc_id_chars_max: Final = 128
+rpc_connections_max: Final = 512
+rpc_websockets_max: Final = 128
+rpc_websockets_per_client_max: Final = 32
+rpc_subscriptions_max: Final = 16
+"""Subscriptions of one WebSocket."""
+rpc_queue_events_max: Final = 1_024
+"""Messages that wait for a slow WebSocket before it is dropped."""
+rpc_calls_per_second_max: Final = 2_000
+rpc_calls_burst_max: Final = 8_000
+rpc_clients_tracked_max: Final = 4_096
+rpc_heavy_calls_max: Final = 4
+"""Heavy reads at one time; more of them wait."""
+rpc_page_max: Final = 100
+rpc_page_default: Final = 50
+rpc_timeout_ms: Final = 30_000
+rpc_fetch_timeout_ms: Final = 120_000
+rpc_uploads_max: Final = 64
+"""Chunks being received at one time."""
 
 # Keys and signatures
 bls_public_keys_cached_max: Final = 4_096
