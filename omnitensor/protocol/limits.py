@@ -103,3 +103,29 @@ keystore_scrypt_memory_bytes_max: Final = 256 * MIB
 keystore_scrypt_work_max: Final = 2**22
 """n * r * p of an imported keystore: about a second."""
 keystore_pbkdf2_rounds_max: Final = 2**20
+
+# Network: frames and messages
+noise_message_bytes_max: Final = 65_535
+"""Noise's own bound on a message, its tag of 16 bytes included."""
+handshake_message_bytes_max: Final = 1 * KIB
+node_name_chars_max: Final = 64
+host_chars_max: Final = 253
+transaction_ids_per_message_max: Final = 1_024
+transactions_per_message_max: Final = 512
+gossip_ids_per_message_max: Final = 1_024
+blocks_per_response_max: Final = 64
+blocks_response_bytes_max: Final = 900 * KIB
+"""Encoded blocks in one answer; the rest of the frame is for headers and the proof."""
+header_links_max: Final = 64
+"""Headers that lead from the last block of an answer up to the block that its proof finalizes."""
+certificates_per_message_max: Final = 64
+peer_addresses_per_message_max: Final = 64
+leaf_hashes_per_message_max: Final = 8_192
+"""All leaves of the largest content."""
+piece_bytes_max: Final = 256 * KIB
+"""A chunk travels in pieces of this, so that it leaves room in a frame and never holds up a vote for long."""
+
+# Network: peers
+peer_charge_points_max: Final = 100
+"""A peer whose charges add up to this is dropped and banned for `peer_ban_ms`."""
+peer_ban_ms: Final = 10 * 60 * 1_000

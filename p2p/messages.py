@@ -1,0 +1,381 @@
+"""Everything that one node says to another, as typed records with their bounds. Knows shapes; judges nothing.
+
+Three envelopes carry them: `Tell` (no answer), `Ask` (numbered by the asker) and `Reply` (with the number of its Ask).
+A frame is the canonical encoding of one envelope.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Final, NewType
+
+from msgspec import Meta
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Block, Header
+from omnitensor.protocol.codec import Record, decode, encode
+from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.types import U16, U32, U64, EpochF, HashF, HeightF, ViewF
+from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
+
+PROTOCOL_VERSION: Final = 1
+"""Of frames and messages; two nodes talk only when theirs are equal."""
+
+PeerId = NewType("PeerId", bytes)
+"""32 bytes: the Ed25519 public key of a node's identity."""
+PeerIdF = Annotated[PeerId, Meta(min_length=32, max_length=32)]
+
+TransactionIdsF = Annotated[
+    tuple[HashF, ...], Meta(min_length=1, max_length=limits.transaction_ids_per_message_max)
+]
+EncodedTransactionF = Annotated[bytes, Meta(min_length=1, max_length=limits.transaction_bytes_max)]
+EncodedBlockF = Annotated[bytes, Meta(min_length=1, max_length=limits.block_bytes_max)]
+GossipIdsF = Annotated[tuple[HashF, ...], Meta(min_length=1, max_length=limits.gossip_ids_per_message_max)]
+
+
+class Lane(IntEnum):
+    """What leaves first when a peer's line is busy. Each lane keeps its order; a lower number passes a higher one."""
+
+    CONSENSUS = 0
+    CONTROL = 1
+    TRANSACTIONS = 2
+    BULK = 3
+
+
+# --- Hello: the first frame in each direction -----------------------------------------------------------------------
+
+
+class Hello(Record, frozen=True, tag=1):
+    """Who is speaking, of which chain, and how far it is."""
+
+    protocol_version: U16
+    chain_id: Annotated[str, Meta(min_length=1, max_length=limits.chain_id_chars_max)]
+    genesis_hash: HashF
+    head_height: HeightF
+    head_hash: HashF
+    listen_port: U16
+    """Port at which the speaker takes connections; 0 when it takes none."""
+    node_name: Annotated[str, Meta(max_length=limits.node_name_chars_max)]
+
+
+# --- Notices: said without expecting an answer -----------------------------------------------------------------------
+
+
+class VoteNotice(Record, frozen=True, tag=10):
+    """A validator's vote, passed on by whoever found it valid."""
+
+    vote: Vote
+
+
+class CertificateNotice(Record, frozen=True, tag=11):
+    """A certificate, passed on by whoever found it valid."""
+
+    certificate: Certificate
+
+
+class ProposalNotice(Record, frozen=True, tag=12):
+    """A leader's proposal, block included."""
+
+    proposal: Proposal
+
+
+class Have(Record, frozen=True, tag=13):
+    """Gossip ids (`p2p.gossip.gossip_id`) that the sender can give to a peer to which it does not push."""
+
+    ids: GossipIdsF
+
+
+class Want(Record, frozen=True, tag=14):
+    """Ids of a `Have` that the sender lacks."""
+
+    ids: GossipIdsF
+
+
+class TransactionAnnounce(Record, frozen=True, tag=20):
+    """Ids of transactions that the sender holds and found valid."""
+
+    ids: TransactionIdsF
+
+
+class TransactionRequest(Record, frozen=True, tag=21):
+    """Ids out of announcements of the peer that is asked."""
+
+    ids: TransactionIdsF
+
+
+class Transactions(Record, frozen=True, tag=22):
+    """Requested transactions in their canonical bytes. Ids are recomputed, never believed."""
+
+    encoded: Annotated[
+        tuple[EncodedTransactionF, ...], Meta(min_length=1, max_length=limits.transactions_per_message_max)
+    ]
+
+
+class StatusUpdate(Record, frozen=True, tag=30):
+    """How far the sender is: its last final block and the view that made it final."""
+
+    head_height: HeightF
+    head_hash: HashF
+    final_view: ViewF
+
+
+class Ping(Record, frozen=True, tag=31):
+    """Asks for a sign of life."""
+
+    number: U64
+
+
+class Pong(Record, frozen=True, tag=32):
+    """The sign of life, with the number of its `Ping`."""
+
+    number: U64
+
+
+class Goodbye(Record, frozen=True, tag=33):
+    """The last message before the sender closes: why, for the log of the other end."""
+
+    code: Annotated[str, Meta(max_length=limits.name_chars_max)]
+    reason: Annotated[str, Meta(max_length=limits.reason_chars_max)]
+
+
+# --- Requests and their responses ------------------------------------------------------------------------------------
+
+
+class BlocksRequest(Record, frozen=True, tag=40):
+    """Final blocks from a height upwards."""
+
+    from_height: HeightF
+    count: Annotated[int, Meta(ge=1, le=limits.blocks_per_response_max)]
+
+
+class BlocksResponse(Record, frozen=True, tag=41):
+    """Consecutive final blocks from the height asked for, in canonical bytes, and why they are final.
+
+    `proof` finalizes the last of `links`, or the last block where there are no links. `links` are the headers directly above the
+    last block: a block that became final through a descendant has no proof of its own.
+    """
+
+    blocks: Annotated[
+        tuple[EncodedBlockF, ...], Meta(min_length=1, max_length=limits.blocks_per_response_max)
+    ]
+    links: Annotated[tuple[Header, ...], Meta(max_length=limits.header_links_max)]
+    proof: FinalityProof
+
+
+class CandidateRequest(Record, frozen=True, tag=42):
+    """A candidate of the epoch by its id."""
+
+    candidate_id: HashF
+
+
+class CandidateResponse(Record, frozen=True, tag=43):
+    """A candidate, its block, its notarization or finalization, and skip certificates of views that it or its child crosses."""
+
+    candidate: Candidate
+    block: Block
+    certificates: Annotated[tuple[Certificate, ...], Meta(max_length=limits.certificates_per_message_max)]
+
+
+class CertificatesRequest(Record, frozen=True, tag=44):
+    """The certificates of consecutive views (R2: those that a proposal's justification has no room for)."""
+
+    epoch: EpochF
+    from_view: ViewF
+    count: Annotated[int, Meta(ge=1, le=limits.certificates_per_message_max)]
+
+
+class CertificatesResponse(Record, frozen=True, tag=45):
+    """Certificates of the views asked for, as far as the sender holds them."""
+
+    certificates: Annotated[tuple[Certificate, ...], Meta(max_length=limits.certificates_per_message_max)]
+
+
+class ContentQuery(Record, frozen=True, tag=50):
+    """Whether the peer holds a content, whole."""
+
+    chunk_root: HashF
+
+
+class ContentOffer(Record, frozen=True, tag=51):
+    """The content that the sender holds whole."""
+
+    content: ContentId
+
+
+class LeavesRequest(Record, frozen=True, tag=52):
+    """Leaf hashes of a content's chunks, from chunk `start`."""
+
+    chunk_root: HashF
+    start: U32
+    count: Annotated[int, Meta(ge=1, le=limits.leaf_hashes_per_message_max)]
+
+
+class Leaves(Record, frozen=True, tag=53):
+    """Leaf hashes in order of the chunks, from the start asked for."""
+
+    hashes: Annotated[tuple[HashF, ...], Meta(max_length=limits.leaf_hashes_per_message_max)]
+
+
+class ChunkRequest(Record, frozen=True, tag=54):
+    """A piece of a chunk: `size` bytes at `offset` within chunk `index` (a chunk does not fit a frame)."""
+
+    chunk_root: HashF
+    index: U32
+    offset: Annotated[int, Meta(ge=0, lt=limits.chunk_bytes)]
+    size: Annotated[int, Meta(ge=1, le=limits.piece_bytes_max)]
+
+
+class Chunk(Record, frozen=True, tag=55):
+    """The bytes of the piece asked for. They are verified against the chunk's leaf hash when it is whole."""
+
+    data: Annotated[bytes, Meta(min_length=1, max_length=limits.piece_bytes_max)]
+
+
+class PeersRequest(Record, frozen=True, tag=60):
+    """Asks for addresses of nodes."""
+
+
+class PeerAddress(Record, frozen=True):
+    """Where a node takes connections."""
+
+    peer_id: PeerIdF
+    host: Annotated[str, Meta(min_length=1, max_length=limits.host_chars_max)]
+    port: Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class Peers(Record, frozen=True, tag=61):
+    """Addresses that the sender heard of; hearsay until a connection proves them."""
+
+    addresses: Annotated[tuple[PeerAddress, ...], Meta(max_length=limits.peer_addresses_per_message_max)]
+
+
+class NotHeld(Record, frozen=True, tag=70):
+    """Answer to any request for what the sender does not have or will not give now."""
+
+
+Gossip = Vote | Certificate | Proposal
+"""What is flooded: each valid message reaches everybody and is judged by each node once."""
+Notice = (
+    VoteNotice
+    | CertificateNotice
+    | ProposalNotice
+    | Have
+    | Want
+    | TransactionAnnounce
+    | TransactionRequest
+    | Transactions
+    | StatusUpdate
+    | Ping
+    | Pong
+    | Goodbye
+)
+Request = (
+    BlocksRequest
+    | CandidateRequest
+    | CertificatesRequest
+    | ContentQuery
+    | LeavesRequest
+    | ChunkRequest
+    | PeersRequest
+)
+Response = (
+    BlocksResponse
+    | CandidateResponse
+    | CertificatesResponse
+    | ContentOffer
+    | Leaves
+    | Chunk
+    | Peers
+    | NotHeld
+)
+Message = Hello | Notice | Request | Response
+
+
+class Tell(Record, frozen=True, tag=0):
+    """A message that expects no answer."""
+
+    message: Hello | Notice
+
+
+class Ask(Record, frozen=True, tag=1):
+    """A request; `number` is the asker's, unique among its open requests on this connection."""
+
+    number: U32
+    message: Request
+
+
+class Reply(Record, frozen=True, tag=2):
+    """The one answer to the Ask of this number."""
+
+    number: U32
+    message: Response
+
+
+Envelope = Tell | Ask | Reply
+
+RESPONSE_OF: Final[dict[type, type]] = {
+    BlocksRequest: BlocksResponse,
+    CandidateRequest: CandidateResponse,
+    CertificatesRequest: CertificatesResponse,
+    ContentQuery: ContentOffer,
+    LeavesRequest: Leaves,
+    ChunkRequest: Chunk,
+    PeersRequest: Peers,
+}
+"""The one kind of response (besides NotHeld) that a request may get."""
+
+_LANES: Final[dict[type, Lane]] = {
+    VoteNotice: Lane.CONSENSUS,
+    CertificateNotice: Lane.CONSENSUS,
+    ProposalNotice: Lane.CONSENSUS,
+    Have: Lane.CONSENSUS,
+    Want: Lane.CONSENSUS,
+    CandidateRequest: Lane.CONSENSUS,
+    CandidateResponse: Lane.CONSENSUS,
+    CertificatesRequest: Lane.CONSENSUS,
+    CertificatesResponse: Lane.CONSENSUS,
+    TransactionAnnounce: Lane.TRANSACTIONS,
+    TransactionRequest: Lane.TRANSACTIONS,
+    Transactions: Lane.TRANSACTIONS,
+    BlocksResponse: Lane.BULK,
+    Leaves: Lane.BULK,
+    Chunk: Lane.BULK,
+}
+
+
+def lane_of(message: Message) -> Lane:
+    """The lane that a message travels in: small talk of the connection is CONTROL."""
+    return _LANES.get(type(message), Lane.CONTROL)
+
+
+def kind_of(message: Message) -> str:
+    """Name of a message's kind for metrics, rate limits and logs."""
+    return type(message).__name__
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """The bytes of a frame."""
+    return encode(envelope)
+
+
+def decode_envelope(frame: bytes) -> Envelope:
+    """The envelope in a frame. Raises CodecError or LimitError for anything else."""
+    return decode(Envelope, frame, limits.frame_bytes_max)  # type: ignore[arg-type]  # a union is no type[T]
+
+
+def notice_of(gossip: Gossip) -> VoteNotice | CertificateNotice | ProposalNotice:
+    """The notice that carries a vote, certificate or proposal."""
+    if isinstance(gossip, Vote):
+        return VoteNotice(gossip)
+    if isinstance(gossip, Certificate):
+        return CertificateNotice(gossip)
+    return ProposalNotice(gossip)
+
+
+def gossip_of(notice: VoteNotice | CertificateNotice | ProposalNotice) -> Gossip:
+    """The vote, certificate or proposal in a notice."""
+    if isinstance(notice, VoteNotice):
+        return notice.vote
+    if isinstance(notice, CertificateNotice):
+        return notice.certificate
+    return notice.proposal
