@@ -105,6 +105,12 @@ def test_silenced_checks_give_their_reason(path: Path) -> None:
             assert gives_reason(silenced), f"{name_of(path)}:{number}: say why beside `{comment}`"
 
 
+def test_every_module_is_in_a_package() -> None:
+    """A folder without __init__.py would be missing from the wheel."""
+    folders = {path.parent for path in PACKAGE_FILES}
+    assert not [name_of(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()]
+
+
 def test_packages_are_looked_at() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in PACKAGE_FILES} == set(PACKAGES)
 
