@@ -1,0 +1,276 @@
+"""Configuration of a node: one table of settings, each a TOML key, a flag and an environment variable.
+
+Reads files; starts nothing.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from omnitensor.protocol.errors import ProtocolError
+
+ENVIRONMENT_PREFIX: Final = "OMNITENSOR_NODE_"
+CONFIG_FILE: Final = "config.toml"
+CONFIG_BYTES_MAX: Final = 256 * 1024
+
+
+class ConfigError(ProtocolError):
+    """A setting that is unknown, of the wrong kind or out of range."""
+
+    code = "config"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host and a port, as ``127.0.0.1:9644`` or ``[::1]:9644``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
+def parse_endpoint(value: object) -> Endpoint:
+    host, separator, port = str(value).rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65_535 or not host:
+        raise ValueError("write it as HOST:PORT, for instance 127.0.0.1:9644")
+    return Endpoint(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def parse_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be text")
+    return value
+
+
+def parse_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "yes", "1", "on"):
+        return True
+    if str(value).lower() in ("false", "no", "0", "off"):
+        return False
+    raise ValueError("it must be true or false")
+
+
+def parse_count(value: object) -> int:
+    if isinstance(value, bool) or not str(value).replace("_", "").isdigit():
+        raise ValueError("it must be a whole number, not negative")
+    return int(str(value).replace("_", ""))
+
+
+def parse_texts(value: object) -> tuple[str, ...]:
+    """A TOML array, or text with commas from a flag or the environment."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise ValueError("it must be a list of texts")
+
+
+def parse_choice(*choices: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"it must be one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option: its place in the TOML file (``section.key``), how it is read, its default and what it is for."""
+
+    name: str
+    parse: Callable[[object], Any]
+    default: object
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace(".", "-").replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+    @property
+    def attribute(self) -> str:
+        return self.name.replace(".", "_")
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("node.name", parse_text, "", "Name shown to peers and in logs (default: the data folder's name)"),
+    Setting(
+        "rpc.listen", parse_endpoint, "127.0.0.1:9644", "Address of JSON-RPC, WebSocket, uploads and metrics"
+    ),
+    Setting(
+        "rpc.hosts",
+        parse_texts,
+        (),
+        "Host names besides loopback that requests may name in their Host header",
+    ),
+    Setting(
+        "rpc.origins", parse_texts, (), "Web origins that may call from a browser (CORS); none by default"
+    ),
+    Setting("p2p.listen", parse_endpoint, "0.0.0.0:9645", "Address that peers connect to"),
+    Setting("p2p.bootstrap", parse_texts, (), "Peers to dial first, as HOST:PORT"),
+    Setting("p2p.peers_max", parse_count, 64, "Connections with peers at the most"),
+    Setting("p2p.peers_per_address_max", parse_count, 8, "Connections from one network address at the most"),
+    Setting(
+        "validator.enabled", parse_bool, True, "Vote when this node's consensus key is in the validator table"
+    ),
+    Setting("content.quota_mib", parse_count, 20_480, "Space for contributed content, in MiB"),
+    Setting(
+        "content.upload_hours",
+        parse_count,
+        24,
+        "Hours after which an upload that nothing refers to is dropped",
+    ),
+    Setting("mempool.bytes_mib", parse_count, 16, "Space for waiting transactions, in MiB"),
+    Setting(
+        "logs.level", parse_choice("debug", "info", "warning", "error"), "info", "Least level that is logged"
+    ),
+    Setting("logs.format", parse_choice("json", "text"), "json", "Format of log lines on standard error"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a node is told. Paths below ``home`` are fixed, so that one folder is one node."""
+
+    home: Path
+    node_name: str
+    rpc_listen: Endpoint
+    rpc_hosts: tuple[str, ...]
+    rpc_origins: tuple[str, ...]
+    p2p_listen: Endpoint
+    p2p_bootstrap: tuple[str, ...]
+    p2p_peers_max: int
+    p2p_peers_per_address_max: int
+    validator_enabled: bool
+    content_quota_mib: int
+    content_upload_hours: int
+    mempool_bytes_mib: int
+    logs_level: str
+    logs_format: str
+
+    @property
+    def genesis_path(self) -> Path:
+        return self.home / "genesis.json"
+
+    @property
+    def chain_path(self) -> Path:
+        return self.home / "chain"
+
+    @property
+    def safety_path(self) -> Path:
+        return self.home / "safety"
+
+    @property
+    def content_path(self) -> Path:
+        return self.home / "content"
+
+    @property
+    def keys_path(self) -> Path:
+        return self.home / "keys"
+
+
+@dataclass
+class Sources:
+    """Where settings come from, strongest first: flags, environment, file, default."""
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+def load(home: Path, sources: Sources | None = None) -> Config:
+    """Configuration of the node in ``home``. Raises ConfigError naming the setting, its value and where it came from."""
+    sources = sources or Sources()
+    in_file = read_file(home / CONFIG_FILE)
+    known = {setting.variable for setting in SETTINGS} | {ENVIRONMENT_PREFIX + "HOME"}
+    for variable in sources.environment:
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
+            raise ConfigError(
+                "unknown environment variable", value=variable, remedy="see omnitensor-node start --help"
+            )
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        given, origin = setting.default, "default"
+        if setting.name in in_file:
+            given, origin = in_file[setting.name], CONFIG_FILE
+        if setting.variable in sources.environment:
+            given, origin = sources.environment[setting.variable], setting.variable
+        if sources.flags.get(setting.name) is not None:
+            given, origin = sources.flags[setting.name], setting.flag
+        try:
+            values[setting.attribute] = setting.parse(given)
+        except ValueError as error:
+            raise ConfigError(
+                f"{setting.name} (from {origin}) can't be used", value=given, remedy=str(error)
+            ) from error
+    values["node_name"] = values["node_name"] or home.resolve().name
+    return Config(home=home, **values)
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """Settings in a TOML file by their full names; an absent file has none."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    if len(raw) > CONFIG_BYTES_MAX:
+        raise ConfigError(
+            f"{path} is too large", value=f"{len(raw)} bytes", remedy=f"at most {CONFIG_BYTES_MAX} bytes"
+        )
+    try:
+        document = tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not TOML", value=error, remedy="correct it or write it anew with init"
+        ) from error
+    known = {setting.name for setting in SETTINGS}
+    found: dict[str, object] = {}
+    for section, entries in document.items():
+        for key, value in entries.items() if isinstance(entries, dict) else [("", entries)]:
+            name = f"{section}.{key}" if key else section
+            if name not in known:
+                raise ConfigError(
+                    f"unknown setting in {path}", value=name, remedy=f"known are {', '.join(sorted(known))}"
+                )
+            found[name] = value
+    return found
+
+
+def write_file(path: Path, values: Mapping[str, object]) -> None:
+    """A configuration file with every setting: those in ``values``, and the others as comments with their defaults."""
+    lines = ["# Configuration of an OmniTensor node. A line behind # shows the default."]
+    section = ""
+    for setting in SETTINGS:
+        if setting.name.split(".")[0] != section:
+            section = setting.name.split(".")[0]
+            lines += ["", f"[{section}]"]
+        key = setting.name.split(".")[1]
+        given = setting.name in values
+        lines.append(f"# {setting.help}. Flag {setting.flag}, variable {setting.variable}.")
+        lines.append(f"{'' if given else '# '}{key} = {_toml(values.get(setting.name, setting.default))}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
