@@ -49,8 +49,8 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def gives_reason(silenced: re.Match[str]) -> bool:
-    """Whether at least three words stand beside what was silenced."""
-    return len(re.findall(r"\w+", silenced["reason"])) >= 3
+    """Whether at least two words stand beside what was silenced."""
+    return len(re.findall(r"\w+", silenced["reason"])) >= 2
 
 
 def hits(pattern: re.Pattern[str], path: Path) -> list[str]:
