@@ -129,3 +129,9 @@ piece_bytes_max: Final = 256 * KIB
 peer_charge_points_max: Final = 100
 """A peer whose charges add up to this is dropped and banned for `peer_ban_ms`."""
 peer_ban_ms: Final = 10 * 60 * 1_000
+
+# Staking
+unbonding_per_validator_max: Final = 32
+"""Withdrawals of one validator that may wait for payment at once."""
+unbonding_paid_per_block_max: Final = 200
+"""Withdrawals paid at the end of one block; the rest follow in the next."""

@@ -1,0 +1,29 @@
+"""The table of what the ledger does: a handler for each kind of body, and the steps at the end of every block, in order.
+
+A handler is given (view, context, sender, body) and returns events, or raises Rejected. A step is given (view, context), returns
+events and never raises; its work in one block is bounded.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from omnitensor.protocol import bodies
+from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.types import Address
+from state.ledger import sessions, transfers, validators
+from state.ledger.context import BlockContext
+from state.ledger.view import View
+
+Handler = Callable[[View, BlockContext, Address, Any], tuple[Event, ...]]
+Step = Callable[[View, BlockContext], tuple[Event, ...]]
+
+HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
+    bodies.Transfer: transfers.transfer,
+    bodies.SessionKeyAdd: sessions.add,
+    bodies.SessionKeyRemove: sessions.remove,
+    bodies.ValidatorRegister: validators.register,
+    bodies.StakeAdd: validators.add_stake,
+    bodies.StakeWithdraw: validators.withdraw_stake,
+}
+
+END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded,)

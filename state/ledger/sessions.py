@@ -1,0 +1,111 @@
+"""Session keys: an account lets another key sign orders of named scopes for it, up to a height.
+
+No scope lets a session key move the account's money.
+"""
+
+from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.bodies import BodyBase, Scope, SessionKeyAdd, SessionKeyRemove
+from omnitensor.protocol.keys import address_of
+from omnitensor.protocol.limits import session_keys_per_account_max
+from omnitensor.protocol.types import Address, Height, PublicKey
+from state.ledger.context import BlockContext
+from state.ledger.errors import Rejected, Unpayable
+from state.ledger.events import event
+from state.ledger.view import ReadView, View
+from state.records import UNIT, SessionKey
+from state.schema import ACCOUNTS, SESSION_KEYS, SESSION_KEYS_BY_OWNER
+
+
+def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> tuple[Event, ...]:
+    """Adds a key, or renews one's scopes and term. Expired keys of the account make room for new ones."""
+    if body.valid_until <= ctx.height:
+        raise Rejected(
+            "session_expired",
+            "the session key would have expired already",
+            value=body.valid_until,
+            remedy=f"give a height above {ctx.height}",
+        )
+    owned_by = address_of(body.key)
+    if owned_by == sender or view.get(ACCOUNTS, owned_by) is not None:
+        raise Rejected(
+            "session_is_account",
+            "this key is an account's own",
+            value=body.key,
+            remedy="make a new key for the session",
+        )
+    held = view.get(SESSION_KEYS, body.key)
+    if held is not None and held.owner != sender and held.valid_until >= ctx.height:
+        raise Rejected(
+            "session_taken",
+            "this key serves another account",
+            value=body.key,
+            remedy="make a new key for the session",
+        )
+    if held is not None and held.owner != sender:
+        view.delete(SESSION_KEYS_BY_OWNER, held.owner, body.key)
+    if held is None or held.owner != sender:
+        _make_room(view, ctx.height, sender)
+    view.put(SESSION_KEYS, SessionKey(sender, body.scopes, body.valid_until), body.key)
+    view.put(SESSION_KEYS_BY_OWNER, UNIT, sender, body.key)
+    return (
+        event("session.added", owner=sender, key=body.key, scopes=body.scopes, valid_until=body.valid_until),
+    )
+
+
+def remove(view: View, ctx: BlockContext, sender: Address, body: SessionKeyRemove) -> tuple[Event, ...]:
+    """Takes a key's power away, from the next transaction on."""
+    held = view.get(SESSION_KEYS, body.key)
+    if held is None or held.owner != sender:
+        raise Rejected(
+            "session_unknown",
+            "the account has no such session key",
+            value=body.key,
+            remedy="list the account's keys with: otensor-cli api-key list",
+        )
+    view.delete(SESSION_KEYS, body.key)
+    view.delete(SESSION_KEYS_BY_OWNER, sender, body.key)
+    return (event("session.removed", owner=sender, key=body.key),)
+
+
+def check_session(view: ReadView, height: Height, sender: Address, signer: PublicKey, body: BodyBase) -> None:
+    """Whether ``signer``, which is not the sender's own key, may order ``body`` for the sender. Raises Unpayable."""
+    held = view.get(SESSION_KEYS, signer)
+    if held is None or held.owner != sender:
+        raise Unpayable(
+            "signer",
+            "the signer is neither the account's own key nor a session key of it",
+            value=signer,
+            remedy="sign with the account's key, or add a session key first",
+        )
+    if held.valid_until < height:
+        raise Unpayable(
+            "session_expired",
+            f"the session key expired at height {held.valid_until}",
+            value=signer,
+            remedy="make a new one with: otensor-cli api-key create",
+        )
+    scope = body.SCOPE
+    if scope is None or not held.scopes & scope:
+        needed = "the account's own key" if scope is None else f"the scope {Scope(scope).name.lower()}"
+        raise Unpayable(
+            "session_scope", f"{body.KIND} needs {needed}", value=signer, remedy="sign with another key"
+        )
+
+
+def _make_room(view: View, height: Height, owner: Address) -> None:
+    """Removes the owner's expired keys; Rejected when it still has as many as an account may have."""
+    living = 0
+    for key, _ in view.scan(SESSION_KEYS_BY_OWNER, owner):
+        held = view.get(SESSION_KEYS, key)
+        if held is not None and held.valid_until >= height:
+            living += 1
+        else:
+            view.delete(SESSION_KEYS, key)
+            view.delete(SESSION_KEYS_BY_OWNER, owner, key)
+    if living >= session_keys_per_account_max:
+        raise Rejected(
+            "session_limit",
+            "the account has as many session keys as it may have",
+            value=living,
+            remedy="remove one first",
+        )

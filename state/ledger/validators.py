@@ -1,0 +1,158 @@
+"""The register of validators and their own stake: registration, adding, withdrawing, unbonding.
+
+Knows nothing of votes or of rewards.
+"""
+
+from omnitensor.protocol import bls, limits
+from omnitensor.protocol.amounts import format_omnit
+from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorRegister
+from omnitensor.protocol.types import Address, Amount, Height
+from state.ledger.accounts import Pot, move, next_number
+from state.ledger.context import BlockContext
+from state.ledger.errors import Rejected
+from state.ledger.events import event
+from state.ledger.view import ReadView, View
+from state.records import UNIT, Unbonding, Validator
+from state.schema import CONSENSUS_KEYS, UNBONDING, UNBONDING_BY_VALIDATOR, VALIDATORS, number
+
+UNBONDING_COUNTER = b"unbonding"
+
+
+def validator(view: ReadView, address: Address) -> Validator | None:
+    """The validator of an account, or None."""
+    return view.get(VALIDATORS, address)
+
+
+def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegister) -> tuple[Event, ...]:
+    """Makes the sender a validator. Its consensus key must be new to the chain and its possession proved."""
+    if view.get(VALIDATORS, sender) is not None:
+        raise Rejected(
+            "validator_exists",
+            "the account is a validator already",
+            value=sender,
+            remedy="add stake with: otensor-cli stake add",
+        )
+    if body.stake < ctx.params.validator_stake_min:
+        raise Rejected(
+            "stake_min",
+            f"a validator needs a stake of {format_omnit(ctx.params.validator_stake_min)}",
+            value=format_omnit(body.stake),
+            remedy="stake more",
+        )
+    if view.get(CONSENSUS_KEYS, body.consensus_key) is not None:
+        raise Rejected(
+            "consensus_key_taken",
+            "this consensus key was registered before",
+            value=body.consensus_key,
+            remedy="make a new one with: omnitensor-node keys",
+        )
+    if not bls.pop_verify(body.consensus_key, body.proof_of_possession):
+        raise Rejected(
+            "possession",
+            "the proof of possession does not verify",
+            value=body.consensus_key,
+            remedy="register with the command that makes the proof: otensor-cli validator register",
+        )
+    admit(view, ctx.height, sender, body)
+    return (event("validator.registered", validator=sender, stake=body.stake, name=body.name),)
+
+
+def admit(view: View, height: Height, address: Address, body: ValidatorRegister) -> None:
+    """Enters a validator whose order was checked, and moves its stake."""
+    move(view, address, Pot.STAKE, body.stake)
+    view.put(CONSENSUS_KEYS, UNIT, body.consensus_key)
+    row = Validator(
+        stake=body.stake,
+        held=Amount(0),
+        unbonding=Amount(0),
+        unbonding_count=0,
+        consensus_key=body.consensus_key,
+        commission_bps=body.commission_bps,
+        name=body.name,
+        jailed=False,
+        registered_at=height,
+    )
+    view.put(VALIDATORS, row, address)
+
+
+def add_stake(view: View, ctx: BlockContext, sender: Address, body: StakeAdd) -> tuple[Event, ...]:
+    """Adds to one's own stake."""
+    row = _registered(view, sender)
+    if body.amount == 0:
+        raise Rejected("amount", "a stake of nothing", value=0, remedy="give an amount above zero")
+    move(view, sender, Pot.STAKE, body.amount)
+    row = row.with_stake(row.stake + body.amount)
+    view.put(VALIDATORS, row, sender)
+    return (event("stake.added", validator=sender, amount=body.amount, stake=row.stake),)
+
+
+def withdraw_stake(view: View, ctx: BlockContext, sender: Address, body: StakeWithdraw) -> tuple[Event, ...]:
+    """Sends own stake on its way back: paid after ``unbonding_blocks``.
+
+    What open seats hold stays. What is left must be a validator's least stake, or nothing.
+    """
+    row = _registered(view, sender)
+    free = row.stake - row.held
+    if not 0 < body.amount <= free:
+        raise Rejected(
+            "stake",
+            f"{format_omnit(free)} of the stake can be withdrawn, {format_omnit(row.held)} is held by open seats",
+            value=format_omnit(body.amount),
+            remedy="withdraw less, or wait until the reviews are done",
+        )
+    rest = row.stake - body.amount
+    if 0 < rest < ctx.params.validator_stake_min:
+        raise Rejected(
+            "stake_min",
+            f"{format_omnit(rest)} would be left, which is below the least stake",
+            value=format_omnit(body.amount),
+            remedy=f"leave {format_omnit(ctx.params.validator_stake_min)} or withdraw everything",
+        )
+    if row.unbonding_count >= limits.unbonding_per_validator_max:
+        raise Rejected(
+            "unbonding_limit",
+            "as many withdrawals wait for payment as a validator may have",
+            value=row.unbonding_count,
+            remedy="wait until one is paid",
+        )
+    due = ctx.height + ctx.params.unbonding_blocks
+    index = next_number(view, UNBONDING_COUNTER)
+    move(view, Pot.STAKE, Pot.UNBONDING, body.amount)
+    view.put(UNBONDING, Unbonding(body.amount), due, sender, index)
+    view.put(UNBONDING_BY_VALIDATOR, Unbonding(body.amount), sender, due, index)
+    view.put(
+        VALIDATORS, row.with_unbonding(rest, row.unbonding + body.amount, row.unbonding_count + 1), sender
+    )
+    return (event("stake.withdrawn", validator=sender, amount=body.amount, due=due),)
+
+
+def pay_unbonded(view: View, ctx: BlockContext) -> tuple[Event, ...]:
+    """Pays the withdrawals that are due, the oldest first, at most ``unbonding_paid_per_block_max`` a block."""
+    events: list[Event] = []
+    for key, row in view.scan(UNBONDING):
+        due, address_part, index = UNBONDING.split(key)
+        if number(due) > ctx.height or len(events) == limits.unbonding_paid_per_block_max:
+            break
+        address = Address(address_part)
+        held = view.get(VALIDATORS, address)
+        assert held is not None, "a validator is never taken out of the register"
+        move(view, Pot.UNBONDING, address, row.amount)
+        view.delete(UNBONDING, key)
+        view.delete(UNBONDING_BY_VALIDATOR, address, number(due), number(index))
+        paid = held.with_unbonding(held.stake, held.unbonding - row.amount, held.unbonding_count - 1)
+        view.put(VALIDATORS, paid, address)
+        events.append(event("stake.paid", validator=address, amount=row.amount))
+    return tuple(events)
+
+
+def _registered(view: ReadView, address: Address) -> Validator:
+    row = view.get(VALIDATORS, address)
+    if row is None:
+        raise Rejected(
+            "validator_unknown",
+            "the account is no validator",
+            value=address,
+            remedy="register with: otensor-cli validator register",
+        )
+    return row

@@ -1,0 +1,92 @@
+"""What the state holds: the value of every row that is not of a campaign or a review. Data only; rows are named in ``schema``."""
+
+from msgspec.structs import replace
+
+from omnitensor.protocol.codec import Record
+from omnitensor.protocol.types import (
+    U16,
+    U32,
+    U64,
+    AddressF,
+    AmountF,
+    BlsPublicKeyF,
+    Bps,
+    EpochF,
+    HashF,
+    HeightF,
+)
+
+
+class Unit(Record, frozen=True):
+    """A row whose key says everything."""
+
+
+UNIT = Unit()
+
+
+class Account(Record, frozen=True):
+    """Spendable balance in nanoOMNIT, and the nonce that the account's next transaction must have."""
+
+    balance: AmountF
+    nonce: U64
+
+
+class PotTotal(Record, frozen=True):
+    """What a named pot of the chain holds, in nanoOMNIT."""
+
+    amount: AmountF
+
+
+class Counter(Record, frozen=True):
+    """A consecutive number: the next one to give out."""
+
+    next: U64
+
+
+class SessionKey(Record, frozen=True):
+    """A key that may sign orders of some scopes for its owner, up to and including a height."""
+
+    owner: AddressF
+    scopes: U16
+    valid_until: HeightF
+
+
+class Validator(Record, frozen=True):
+    """A registered validator. ``stake`` is its own, without what is unbonding; ``held`` of it is bonded to open seats."""
+
+    stake: AmountF
+    held: AmountF
+    unbonding: AmountF
+    unbonding_count: U32
+    consensus_key: BlsPublicKeyF
+    commission_bps: Bps
+    name: str
+    jailed: bool
+    registered_at: HeightF
+
+    def with_stake(self, stake: int) -> "Validator":
+        return replace(self, stake=stake)
+
+    def with_held(self, held: int) -> "Validator":
+        return replace(self, held=held)
+
+    def with_unbonding(self, stake: int, unbonding: int, count: int) -> "Validator":
+        return replace(self, stake=stake, unbonding=unbonding, unbonding_count=count)
+
+
+class Unbonding(Record, frozen=True):
+    """Stake on its way back to its validator's account, to be paid at the height in its key."""
+
+    amount: AmountF
+
+
+class ChainState(Record, frozen=True):
+    """The one row of facts about the last block that the next block's execution needs."""
+
+    height: HeightF
+    epoch: EpochF
+    beacon: HashF
+    base_fee: U64
+    """What the next block's transactions pay, nanoOMNIT a unit of weight."""
+    supply: AmountF
+    """The genesis supply; accounts, pots and what burned always sum to it."""

@@ -1,0 +1,139 @@
+"""Every key prefix of the database on one page, as typed tables. Names rows; reads and writes none.
+
+A key is the table's prefix byte, then its parts in order: byte strings of a fixed width, or integers as eight bytes
+big-endian, so that rows lie in the order of their numbers. Three kinds of table share the database:
+
+- *state*: committed to by the state root in every header. Only the ledger writes it.
+- *index*: derived from the state's history for readers, written in the same batch, outside the root. The ledger may write
+  it through its view and never reads it.
+- *chain*: blocks, receipts, proofs and the head. Only ``chain`` writes it.
+"""
+
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar
+
+from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.codec import Record
+from state.records import Account, ChainState, Counter, PotTotal, SessionKey, Unbonding, Unit, Validator
+
+V = TypeVar("V", bound=Record)
+
+KeyPart = bytes | int
+
+SCHEMA_VERSION: Final = 1
+"""Stamped into a database; another number is never opened as this one."""
+
+
+class Kind(Enum):
+    """What a table is for; see the module's docstring."""
+
+    STATE = "state"
+    INDEX = "index"
+    CHAIN = "chain"
+
+
+class Table(Generic[V]):
+    """A typed table: one prefix byte, the type of its values, a name for people, and the widths of its key's parts in bytes.
+
+    A width of 0 stands for a part of any length, which must be the last.
+    """
+
+    prefix: Final[int]
+    prefix_bytes: Final[bytes]
+    value_type: type[V]
+    name: Final[str]
+    parts: Final[tuple[int, ...]]
+    key_bytes: Final[int]
+    """Length of a whole key without the prefix byte; 0 where its last part has any length."""
+    kind: Final[Kind]
+
+    __slots__ = ("key_bytes", "kind", "name", "parts", "prefix", "prefix_bytes", "value_type")
+
+    def __init__(
+        self,
+        prefix: int,
+        value_type: type[V],
+        name: str,
+        parts: tuple[int, ...],
+        kind: Kind = Kind.STATE,
+    ) -> None:
+        assert 0 < prefix < 256, prefix
+        assert all(parts[:-1]), "only the last part of a key may be of any length"
+        assert prefix not in TABLES, f"tables {name} and {TABLES[prefix].name} have one prefix"
+        self.prefix = prefix
+        self.prefix_bytes = bytes([prefix])
+        self.value_type = value_type
+        self.name = name
+        self.parts = parts
+        self.key_bytes = sum(parts) if parts[-1] else 0
+        self.kind = kind
+        TABLES[prefix] = self
+
+    def key(self, *parts: KeyPart) -> bytes:
+        """The key without the prefix byte, of all parts or the first few (a prefix to scan)."""
+        return join_key(parts)
+
+    def full_key(self, *parts: KeyPart) -> bytes:
+        return self.prefix_bytes + join_key(parts)
+
+    def split(self, suffix: bytes) -> tuple[bytes, ...]:
+        """The parts of a key without the prefix byte, as bytes."""
+        found: list[bytes] = []
+        place = 0
+        for width in self.parts:
+            found.append(suffix[place : place + width] if width else suffix[place:])
+            place += width
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name})"
+
+
+TABLES: Final[dict[int, Table[Any]]] = {}
+"""Every table by prefix."""
+
+
+def join_key(parts: tuple[KeyPart, ...]) -> bytes:
+    """Key bytes of parts: byte strings as they are, integers as eight bytes big-endian."""
+    if len(parts) == 1:
+        part = parts[0]
+        return part if isinstance(part, bytes) else part.to_bytes(8, "big")
+    return b"".join([part if isinstance(part, bytes) else part.to_bytes(8, "big") for part in parts])
+
+
+def number(part: bytes) -> int:
+    """The integer in an eight-byte part of a key."""
+    return int.from_bytes(part, "big")
+
+
+ADDRESS: Final = 33
+HASH: Final = 32
+KEY: Final = 32
+BLS_KEY: Final = 48
+INT: Final = 8
+REST: Final = 0
+
+# -- chain (0x01 .. 0x0f): see the end of the page
+
+# -- state: the ledger's ground (0x10 .. 0x1f)
+CHAIN_STATE = Table(0x10, ChainState, "chain state", (REST,))
+"""One row under the empty key."""
+ACCOUNTS = Table(0x11, Account, "accounts", (ADDRESS,))
+POTS = Table(0x12, PotTotal, "pots", (REST,))
+"""By name of the pot; ``accounts`` is the sum over all accounts."""
+COUNTERS = Table(0x13, Counter, "counters", (REST,))
+SESSION_KEYS = Table(0x14, SessionKey, "session keys", (KEY,))
+"""By session key: a key serves one account."""
+SESSION_KEYS_BY_OWNER = Table(0x15, Unit, "session keys by owner", (ADDRESS, KEY))
+VALIDATORS = Table(0x16, Validator, "validators", (ADDRESS,))
+CONSENSUS_KEYS = Table(0x17, Unit, "consensus keys", (BLS_KEY,))
+"""Every consensus key that was ever registered: none serves two validators."""
+UNBONDING = Table(0x18, Unbonding, "unbonding", (INT, ADDRESS, INT))
+"""By height of payment, validator, and number."""
+UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRESS, INT, INT), Kind.INDEX)
+
+# -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
+
+# -- indexes (0x80 .. 0x9f)
+EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
+"""Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""
