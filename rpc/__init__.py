@@ -1,1 +1,1 @@
-"""How the world asks a node: JSON-RPC, subscriptions and uploads. Reads state, submits transactions, changes nothing else."""
+"""How the world asks a node: JSON-RPC, subscriptions, uploads. Reads state and submits transactions, changes nothing else."""
