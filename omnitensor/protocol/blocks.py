@@ -1,6 +1,6 @@
 """Headers, blocks, receipts and events, and the roots that bind them. Data only; what a block does is in ``state``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
@@ -24,6 +24,12 @@ from omnitensor.protocol.types import (
 )
 
 HEADER_VERSION = 1
+
+if TYPE_CHECKING:
+    EventValue = int | str | bytes
+else:
+    # The decoder knows no union of text and bytes; Event itself checks what it is given.
+    EventValue = Any
 
 
 class Header(Record, frozen=True):
@@ -75,7 +81,12 @@ class Event(Record, frozen=True):
     """Something that happened in a block: a kind such as ``item.accepted`` and named values in a fixed order."""
 
     kind: str
-    fields: tuple[tuple[str, int | str | bytes], ...]
+    fields: tuple[tuple[str, EventValue], ...]
+
+    def __post_init__(self) -> None:
+        for name, value in self.fields:
+            if not isinstance(value, int | str | bytes):
+                raise TypeError(f"event field {name} is neither integer, text nor bytes")
 
 
 class Receipt(Record, frozen=True):
