@@ -46,13 +46,13 @@ class Lane(IntEnum):
 
 
 class Hello(Record, frozen=True, tag=1):
-    """Who is speaking, of which chain, and how far it is."""
+    """Of which chain the speaker is, and how far. Who it is and which version it speaks was said under Noise."""
 
-    protocol_version: U16
     chain_id: Annotated[str, Meta(min_length=1, max_length=limits.chain_id_chars_max)]
     genesis_hash: HashF
     head_height: HeightF
     head_hash: HashF
+    final_view: ViewF
     listen_port: U16
     """Port at which the speaker takes connections; 0 when it takes none."""
     node_name: Annotated[str, Meta(max_length=limits.node_name_chars_max)]

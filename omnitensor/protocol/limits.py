@@ -107,7 +107,12 @@ keystore_pbkdf2_rounds_max: Final = 2**20
 # Network: frames and messages
 noise_message_bytes_max: Final = 65_535
 """Noise's own bound on a message, its tag of 16 bytes included."""
-handshake_message_bytes_max: Final = 1 * KIB
+handshake_message_bytes_max: Final = 256
+"""Noise's three messages, and ours in them."""
+hello_bytes_max: Final = 1 * KIB
+handshake_ms_max: Final = 5_000
+fragment_bytes_max: Final = 32 * KIB
+"""A frame leaves in fragments of this, each one Noise message: how long a vote waits behind bytes."""
 node_name_chars_max: Final = 64
 host_chars_max: Final = 253
 transaction_ids_per_message_max: Final = 1_024
@@ -135,3 +140,80 @@ unbonding_per_validator_max: Final = 32
 """Withdrawals of one validator that may wait for payment at once."""
 unbonding_paid_per_block_max: Final = 200
 """Withdrawals paid at the end of one block; the rest follow in the next."""
+outbox_frames_max: Final = (4_096, 512, 1_024, 64)
+"""Frames that may wait for one peer, by lane: consensus, control, transactions, bulk."""
+outbox_bytes_max: Final = (8 * MIB, 1 * MIB, 4 * MIB, 8 * MIB)
+message_rates: Final[dict[str, tuple[int, int]]] = {
+    "VoteNotice": (2_000, 6_000),
+    "CertificateNotice": (400, 2_000),
+    "ProposalNotice": (10, 64),
+    "Have": (100, 400),
+    "Want": (100, 400),
+    "TransactionAnnounce": (200, 1_000),
+    "TransactionRequest": (200, 1_000),
+    "Transactions": (400, 2_000),
+    "StatusUpdate": (10, 64),
+    "BlocksRequest": (32, 128),
+    "CandidateRequest": (32, 128),
+    "CertificatesRequest": (32, 128),
+    "ContentQuery": (64, 512),
+    "LeavesRequest": (32, 128),
+    "ChunkRequest": (400, 1_600),
+    "PeersRequest": (1, 4),
+    "*": (10, 32),
+}
+"""Messages a second, and at once, that a peer may send, by kind. Each one above is thrown away and charged."""
+excess_message_points: Final = 2
+peer_charge_fade_ms: Final = 6_000
+"""A point of a peer's charges is forgiven every so often."""
+asks_in_flight_max: Final = 16
+"""Questions of ours to one peer that wait for an answer; it may have as many open with us."""
+ask_ms_max: Final = 10_000
+handlers_in_flight_max: Final = (512, 64, 64, 32)
+"""Messages of one peer being handled at once, by lane; above it its connection is not read."""
+ping_after_ms: Final = 10_000
+silence_ms_max: Final = 30_000
+"""A peer of whom nothing was heard for so long is dropped, and a new connection of its identity replaces it after a third."""
+stall_ms_max: Final = 30_000
+"""A peer that takes nothing of what waits for it for so long is dropped."""
+write_buffer_bytes_max: Final = 128 * KIB
+"""What may wait in the kernel and in the transport, where a vote can't pass it any more."""
+
+# Network: connections and addresses
+peers_inbound_max: Final = 64
+peers_outbound_target: Final = 8
+peers_per_subnet_max: Final = 8
+"""Inbound connections of one IPv4 /24 or IPv6 /48; loopback is exempt."""
+handshakes_in_flight_max: Final = 32
+handshakes_per_subnet_max: Final = 8
+dial_ms_max: Final = 5_000
+redial_ms_min: Final = 500
+redial_ms_max: Final = 60_000
+addresses_per_bucket_max: Final = 32
+new_buckets: Final = 64
+tried_buckets: Final = 32
+addresses_from_peer_per_hour_max: Final = 256
+address_book_bytes_max: Final = 2 * MIB
+bans_max: Final = 4_096
+
+# Network: gossip and sync
+gossip_mesh_peers_max: Final = 8
+"""Peers to which new messages are pushed; the others are told of them."""
+gossip_seen_max: Final = 65_536
+gossip_seen_ms: Final = 10_000
+"""For so long copies of a message are dropped unread. Less than two rounds of standstill, so that repeats travel on."""
+gossip_kept_bytes_max: Final = 16 * MIB
+gossip_known_per_peer_max: Final = 8_192
+wanted_ids_max: Final = 65_536
+wanted_ids_per_peer_max: Final = 8_192
+wanted_sources_max: Final = 4
+want_ms_max: Final = 2_000
+"""After so long another announcer is asked."""
+sync_window_ranges_max: Final = 8
+sync_ranges_per_peer_max: Final = 2
+sync_range_ms_max: Final = 15_000
+sync_faults_max: Final = 3
+"""Ranges that a peer may owe before it is not asked any more."""
+sync_behind_blocks_min: Final = 2
+sync_behind_ms_min: Final = 2_000
+"""One block behind is the normal course of things; after so long it is not."""
