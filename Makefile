@@ -48,7 +48,7 @@ $(STAMP): requirements.lock pyproject.toml
 .PHONY: devnet
 devnet: setup ## Run four validators here and show data being judged and paid, until Ctrl-C
 	@trap ':' INT TERM; \
-	code=0; $(PY) -m node.devnet $(ARGS) || code=$$?; \
+	code=0; $(PY) -m deploy.devnet $(ARGS) || code=$$?; \
 	case $$code in 130|143) code=0;; esac; exit $$code
 
 .PHONY: test

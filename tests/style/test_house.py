@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("omnitensor", "consensus", "state", "datalayer", "p2p", "rpc", "node", "benchmarks")
+PACKAGES = ("omnitensor", "consensus", "state", "datalayer", "p2p", "rpc", "node", "deploy", "benchmarks")
 LINES_MAX = 500
 
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|NotImplementedError")
