@@ -11,8 +11,6 @@ from omnitensor.protocol.types import (
     AmountF,
     BlsPublicKeyF,
     Bps,
-    EpochF,
-    HashF,
     HeightF,
 )
 
@@ -78,15 +76,3 @@ class Unbonding(Record, frozen=True):
     """Stake on its way back to its validator's account, to be paid at the height in its key."""
 
     amount: AmountF
-
-
-class ChainState(Record, frozen=True):
-    """The one row of facts about the last block that the next block's execution needs."""
-
-    height: HeightF
-    epoch: EpochF
-    beacon: HashF
-    base_fee: U64
-    """What the next block's transactions pay, nanoOMNIT a unit of weight."""
-    supply: AmountF
-    """The genesis supply; accounts, pots and what burned always sum to it."""

@@ -14,7 +14,8 @@ from typing import Any, Final, Generic, TypeVar
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.codec import Record
-from state.records import Account, ChainState, Counter, PotTotal, SessionKey, Unbonding, Unit, Validator
+from omnitensor.protocol.params import Params
+from state.records import Account, Counter, PotTotal, SessionKey, Unbonding, Unit, Validator
 
 V = TypeVar("V", bound=Record)
 
@@ -116,7 +117,7 @@ REST: Final = 0
 # -- chain (0x01 .. 0x0f): see the end of the page
 
 # -- state: the ledger's ground (0x10 .. 0x1f)
-CHAIN_STATE = Table(0x10, ChainState, "chain state", (REST,))
+PARAMS = Table(0x10, Params, "parameters", (REST,))
 """One row under the empty key."""
 ACCOUNTS = Table(0x11, Account, "accounts", (ADDRESS,))
 POTS = Table(0x12, PotTotal, "pots", (REST,))

@@ -13,7 +13,7 @@ from state.ledger.errors import Rejected, Unpayable
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
 from state.records import UNIT, SessionKey
-from state.schema import ACCOUNTS, SESSION_KEYS, SESSION_KEYS_BY_OWNER
+from state.schema import SESSION_KEYS, SESSION_KEYS_BY_OWNER
 
 
 def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> tuple[Event, ...]:
@@ -25,11 +25,10 @@ def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> 
             value=body.valid_until,
             remedy=f"give a height above {ctx.height}",
         )
-    owned_by = address_of(body.key)
-    if owned_by == sender or view.get(ACCOUNTS, owned_by) is not None:
+    if address_of(body.key) == sender:
         raise Rejected(
             "session_is_account",
-            "this key is an account's own",
+            "this key is the account's own",
             value=body.key,
             remedy="make a new key for the session",
         )
