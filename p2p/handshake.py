@@ -56,7 +56,7 @@ class Handshake:
         admit: Callable[[PeerId], None] | None = None,
         version: int = PROTOCOL_VERSION,
     ) -> None:
-        """`admit` is asked as soon as the other end is authenticated; a HandshakeError that it raises is said to the other end."""
+        """`admit` is asked once the other end is authenticated; a HandshakeError that it raises is said to the other end."""
         self.established: Established | None = None
         self._hello = hello
         self._admit = admit

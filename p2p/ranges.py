@@ -1,0 +1,94 @@
+"""Answers to requests for final blocks: putting them together from a chain's records, and checking their form.
+
+Judges form alone: that heights and parents link and that the proof speaks of the last link. Whether its signatures are those
+of a quorum, and whether a block's effects are right, is for the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Block, Header
+from omnitensor.protocol.codec import decode
+from omnitensor.protocol.types import Hash
+from omnitensor.protocol.votes import FinalityProof, VoteKind
+from p2p.errors import NetworkError
+from p2p.messages import BlocksRequest, BlocksResponse
+
+
+class RangeError(NetworkError):
+    """An answer whose blocks do not link, or are not what its proof finalizes."""
+
+    code = "range"
+
+
+def assemble_blocks(
+    request: BlocksRequest,
+    block_at: Callable[[int], bytes | None],
+    header_at: Callable[[int], Header | None],
+    proof_at: Callable[[int], FinalityProof | None],
+) -> BlocksResponse | None:
+    """As many of the blocks asked for as fit an answer and have a proof within reach; None when there are none.
+
+    The three functions give a height's canonical block, its header, and its own proof, None where there is none.
+    """
+    blocks: list[bytes] = []
+    size = 0
+    for height in range(request.from_height, request.from_height + request.count):
+        block = block_at(height)
+        if block is None or (blocks and size + len(block) > limits.blocks_response_bytes_max):
+            break
+        blocks.append(block)
+        size += len(block)
+    while blocks:
+        last = request.from_height + len(blocks) - 1
+        found = _proof_from(last, header_at, proof_at)
+        if found is not None:
+            return BlocksResponse(tuple(blocks), found[0], found[1])
+        blocks.pop()
+    return None
+
+
+def _proof_from(
+    height: int, header_at: Callable[[int], Header | None], proof_at: Callable[[int], FinalityProof | None]
+) -> tuple[tuple[Header, ...], FinalityProof] | None:
+    """The nearest proof at or above a height, and the headers between."""
+    links: list[Header] = []
+    for above in range(height, height + limits.header_links_max + 1):
+        if above > height:
+            header = header_at(above)
+            if header is None:
+                return None
+            links.append(header)
+        proof = proof_at(above)
+        if proof is not None:
+            return tuple(links), proof
+    return None
+
+
+def read_blocks(request: BlocksRequest, response: BlocksResponse) -> tuple[Block, ...]:
+    """The blocks of an answer, of which the first is at the height asked for.
+
+    Raises RangeError or CodecError unless heights and parents link from the first block to the one that the proof names.
+    Milliseconds a block when blocks are large: call it in a thread.
+    """
+    if len(response.blocks) > request.count:
+        raise RangeError("more blocks than were asked for", value=len(response.blocks))
+    blocks = tuple(decode(Block, encoded, limits.block_bytes_max) for encoded in response.blocks)
+    previous: Hash | None = None
+    for place, header in enumerate((*(block.header for block in blocks), *response.links)):
+        if header.height != request.from_height + place:
+            raise RangeError(
+                "a height is out of order", value=f"{header.height}, expected {request.from_height + place}"
+            )
+        if previous is not None and header.parent != previous:
+            raise RangeError("a block does not follow the one below it", value=f"height {header.height}")
+        previous = header.hash
+    candidate, certificate = response.proof.candidate, response.proof.certificate
+    if candidate.block_hash != previous:
+        raise RangeError("the proof is of another block", value=candidate.block_hash)
+    named = (certificate.kind, certificate.epoch, certificate.view, certificate.candidate_id)
+    if named != (VoteKind.FINALIZE, candidate.epoch, candidate.view, candidate.id):
+        raise RangeError("the proof's certificate is not a finalization of its candidate", value=named[:3])
+    return blocks

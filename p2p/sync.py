@@ -1,0 +1,307 @@
+"""Whom to ask for which final blocks, for a node that is new or was away. Judges no block; knows no sockets and no clock.
+
+The node runs `next` and asks what it says; gives back what came (`received`, `failed`); takes ranges in order (`ready`), verifies
+and applies them, and says so (`applied`, `invalid`). Every fault costs its peer one of `limits.sync_faults_max`, a bad range or
+a height taken back costs it everything, and a peer that has lost them is neither asked nor believed: so a liar can't keep
+a node syncing, and when no honest peer is ahead the sync is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omnitensor.protocol import limits
+from p2p.messages import BlocksRequest, BlocksResponse, PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask `peer_id` this, giving up at `deadline_ms`, and report with `ticket`."""
+
+    ticket: int
+    peer_id: PeerId
+    request: BlocksRequest
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropPeer:
+    """The peer is of no use for syncing, or lied: close its connection."""
+
+    peer_id: PeerId
+    reason: str
+
+
+SyncAction = Fetch | DropPeer
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Blocks that came, the next to verify and apply."""
+
+    ticket: int
+    peer_id: PeerId
+    from_height: int
+    response: BlocksResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the node is, for people."""
+
+    height: int
+    target: int
+    """The highest height that a believed peer claims."""
+    syncing: bool
+    blocks_per_second: float
+    remaining_ms: int | None
+    """Estimate; None while nothing was applied yet."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """A peer's claim, and what it owes."""
+
+    height: int
+    faults: int = 0
+    asked: int = 0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A range of the window: to be asked for, asked, or here."""
+
+    from_height: int
+    count: int
+    refused_by: set[PeerId] = field(default_factory=set)
+    fetch: Fetch | None = None
+    response: BlocksResponse | None = None
+
+    @property
+    def end(self) -> int:
+        return self.from_height + self.count
+
+
+class Sync:
+    """One node's sync. `height` is the last block that the node applied."""
+
+    def __init__(self, height: int, now_ms: int, range_blocks: int = limits.blocks_per_response_max) -> None:
+        self._height = height
+        self._range_blocks = range_blocks
+        self._sources: dict[PeerId, _Source] = {}
+        self._excluded: set[PeerId] = set()
+        self._slots: list[_Slot] = []
+        self._tickets = 0
+        self._drops: list[DropPeer] = []
+        self._behind_since_ms: int | None = None
+        self._started: tuple[int, int] | None = None
+        self._rate = (height, now_ms, 0.0)
+
+    # --- What the node hears ---
+
+    def peer_status(self, peer_id: PeerId, height: int) -> None:
+        """A peer claims a height. Final heights never fall: one that takes a claim back is dropped."""
+        source = self._sources.get(peer_id)
+        if peer_id in self._excluded:
+            return
+        if source is None:
+            self._sources[peer_id] = _Source(height)
+        elif height < source.height:
+            self._exclude(peer_id, f"reported height {source.height}, then {height}")
+        else:
+            source.height = height
+
+    def peer_gone(self, peer_id: PeerId) -> None:
+        """A peer is not connected any more. It may come back with a clean slate: its bans are the host's business."""
+        self._forget(peer_id)
+        self._excluded.discard(peer_id)
+
+    def received(self, ticket: int, response: BlocksResponse) -> None:
+        """The answer to a Fetch. Fewer blocks than asked for are taken; the rest is asked for anew."""
+        slot = self._slot_of(ticket)
+        if slot is None or slot.fetch is None:
+            return
+        self._end_fetch(slot)
+        count, asked = len(response.blocks), slot.fetch.request.count
+        if count > asked:
+            self._fault(slot, f"sent {count} blocks where {asked} were asked for")
+            return
+        if count < slot.count:
+            rest = _Slot(slot.from_height + count, slot.count - count)
+            self._slots.insert(self._slots.index(slot) + 1, rest)
+            slot.count = count
+        slot.response = response
+
+    def failed(self, ticket: int, reason: str) -> None:
+        """A Fetch had no answer, or the peer does not hold what it claimed: the range is asked of another."""
+        slot = self._slot_of(ticket)
+        if slot is not None and slot.fetch is not None and slot.response is None:
+            self._end_fetch(slot)
+            self._fault(slot, reason)
+
+    def ready(self) -> Range | None:
+        """The range with the block after the last one applied, when it is here. The same until `applied` or `invalid`.
+
+        Where the node moved on by itself meanwhile, its first blocks may be applied already: skip these.
+        """
+        if not self._slots or self._slots[0].response is None:
+            return None
+        slot = self._slots[0]
+        if slot.from_height > self._height + 1:
+            return None
+        assert slot.fetch is not None and slot.response is not None
+        return Range(slot.fetch.ticket, slot.fetch.peer_id, slot.from_height, slot.response)
+
+    def applied(self, height: int, now_ms: int) -> None:
+        """The node's last block is now `height`, by a range or in any other way."""
+        if height <= self._height:
+            return
+        since, since_ms, rate = self._rate
+        if now_ms - since_ms >= 1_000:
+            fresh = (height - since) * 1_000 / (now_ms - since_ms)
+            self._rate = (height, now_ms, fresh if rate == 0 else 0.7 * rate + 0.3 * fresh)
+        self._height = height
+        while self._slots and self._slots[0].end <= height + 1:
+            slot = self._slots.pop(0)
+            if slot.fetch is not None and slot.response is None:
+                self._end_fetch(slot)
+
+    def invalid(self, ticket: int, reason: str) -> None:
+        """The node found a range to be wrong: whoever sent it is dropped, and the range asked of others."""
+        slot = self._slot_of(ticket)
+        if slot is not None and slot.fetch is not None:
+            peer_id = slot.fetch.peer_id
+            slot.refused_by.add(peer_id)
+            slot.fetch = slot.response = None
+            self._exclude(peer_id, reason)
+
+    # --- What the node shall do ---
+
+    def next(self, now_ms: int) -> list[SyncAction]:
+        """What to do now. Call it after every event and a few times a second."""
+        self._time_out(now_ms)
+        self._watch(now_ms)
+        self._fill_window()
+        actions: list[SyncAction] = []
+        for slot in self._slots:
+            if slot.fetch is None:
+                peer_id = self._choose(slot)
+                if peer_id is not None:
+                    actions.append(self._begin_fetch(slot, peer_id, now_ms))
+        actions += self._drops
+        self._drops = []
+        return actions
+
+    @property
+    def target(self) -> int:
+        """The highest height that a believed peer claims, or the node's own."""
+        return max((source.height for source in self._sources.values()), default=self._height)
+
+    @property
+    def syncing(self) -> bool:
+        """Whether the node is so far behind that it fetches blocks."""
+        return self._started is not None
+
+    def progress(self) -> Progress:
+        """How far the node is, and how long the rest will take at the pace so far."""
+        target, rate = max(self.target, self._height), self._rate[2]
+        remaining_ms = int((target - self._height) * 1_000 / rate) if rate > 0 else None
+        if target == self._height:
+            remaining_ms = 0
+        return Progress(self._height, target, self.syncing, rate, remaining_ms)
+
+    # --- Inside ---
+
+    def _watch(self, now_ms: int) -> None:
+        """Starts when clearly or lastingly behind; ends when the height of the believed peers is reached."""
+        behind = self.target - self._height
+        if behind <= 0:
+            self._behind_since_ms = self._started = None
+            self._cut_window(self._height)
+            return
+        if self._behind_since_ms is None:
+            self._behind_since_ms = now_ms
+        lasting = now_ms - self._behind_since_ms >= limits.sync_behind_ms_min
+        if self._started is None and (behind >= limits.sync_behind_blocks_min or lasting):
+            self._started = (self._height, now_ms)
+            self._rate = (self._height, now_ms, 0.0)
+
+    def _fill_window(self) -> None:
+        if self._started is None:
+            return
+        target = self.target
+        self._cut_window(target)
+        start = max(self._height + 1, self._slots[-1].end if self._slots else 0)
+        while start <= target and len(self._slots) < limits.sync_window_ranges_max:
+            count = min(self._range_blocks, target - start + 1)
+            self._slots.append(_Slot(start, count))
+            start += count
+
+    def _cut_window(self, height: int) -> None:
+        """Forgets ranges that begin above a height, so that what remains has no holes. Late answers to them are ignored."""
+        while self._slots and self._slots[-1].from_height > height:
+            slot = self._slots.pop()
+            if slot.fetch is not None and slot.response is None:
+                self._end_fetch(slot)
+
+    def _choose(self, slot: _Slot) -> PeerId | None:
+        """The least busy peer that claims the range's first block; one that refused it only when nobody else is left."""
+        able = [
+            (peer_id in slot.refused_by, source.asked, source.faults, peer_id)
+            for peer_id, source in self._sources.items()
+            if source.height >= slot.from_height and source.asked < limits.sync_ranges_per_peer_max
+        ]
+        return min(able)[3] if able else None
+
+    def _begin_fetch(self, slot: _Slot, peer_id: PeerId, now_ms: int) -> Fetch:
+        self._tickets += 1
+        source = self._sources[peer_id]
+        source.asked += 1
+        # A peer is asked for no more than it claims; what is missing of the range is asked of another.
+        count = min(slot.count, source.height - slot.from_height + 1)
+        request = BlocksRequest(_height(slot.from_height), count)
+        slot.fetch = Fetch(self._tickets, peer_id, request, now_ms + limits.sync_range_ms_max)
+        return slot.fetch
+
+    def _end_fetch(self, slot: _Slot) -> None:
+        assert slot.fetch is not None
+        source = self._sources.get(slot.fetch.peer_id)
+        if source is not None:
+            source.asked -= 1
+
+    def _time_out(self, now_ms: int) -> None:
+        for slot in self._slots:
+            if slot.fetch is not None and slot.response is None and slot.fetch.deadline_ms <= now_ms:
+                self._end_fetch(slot)
+                self._fault(slot, "did not answer a request for blocks in time")
+
+    def _fault(self, slot: _Slot, reason: str) -> None:
+        assert slot.fetch is not None
+        peer_id, slot.fetch = slot.fetch.peer_id, None
+        slot.refused_by.add(peer_id)
+        source = self._sources.get(peer_id)
+        if source is not None:
+            source.faults += 1
+            if source.faults >= limits.sync_faults_max:
+                self._exclude(peer_id, f"owes ranges of blocks that it claims to hold, lastly: {reason}")
+
+    def _exclude(self, peer_id: PeerId, reason: str) -> None:
+        """Neither asked nor believed again while connected, and to be dropped. What it sent and is not applied is asked anew."""
+        self._forget(peer_id)
+        for slot in self._slots:
+            if slot.fetch is not None and slot.fetch.peer_id == peer_id:
+                slot.fetch = slot.response = None
+        self._excluded.add(peer_id)
+        self._drops.append(DropPeer(peer_id, reason))
+
+    def _forget(self, peer_id: PeerId) -> None:
+        self._sources.pop(peer_id, None)
+        for slot in self._slots:
+            if slot.fetch is not None and slot.fetch.peer_id == peer_id and slot.response is None:
+                slot.fetch = None
+
+    def _slot_of(self, ticket: int) -> _Slot | None:
+        for slot in self._slots:
+            if slot.fetch is not None and slot.fetch.ticket == ticket:
+                return slot
+        return None
