@@ -23,8 +23,21 @@ validators_max: Final = 100
 justification_certificates_max: Final = 16
 views_ahead_max: Final = 64
 """Votes further ahead than this of the current view are dropped; a certificate brings a node that is behind forward."""
-view_slots_max: Final = 4_096
+certificates_ahead_views_max: Final = 1_024
+"""Certificates further ahead than this are not kept but asked for again when their turn comes; a finalization always is."""
+proposals_ahead_views_max: Final = 8
+view_slots_max: Final = 65_536
+"""Views since the last final block; beyond them something is broken that time does not mend, and the node halts."""
+candidates_missing_max: Final = 64
+"""Candidates being fetched at one time."""
+final_candidates_kept_max: Final = 16
+"""Final candidates that stay in memory with their blocks, for peers that are a little behind."""
+catch_up_blocks_max: Final = 8
+"""Blocks that consensus fetches one by one; a node further behind uses block sync."""
 standstill_bytes_per_second_max: Final = 256 * KIB
+safety_file_bytes_max: Final = 64 * MIB
+"""A safety file larger than this is not read at all: the store compacts long before."""
+safety_batch_bytes_max: Final = 4 * MIB
 
 # Text on chain
 title_chars_max: Final = 120
@@ -217,3 +230,11 @@ sync_faults_max: Final = 3
 sync_behind_blocks_min: Final = 2
 sync_behind_ms_min: Final = 2_000
 """One block behind is the normal course of things; after so long it is not."""
+
+# Node
+content_fetches_max: Final = 4
+"""Contents that a node fetches from its peers at the same time."""
+driver_events_max: Final = 2_048
+"""Verified messages that wait for the consensus core; beyond it their senders wait."""
+votes_waiting_max: Final = 4_096
+"""Votes that wait to be verified; beyond it a vote is refused."""
