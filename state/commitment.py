@@ -1,8 +1,8 @@
 """The state root: a commitment to the set of rows, whatever the history that led to it.
 
-Knows bytes, no meaning and no disk. Each row is hashed to 672 bytes (SHAKE-128, four blocks of its sponge), read as 84 integers of
-64 bits; a set's value is the sum of its rows', integer by integer, modulo 2**64. Adding a row adds and removing it subtracts: a
-block costs what it touches, and the order of history can't matter. The root hashes the sum and the number of rows.
+Knows bytes, no meaning and no disk. Each row is hashed to 672 bytes (SHAKE-128, four blocks of its sponge), read as 84
+integers of 64 bits; a set's value is the sum of its rows', integer by integer, modulo 2**64. Adding a row adds and removing it
+subtracts: a block costs what it touches, and the order of history can't matter. The root hashes the sum and the number of rows.
 
 This is the construction of Bellare and Micciancio (1997), over vectors as in LtHash (Lewi, Kim, Maykov, Weis 2019). The group has
 5,376 bits; the best attack known to us, Wagner's generalised birthday, takes about 2**146 steps and a set of 2**73 rows.

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.types import (
     U16,
@@ -11,6 +12,7 @@ from omnitensor.protocol.types import (
     AmountF,
     BlsPublicKeyF,
     Bps,
+    HashF,
     HeightF,
 )
 
@@ -76,3 +78,49 @@ class Unbonding(Record, frozen=True):
     """Stake on its way back to its validator's account, to be paid at the height in its key."""
 
     amount: AmountF
+
+
+# -- rows of the chain itself, outside the state
+
+
+class HeadRow(Record, frozen=True):
+    """The last committed block, and what the next one continues: the tree over all block hashes, and the state's commitment."""
+
+    height: HeightF
+    hash: HashF
+    history: tuple[HashF, ...]
+    """Roots of the perfect subtrees over the hashes of all blocks up to this one, the largest first."""
+    sum: bytes
+    rows: U64
+
+
+class HeightRow(Record, frozen=True):
+    """Where a block is."""
+
+    height: HeightF
+
+
+class PlacedReceipt(Record, frozen=True):
+    """A receipt, and where its transaction is."""
+
+    height: HeightF
+    index: U32
+    receipt: Receipt
+
+
+class BlockEvents(Record, frozen=True):
+    """Events of a block itself."""
+
+    events: tuple[Event, ...]
+
+
+class TransactionRef(Record, frozen=True):
+    """A transaction by its id."""
+
+    id: HashF
+
+
+class GenesisRow(Record, frozen=True):
+    """The genesis as its canonical bytes."""
+
+    encoded: bytes

@@ -12,10 +12,25 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
-from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
-from state.records import Account, Counter, PotTotal, SessionKey, Unbonding, Unit, Validator
+from omnitensor.protocol.votes import FinalityProof
+from state.records import (
+    Account,
+    BlockEvents,
+    Counter,
+    GenesisRow,
+    HeadRow,
+    HeightRow,
+    PlacedReceipt,
+    PotTotal,
+    SessionKey,
+    TransactionRef,
+    Unbonding,
+    Unit,
+    Validator,
+)
 
 V = TypeVar("V", bound=Record)
 
@@ -114,7 +129,25 @@ BLS_KEY: Final = 48
 INT: Final = 8
 REST: Final = 0
 
-# -- chain (0x01 .. 0x0f): see the end of the page
+# -- chain (0x01 .. 0x0f)
+HEAD = Table(0x01, HeadRow, "head", (REST,), Kind.CHAIN)
+"""One row under the empty key."""
+BLOCKS = Table(0x02, Block, "blocks", (INT,), Kind.CHAIN)
+"""By height."""
+HEIGHTS = Table(0x03, HeightRow, "heights", (HASH,), Kind.CHAIN)
+"""By block hash."""
+PROOFS = Table(0x04, FinalityProof, "proofs", (INT,), Kind.CHAIN)
+"""By height; blocks that became final with a block above them have none."""
+RECEIPTS = Table(0x05, PlacedReceipt, "receipts", (HASH,), Kind.CHAIN)
+"""By transaction id."""
+BLOCK_EVENTS = Table(0x06, BlockEvents, "block events", (INT,), Kind.CHAIN)
+"""What the steps at the end of a block said, by height."""
+TRANSACTIONS_BY_ADDRESS = Table(
+    0x07, TransactionRef, "transactions by address", (ADDRESS, INT, INT), Kind.CHAIN
+)
+"""By address (sender, and whomever its events name), height, place in the block."""
+GENESIS = Table(0x08, GenesisRow, "genesis", (REST,), Kind.CHAIN)
+"""One row under the empty key."""
 
 # -- state: the ledger's ground (0x10 .. 0x1f)
 PARAMS = Table(0x10, Params, "parameters", (REST,))

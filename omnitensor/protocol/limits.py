@@ -238,3 +238,13 @@ driver_events_max: Final = 2_048
 """Verified messages that wait for the consensus core; beyond it their senders wait."""
 votes_waiting_max: Final = 4_096
 """Votes that wait to be verified; beyond it a vote is refused."""
+
+# State of a node
+signatures_cached_max: Final = 65_536
+"""Transactions whose signature was found good, kept so that a block's need not be checked again."""
+rows_cached_max: Final = 200_000
+"""Decoded rows of the committed state kept in memory."""
+pending_blocks_max: Final = 256
+"""Blocks that were executed and are not final."""
+sync_blocks_max: Final = 256
+"""Blocks in one answer to a peer that syncs."""

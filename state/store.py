@@ -1,0 +1,242 @@
+"""The database: LevelDB, opened so that damage is refused instead of served. The only file that imports plyvel.
+
+Knows bytes; what they mean is on the page of ``schema``. LevelDB trusts its files by default: a flipped byte in the middle of its
+log drops what follows, a flipped bit in a table is read as it is, a lost ``CURRENT`` opens as an empty database. So: paranoid
+checks at open, checksums verified at every read, created only by ``create``, and stamped with schema version, chain and genesis.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import plyvel
+
+from omnitensor.protocol.codec import Record, decode, encode
+from omnitensor.protocol.errors import CodecError, StorageError
+from omnitensor.protocol.types import U32, HashF
+
+STAMP_KEY: Final = b"\x00stamp"
+"""Outside every table: prefixes begin at 1."""
+LOCK_NAME: Final = "OWNER"
+WRITE_BUFFER_BYTES: Final = 16 * 1024 * 1024
+"""Rows in memory before LevelDB writes a table; also the most of its log that an open after a crash reads again."""
+CACHE_BYTES: Final = 16 * 1024 * 1024
+
+_RESTORE: Final = (
+    "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"
+)
+
+Batch = list[tuple[bytes, bytes | None]]
+"""Rows to write as (key, value), None to remove; written all or none."""
+
+
+class DamagedStoreError(StorageError):
+    """The database's files are not what was written."""
+
+    code = "storage_damaged"
+
+
+class LockedStoreError(StorageError):
+    """Another process has the database open."""
+
+    code = "storage_locked"
+
+
+class ForeignStoreError(StorageError):
+    """The database belongs to another chain or to another version of this software."""
+
+    code = "storage_foreign"
+
+
+class Stamp(Record, frozen=True):
+    """What a database is: version of the schema, chain, and hash of the genesis block."""
+
+    schema_version: U32
+    chain_id: str
+    genesis_hash: HashF
+
+
+class Snapshot:
+    """The rows as they were at one moment. Safe to read from any thread; every read verifies checksums."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw: Final = raw
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None. Raises DamagedStoreError."""
+        try:
+            value: bytes | None = self._raw.get(key, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            raise _refusal(error, None) from error
+        return value
+
+    def scan(
+        self, low: bytes, high: bytes | None, *, include_high: bool = False, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows from ``low`` (included) to ``high``, in key order or the reverse. Raises DamagedStoreError."""
+        with _refusals():
+            yield from self._raw.iterator(
+                start=low,
+                stop=high,
+                include_stop=include_high,
+                reverse=reverse,
+                verify_checksums=True,
+                fill_cache=False,
+            )
+
+    def close(self) -> None:
+        """Frees it; reading it afterwards raises StorageError."""
+        self._raw.close()
+
+
+class Store(Snapshot):
+    """An open database. One process has it; reads see the latest write."""
+
+    def __init__(self, raw: Any, path: Path, stamp: Stamp, lock: int) -> None:
+        super().__init__(raw)
+        self.path: Final = path
+        self.stamp: Final = stamp
+        self._lock: Final = lock
+
+    @classmethod
+    def create(cls, path: Path, stamp: Stamp, rows: Batch) -> "Store":
+        """Makes a database with its first rows, in one synced batch with the stamp.
+
+        Raises StorageError where something is there already. It is built beside ``path`` and moved there whole.
+        """
+        if path.exists():
+            raise StorageError(
+                "there is something at the database's place already",
+                value=path,
+                remedy="start the node on it, or remove it first",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = path.with_name(path.name + ".new")
+        shutil.rmtree(building, ignore_errors=True)
+        with _refusals(building):
+            raw = plyvel.DB(str(building), create_if_missing=True, error_if_exists=True)
+            try:
+                with raw.write_batch(sync=True) as batch:
+                    for key, value in rows:
+                        assert value is not None, "a new database has nothing to remove"
+                        batch.put(key, value)
+                    batch.put(STAMP_KEY, encode(stamp))
+            finally:
+                raw.close()
+        building.rename(path)
+        _sync_folder(path.parent)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """Opens a database that ``create`` made. Raises a StorageError that says what is wrong and what to do."""
+        if not path.is_dir():
+            raise StorageError(
+                "there is no database here", value=path, remedy="make one with: omnitensor-node init"
+            )
+        lock = _lock(path)
+        try:
+            with _refusals(path):
+                raw = plyvel.DB(
+                    str(path),
+                    create_if_missing=False,
+                    paranoid_checks=True,
+                    write_buffer_size=WRITE_BUFFER_BYTES,
+                    lru_cache_size=CACHE_BYTES,
+                    bloom_filter_bits=10,
+                )
+            try:
+                return cls(raw, path, _read_stamp(raw, path), lock)
+            except BaseException:
+                raw.close()
+                raise
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        """Closes the files and lets another process have them. Closing twice does nothing."""
+        if not self._raw.closed:
+            self._raw.close()
+            os.close(self._lock)
+
+    def write(self, batch: Batch) -> None:
+        """Writes all or nothing, and returns when it is on disk."""
+        with _refusals(self.path):
+            raw_batch = self._raw.write_batch(sync=True)
+            put = raw_batch.put
+            for key, value in batch:
+                if value is None:
+                    raw_batch.delete(key)
+                else:
+                    put(key, value)
+            raw_batch.write()
+
+    def snapshot(self) -> Snapshot:
+        """The rows as they are now, whatever is written later."""
+        with _refusals(self.path):
+            return Snapshot(self._raw.snapshot())
+
+
+def _lock(path: Path) -> int:
+    """Takes the folder for this process; the file descriptor holds it. Raises LockedStoreError.
+
+    LevelDB's own lock is not enough: a second open in the same process fails, and in failing drops the first one's lock.
+    """
+    held = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(held)
+        raise LockedStoreError(
+            "another process has the database open", value=path, remedy="stop the other node first"
+        ) from error
+    return held
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in the folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_stamp(raw: Any, path: Path) -> Stamp:
+    with _refusals(path):
+        data: bytes | None = raw.get(STAMP_KEY, verify_checksums=True)
+    if data is None:
+        raise DamagedStoreError("the database has no stamp", value=path, remedy=_RESTORE)
+    try:
+        return decode(Stamp, data)
+    except CodecError as error:
+        raise DamagedStoreError("the database's stamp can't be read", value=path, remedy=_RESTORE) from error
+
+
+@contextmanager
+def _refusals(path: Path | None = None) -> Iterator[None]:
+    """Turns the library's errors into typed ones."""
+    try:
+        yield
+    except (plyvel.Error, RuntimeError) as error:
+        raise _refusal(error, path) from error
+
+
+def _refusal(error: Exception, path: Path | None) -> StorageError:
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        return StorageError("the database is closed", value=path, remedy="open it again")
+    if "lock" in text.lower() and "LOCK" in text:
+        return LockedStoreError(
+            "another process has the database open", value=path, remedy="stop the other node first"
+        )
+    if isinstance(error, plyvel.CorruptionError) or "No such file" in text or "does not exist" in text:
+        return DamagedStoreError(f"the database is damaged: {text}", value=path, remedy=_RESTORE)
+    return StorageError(
+        f"the database can't be used: {text}", value=path, remedy="see that the disk has room"
+    )
