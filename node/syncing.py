@@ -1,0 +1,155 @@
+"""Catches up with the chain: carries out what ``p2p.sync`` decides, verifies every range, and has it committed.
+
+A range is believed for its finality proof alone; its blocks are executed like any others.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import structlog
+
+from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.types import Height
+from omnitensor.protocol.votes import FinalityProof
+from p2p.errors import AskError
+from p2p.interface import Network
+from p2p.messages import BlocksRequest, BlocksResponse, PeerId
+from p2p.ranges import read_blocks
+from p2p.sync import DropPeer, Fetch, Progress, Range, Sync
+
+PAUSE_SECONDS: Final = 0.2
+PROGRESS_SECONDS: Final = 5.0
+
+
+class SyncTarget(Protocol):
+    """The chain as the sync sees it."""
+
+    @property
+    def height(self) -> Height: ...
+
+    async def verify_proof(self, proof: FinalityProof) -> ProtocolError | None:
+        """Why a finality proof is not to be believed, or None."""
+        ...
+
+    async def commit_range(
+        self, blocks: tuple[Block, ...], proof: FinalityProof, *, proves_last: bool
+    ) -> None:
+        """Executes and commits those blocks that are above the head. Raises ProtocolError at the first that is wrong."""
+        ...
+
+
+class Syncer:
+    """Runs until it is cancelled; does nothing while the node is as far as its peers."""
+
+    def __init__(
+        self, network: Network, target: SyncTarget, on_caught_up: Callable[[], Awaitable[None]]
+    ) -> None:
+        """``on_caught_up`` is called after every committed range: consensus then goes on from the new head."""
+        self._network = network
+        self._target = target
+        self._on_committed = on_caught_up
+        self._sync = Sync(target.height, _now_ms())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger("sync")
+
+    def peer_status(self, peer_id: PeerId, height: int) -> None:
+        self._sync.peer_status(peer_id, height)
+        self._wake.set()
+
+    def peer_gone(self, peer_id: PeerId) -> None:
+        self._sync.peer_gone(peer_id)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Looks again at once, for instance because consensus says that this node is behind."""
+        self._wake.set()
+
+    @property
+    def progress(self) -> Progress:
+        return self._sync.progress()
+
+    @property
+    def syncing(self) -> bool:
+        return self._sync.syncing
+
+    async def run(self) -> None:
+        said = 0.0
+        try:
+            while True:
+                self._sync.applied(self._target.height, _now_ms())
+                for action in self._sync.next(_now_ms()):
+                    self._carry_out(action)
+                ready = self._sync.ready()
+                if ready is not None:
+                    await self._apply(ready)
+                    continue
+                if self._sync.syncing and time.monotonic() - said > PROGRESS_SECONDS:
+                    said = time.monotonic()
+                    progress = self._sync.progress()
+                    self._log.info(
+                        "catching up",
+                        height=progress.height,
+                        target=progress.target,
+                        remaining_s=None if progress.remaining_ms is None else progress.remaining_ms // 1000,
+                    )
+                self._wake.clear()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), PAUSE_SECONDS)
+                except TimeoutError:
+                    continue
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    def _carry_out(self, action: Fetch | DropPeer) -> None:
+        if isinstance(action, DropPeer):
+            self._log.warning("peer dropped", peer=action.peer_id.hex(), reason=action.reason)
+            self._network.drop(action.peer_id, action.reason)
+            return
+        task = asyncio.create_task(self._fetch(action))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        timeout_ms = max(1, fetch.deadline_ms - _now_ms())
+        try:
+            response = await self._network.ask(fetch.peer_id, fetch.request, timeout_ms)
+        except AskError as error:
+            self._sync.failed(fetch.ticket, str(error))
+        else:
+            if isinstance(response, BlocksResponse):
+                self._sync.received(fetch.ticket, response)
+            else:
+                self._sync.failed(fetch.ticket, "does not hold blocks that it claims")
+        self._wake.set()
+
+    async def _apply(self, ready: Range) -> None:
+        """Form, proof, execution: whatever fails costs the peer that sent the range."""
+        try:
+            blocks = await asyncio.to_thread(read_range, ready)
+            fault = await self._target.verify_proof(ready.response.proof)
+            if fault is not None:
+                raise fault
+            await self._target.commit_range(
+                blocks, ready.response.proof, proves_last=not ready.response.links
+            )
+        except ProtocolError as error:
+            self._log.warning("range refused", peer=ready.peer_id.hex(), error=str(error))
+            self._sync.invalid(ready.ticket, str(error))
+            return
+        self._sync.applied(self._target.height, _now_ms())
+        await self._on_committed()
+
+
+def read_range(ready: Range) -> tuple[Block, ...]:
+    """Blocks of a range in good form. Raises ProtocolError."""
+    request = BlocksRequest(Height(ready.from_height), len(ready.response.blocks))
+    return read_blocks(request, ready.response)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
