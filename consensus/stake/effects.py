@@ -25,8 +25,8 @@ inside the handling of the event that caused the effect.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from consensus.stake.evidence import Evidence
 from consensus.stake.events import Peer
+from consensus.stake.evidence import Evidence
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.types import BlsSignature, Epoch, Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import (

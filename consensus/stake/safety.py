@@ -5,12 +5,15 @@ Knows votes and views; nothing of files (``node/safety_store.py`` makes it durab
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from consensus.stake.evidence import conflicts
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import SKIP_ID, Candidate, Certificate, VoteKind
+
+ROOT_VIEW: Final = View(0)
 
 
 class SafetyError(ProtocolError):
@@ -40,7 +43,7 @@ class Kept:
 class SafetyMemory:
     """All that a safety store remembers above its floor; what a core is started with after a restart (R9)."""
 
-    floor: View = View(0)
+    floor: View = ROOT_VIEW
     """Views at or below it are pruned: nothing is signed there any more."""
     votes: tuple[VoteRecord, ...] = ()
     """In the order in which they were signed."""

@@ -155,7 +155,9 @@ unbonding_paid_per_block_max: Final = 200
 """Withdrawals paid at the end of one block; the rest follow in the next."""
 outbox_frames_max: Final = (4_096, 512, 1_024, 64)
 """Frames that may wait for one peer, by lane: consensus, control, transactions, bulk."""
-outbox_bytes_max: Final = (8 * MIB, 1 * MIB, 4 * MIB, 8 * MIB)
+outbox_bytes_max: Final = (4 * MIB, 1 * MIB, 4 * MIB, 4 * MIB)
+bulk_answers_in_flight_max: Final = 2
+"""Answers in the bulk lane that are made for one peer at once; the next waits until the line is nearly empty."""
 message_rates: Final[dict[str, tuple[int, int]]] = {
     "VoteNotice": (2_000, 6_000),
     "CertificateNotice": (400, 2_000),
@@ -177,12 +179,15 @@ message_rates: Final[dict[str, tuple[int, int]]] = {
 }
 """Messages a second, and at once, that a peer may send, by kind. Each one above is thrown away and charged."""
 excess_message_points: Final = 2
+malformed_frame_points: Final = 50
+unasked_reply_points: Final = 10
+wrong_answer_points: Final = 20
 peer_charge_fade_ms: Final = 6_000
 """A point of a peer's charges is forgiven every so often."""
 asks_in_flight_max: Final = 16
 """Questions of ours to one peer that wait for an answer; it may have as many open with us."""
 ask_ms_max: Final = 10_000
-handlers_in_flight_max: Final = (512, 64, 64, 32)
+handlers_in_flight_max: Final = (512, 64, 64, 16)
 """Messages of one peer being handled at once, by lane; above it its connection is not read."""
 ping_after_ms: Final = 10_000
 silence_ms_max: Final = 30_000

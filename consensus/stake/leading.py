@@ -1,0 +1,114 @@
+"""What a leader does: R2. Finds the parent, waits for the pace, has a block built, and offers it once."""
+
+from consensus.stake.candidates import Status
+from consensus.stake.effects import Build, Propose
+from consensus.stake.knowledge import Rule
+from consensus.stake.safety import Kept
+from consensus.stake.slots import Slot
+from consensus.stake.timing import Alarm
+from consensus.stake.voting import Voting
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.types import Hash, Height, TimeMs, View
+from omnitensor.protocol.votes import SKIP_ID, Candidate, Certificate, VoteKind
+
+
+class Leading(Voting):
+    """The leader's part of a view."""
+
+    def _parent(self) -> tuple[View, Hash]:
+        """R2: the first view, back from the one before, in which a quorum chose a candidate, and that candidate.
+
+        R1 lets no view be left without a certificate, so every view between has its skip certificate here.
+        """
+        slot = self._slots.get(self._newest_chosen) if self._newest_chosen > self.final.view else None
+        if slot is not None and slot.chosen is not None:
+            return slot.view, slot.chosen
+        return self.final.view, self.final.candidate_id
+
+    def _pace_ms(self, parent_id: Hash) -> int:
+        """When a child of this parent is due: the parent's timestamp plus the block interval, or now when it is not here."""
+        timestamp_ms = self._timestamp_of(parent_id)
+        return self.now_ms if timestamp_ms is None else timestamp_ms + self.settings.block_interval_ms
+
+    def _may_propose(self, slot: Slot) -> bool:
+        return (
+            self.leader == self.me
+            and self._may_sign(slot.view)
+            and not slot.proposed
+            and VoteKind.NOTARIZE not in slot.voted
+            and VoteKind.SKIP not in slot.voted
+        )
+
+    def _r2_propose(self) -> None:
+        """R2 Propose: build on the newest chosen parent, not before the block interval has passed; see ``_built``."""
+        slot = self._slots.at(self.view)
+        if slot.building is not None or not self._may_propose(slot):
+            return
+        parent_view, parent_id = self._parent()
+        if parent_id == self.final.candidate_id:
+            parent_hash, height, timestamp_ms = (
+                self.final.block_hash,
+                self.final.height,
+                self.final.timestamp_ms,
+            )
+        else:
+            entry = self._candidates.get(parent_id)
+            if entry is None:
+                self._miss(parent_id, parent_view)
+                return
+            self._want_checked(entry)
+            if entry.status is not Status.VALID:
+                return
+            parent_hash = Hash(entry.candidate.block_hash)
+            height, timestamp_ms = Height(entry.block.header.height), TimeMs(entry.block.header.timestamp_ms)
+        due_ms = timestamp_ms + self.settings.block_interval_ms
+        if self.now_ms < due_ms:
+            self._alarms.set(Alarm.PACE, due_ms)
+            return
+        slot.building = (parent_view, parent_id)
+        self._emit(Build(self.view, parent_id, parent_hash, height, TimeMs(self.now_ms)))
+
+    def _built(self, view: View, block: Block | None) -> None:
+        """The answer to ``Build``: offer the block if the view still is ours to lead; without one skip it at once (R4)."""
+        slot = self._slots.at(view) if view == self.view else None
+        if slot is None or slot.building is None or not self._may_propose(slot):
+            return
+        (parent_view, parent_id), slot.building = slot.building, None
+        if parent_view < self.finalized_view:
+            return  # a later view became final meanwhile: R2 begins anew
+        if block is None:
+            self.fired[Rule.R4_EARLY] += 1
+            self._alarms.clear(Alarm.VIEW)
+            self._cast(slot, VoteKind.SKIP, SKIP_ID)
+            return
+        candidate = Candidate(self.table.epoch, view, parent_view, parent_id, block.hash)
+        candidate_id = candidate.id
+        self._candidates.put(candidate_id, candidate, block).status = Status.VALID
+        self.fired[Rule.R2] += 1
+        if parent_view == 0:
+            self.fired[Rule.R0] += 1
+        slot.proposed = True
+        slot.proposal = candidate_id
+        slot.offer = Kept(candidate, block)
+        slot.voted[VoteKind.NOTARIZE] = candidate_id
+        vote = self._ballot(slot, VoteKind.NOTARIZE, candidate_id)
+        self._emit(Propose(candidate, block, self._justification(candidate), vote))
+
+    def _justification(self, candidate: Candidate) -> tuple[Certificate, ...]:
+        """R2: the parent's certificate, then the newest skip certificates of the views crossed that go inline, oldest first."""
+        parent_view = View(candidate.parent_view)
+        inline: list[Certificate] = []
+        if parent_view == self.final.view:
+            if self.final.proof is not None:
+                inline.append(self.final.proof.certificate)
+        else:
+            parent_slot = self._slots.get(parent_view)
+            if parent_slot is not None:
+                inline.extend(parent_slot.certificates()[:1])  # finalization or notarization: it was chosen
+        room = limits.justification_certificates_max - len(inline)
+        for crossed in range(max(parent_view + 1, candidate.view - room), candidate.view):
+            slot = self._slots.get(View(crossed))
+            if slot is not None and slot.skip is not None:
+                inline.append(slot.skip)
+        return tuple(inline)
