@@ -1,0 +1,79 @@
+"""The SDK: everything that contributors, sponsors and validators do, over JSON-RPC to any node. Keys never leave this process."""
+
+from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.reviews import Flag, ItemScore
+from omnitensor.sdk.batches import DataBatch, DataItem, Judgement, ValidationResults
+from omnitensor.sdk.bundles import BundleItem
+from omnitensor.sdk.client import AsyncClient, Client
+from omnitensor.sdk.contributor import AsyncContributor, Contributor, Moment, Submission
+from omnitensor.sdk.errors import (
+    BusyError,
+    CampaignStateError,
+    ConnectionFailed,
+    FileError,
+    FundsError,
+    InputError,
+    NonceUsedError,
+    NotFoundError,
+    RefusedError,
+    ResponseError,
+    RpcError,
+    SdkError,
+    WaitTimeout,
+    WrongChainError,
+)
+from omnitensor.sdk.home import Home
+from omnitensor.sdk.orders import Fee, Order
+from omnitensor.sdk.reads import ChainIdentity
+from omnitensor.sdk.seats import Submitted
+from omnitensor.sdk.specs import CampaignDraft, CategoryDraft
+from omnitensor.sdk.sponsor import AsyncSponsor, Opened, Sponsor
+from omnitensor.sdk.transport import Retry
+from omnitensor.sdk.validator import AsyncValidator, ReviewMoment, Validator
+from omnitensor.sdk.wallet import Wallet
+
+__all__ = [
+    "AsyncClient",
+    "AsyncContributor",
+    "AsyncSponsor",
+    "AsyncValidator",
+    "BundleItem",
+    "BusyError",
+    "CampaignDraft",
+    "CampaignStateError",
+    "CategoryDraft",
+    "ChainIdentity",
+    "Client",
+    "ConnectionFailed",
+    "Contributor",
+    "DataBatch",
+    "DataItem",
+    "Fee",
+    "FileError",
+    "Flag",
+    "FundsError",
+    "Home",
+    "InputError",
+    "ItemScore",
+    "Judgement",
+    "Moment",
+    "NonceUsedError",
+    "NotFoundError",
+    "Opened",
+    "Order",
+    "ProtocolError",
+    "RefusedError",
+    "ResponseError",
+    "Retry",
+    "ReviewMoment",
+    "RpcError",
+    "SdkError",
+    "Sponsor",
+    "Submission",
+    "Submitted",
+    "ValidationResults",
+    "Validator",
+    "WaitTimeout",
+    "Wallet",
+    "WrongChainError",
+]

@@ -1,0 +1,115 @@
+"""The client: one node, typed results, typed errors, and money that is never paid twice. Async core and blocking twin."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from omnitensor.protocol.bodies import Transfer
+from omnitensor.protocol.keys import parse_address
+from omnitensor.protocol.types import Address, Amount
+from omnitensor.sdk import results
+from omnitensor.sdk.home import Home, choose_endpoint
+from omnitensor.sdk.loops import LOOP, Blocking, blocking
+from omnitensor.sdk.orders import Orders
+from omnitensor.sdk.reads import ChainIdentity
+from omnitensor.sdk.transport import Retry, Transport
+from omnitensor.sdk.wallet import Wallet
+
+
+class AsyncClient(Orders):
+    """A node's client for asyncio; use it as a context manager, or `close` it.
+
+    `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of
+    another chain is refused with WrongChainError.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        chain: ChainIdentity | None = None,
+        retry: Retry | None = None,
+        home: Home | str | Path | None = None,
+    ) -> None:
+        self.home = home if isinstance(home, Home) else Home(home)
+        super().__init__(Transport(choose_endpoint(endpoint, self.home), retry), chain)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def transfer(
+        self, wallet: Wallet, to: Address | str, amount: int, *, tip: int = 0
+    ) -> results.TransactionResult:
+        """Send nanoOMNIT to an account, and wait until that is final."""
+        target = parse_address(to) if isinstance(to, str) else to
+        return await self.execute(wallet, Transfer(target, Amount(amount)), tip=tip)
+
+    @asynccontextmanager
+    async def events(
+        self, topic: str, filters: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        """Events of a topic (blocks, transactions, items) as they come, until the connection ends."""
+        async with self.transport.subscribe(topic, filters) as found:
+            yield found
+
+
+class Client(Blocking[AsyncClient]):
+    """The same for programs without asyncio: every method blocks until its answer is there."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        chain: ChainIdentity | None = None,
+        retry: Retry | None = None,
+        home: Home | str | Path | None = None,
+    ) -> None:
+        async def made() -> AsyncClient:
+            return AsyncClient(endpoint, chain=chain, retry=retry, home=home)
+
+        super().__init__(LOOP.run(made()))
+
+    @property
+    def endpoint(self) -> str:
+        """The node's address."""
+        return self.asynchronous.endpoint
+
+    call = blocking(AsyncClient.call)
+    status = blocking(AsyncClient.status)
+    identity = blocking(AsyncClient.identity)
+    params = blocking(AsyncClient.params)
+    block = blocking(AsyncClient.block)
+    voters = blocking(AsyncClient.voters)
+    supply = blocking(AsyncClient.supply)
+    account = blocking(AsyncClient.account)
+    session = blocking(AsyncClient.session)
+    rewards = blocking(AsyncClient.rewards)
+    transaction = blocking(AsyncClient.transaction)
+    transactions = blocking(AsyncClient.transactions)
+    validators = blocking(AsyncClient.validators)
+    validator = blocking(AsyncClient.validator)
+    campaigns = blocking(AsyncClient.campaigns)
+    campaign = blocking(AsyncClient.campaign)
+    items = blocking(AsyncClient.items)
+    item = blocking(AsyncClient.item)
+    submission = blocking(AsyncClient.submission)
+    assignments = blocking(AsyncClient.assignments)
+    batch = blocking(AsyncClient.batch)
+    sealed = blocking(AsyncClient.sealed)
+    bind = blocking(AsyncClient.bind)
+    estimate = blocking(AsyncClient.estimate)
+    sign = blocking(AsyncClient.sign)
+    send = blocking(AsyncClient.send)
+    submit = blocking(AsyncClient.submit)
+    execute = blocking(AsyncClient.execute)
+    deliver = blocking(AsyncClient.deliver)
+    follow = blocking(AsyncClient.follow)
+    wait = blocking(AsyncClient.wait)
+    wait_height = blocking(AsyncClient.wait_height)
+    transfer = blocking(AsyncClient.transfer)

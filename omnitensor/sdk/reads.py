@@ -1,0 +1,254 @@
+"""Everything that a node can be asked, typed. Reads only; signing and sending are in ``orders``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeVar
+
+from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.keys import format_address, parse_address
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.types import Address
+from omnitensor.sdk import results
+from omnitensor.sdk.errors import NotFoundError, WrongChainError
+from omnitensor.sdk.results import Cursor, hash_given, read
+from omnitensor.sdk.transport import Transport
+
+T = TypeVar("T")
+
+PAGE_ITEMS: Final = 100
+PAGES_MAX: Final = 10_000
+"""Bound on walking through a list, so that a node that always says "there is more" is left."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChainIdentity:
+    """Which chain a node is of."""
+
+    chain_id: str
+    genesis_hash: str
+
+
+class Reads:
+    """The reading half of a client."""
+
+    def __init__(self, transport: Transport, expected: ChainIdentity | None = None) -> None:
+        self.transport: Final = transport
+        self._expected = expected
+        self._identity: ChainIdentity | None = None
+        self._params: Params | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """The node's address."""
+        return self.transport.endpoint
+
+    async def call(self, method: str, /, **params: Any) -> Any:
+        """The plain JSON result of any method. Parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return await self.transport.call(method, given)
+
+    async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
+        return read(kind, await self.call(method, **params), method)
+
+    # -- chain
+
+    async def status(self) -> results.Status:
+        """Height, base fee, and whether the node is still catching up. Raises WrongChainError."""
+        status = await self._ask(results.Status, "chain.status")
+        self._identity = ChainIdentity(status.chain_id, status.genesis_hash)
+        if self._expected is not None and self._expected != self._identity:
+            raise WrongChainError(
+                f"the node is of another chain than {_shown(self._expected)}",
+                value=_shown(self._identity),
+                remedy=f"name a node of {self._expected.chain_id} with --endpoint, or log in again for this chain",
+            )
+        return status
+
+    async def identity(self) -> ChainIdentity:
+        """Which chain the node is of; asked once. Raises WrongChainError."""
+        if self._identity is None:
+            await self.status()
+        assert self._identity is not None
+        return self._identity
+
+    async def chain_id(self) -> str:
+        return (await self.identity()).chain_id
+
+    async def params(self) -> Params:
+        """The chain's parameters; asked once."""
+        if self._params is None:
+            answer = await self._ask(dict[str, Any], "chain.params")
+            known = {field for field in Params.__struct_fields__ if field in answer}
+            plain = [answer.get(field, getattr(Params(), field)) for field in Params.__struct_fields__]
+            assert known or not answer
+            self._params = read(Params, plain, "chain.params")
+        return self._params
+
+    async def block(self, *, height: int | None = None, hash: str | None = None) -> results.BlockInfo:
+        """A block by height or hash; the head without either."""
+        answer = await self.call("chain.block", height=height, hash=hash_given(hash) if hash else None)
+        if isinstance(answer, dict) and "header" not in answer:
+            apart = {name: answer.pop(name) for name in ("transactions", "proof") if name in answer}
+            answer = {"header": answer, **apart}
+        return read(results.BlockInfo, answer, "chain.block")
+
+    async def voters(self) -> results.Voters:
+        """The validator table of the current epoch."""
+        return await self._ask(results.Voters, "chain.validators")
+
+    async def supply(self) -> dict[str, Any]:
+        """Where every unit is: accounts, modules, burned; decimal text of nanoOMNIT."""
+        return await self._ask(dict[str, Any], "chain.supply")
+
+    # -- accounts and transactions
+
+    async def account(self, address: Address | str) -> results.AccountInfo:
+        return await self._ask(results.AccountInfo, "account.get", address=address_text(address))
+
+    async def session(self, key: bytes) -> results.SessionInfo:
+        """Whose session key this is. Raises NotFoundError."""
+        answer = await self.call("account.session", key=key.hex())
+        if answer is None:
+            raise NotFoundError("no account lets this key sign", value=key.hex())
+        return read(results.SessionInfo, answer, "account.session")
+
+    async def rewards(self, address: Address | str) -> results.Rewards:
+        return await self._ask(results.Rewards, "account.rewards", address=address_text(address))
+
+    async def transaction(self, tx_id: str) -> results.TransactionResult:
+        """What became of a transaction; one never heard of has the status unknown."""
+        return await self._ask(results.TransactionResult, "tx.get", id=hash_given(tx_id))
+
+    async def transactions(
+        self, address: Address | str, *, cursor: Cursor = None, limit: int = PAGE_ITEMS
+    ) -> tuple[list[dict[str, Any]], Cursor]:
+        """A page of an account's transactions, newest first as the node orders them, and where the next begins."""
+        answer = await self._ask(
+            dict[str, Any], "tx.by_address", address=address_text(address), cursor=cursor, limit=limit
+        )
+        return list(answer.get("transactions", ())), answer.get("next")
+
+    # -- stake
+
+    async def validators(self) -> list[results.ValidatorInfo]:
+        """Every registered validator."""
+        answer = await self._ask(dict[str, Any], "stake.validators")
+        return read(list[results.ValidatorInfo], answer.get("validators", []), "stake.validators")
+
+    async def validator(self, address: Address | str) -> results.ValidatorInfo:
+        """One validator's stake, holds and reputation. Raises NotFoundError."""
+        return await self._ask(results.ValidatorInfo, "stake.validator", address=address_text(address))
+
+    # -- campaigns and items
+
+    async def campaigns(self, *, status: str | None = None) -> list[results.CampaignSummary]:
+        """All campaigns, or those of a status (open, closing, closed, expired)."""
+        found: list[results.CampaignSummary] = []
+        cursor: Cursor = None
+        for _ in range(PAGES_MAX):
+            page = await self._ask(
+                results.CampaignPage, "campaign.list", cursor=cursor, limit=PAGE_ITEMS, status=status
+            )
+            found += [_summary(each) for each in page.campaigns]
+            cursor = page.next
+            if cursor is None:
+                break
+        return found
+
+    async def campaign(self, campaign: int | str) -> results.Campaign:
+        """A campaign in full. Raises NotFoundError, naming the id."""
+        return await self._ask(results.Campaign, "campaign.get", campaign=campaign_number(campaign))
+
+    async def items(
+        self, campaign: int | str, *, contributor: Address | str | None = None, status: str | None = None
+    ) -> list[results.Item]:
+        """All items of a campaign, or those of one contributor, or of one status."""
+        return [item async for item in self.each_item(campaign, contributor=contributor, status=status)]
+
+    async def each_item(
+        self, campaign: int | str, *, contributor: Address | str | None = None, status: str | None = None
+    ) -> AsyncIterator[results.Item]:
+        """The same, one after the other and page by page."""
+        number, cursor = campaign_number(campaign), None
+        whose = address_text(contributor) if contributor is not None else None
+        for _ in range(PAGES_MAX):
+            page: results.ItemPage = await self._ask(
+                results.ItemPage,
+                "item.list",
+                campaign=number,
+                contributor=whose,
+                status=status,
+                cursor=cursor,
+                limit=PAGE_ITEMS,
+            )
+            for item in page.items:
+                yield item
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def item(self, item: int) -> results.Item:
+        return await self._ask(results.Item, "item.get", item=item)
+
+    async def submission(self, campaign: int, commitment: str) -> dict[str, Any]:
+        """A submission as the chain knows it. Raises NotFoundError."""
+        return await self._ask(
+            dict[str, Any], "submission.get", campaign=campaign, commitment=hash_given(commitment)
+        )
+
+    # -- reviews
+
+    async def assignments(
+        self, validator: Address | str, *, open_only: bool = True
+    ) -> list[results.Assignment]:
+        """A validator's seats."""
+        answer = await self._ask(
+            results.Assignments, "review.assignments", validator=address_text(validator), open_only=open_only
+        )
+        return answer.assignments
+
+    async def batch(self, batch: int, round_: int) -> results.Batch:
+        return await self._ask(results.Batch, "review.batch", batch=batch, round=round_)
+
+    async def sealed(self, batch: int, round_: int, validator: Address | str) -> results.Sealed:
+        """A committed report as it lies on chain: the commitment, and the report sealed by its author."""
+        return await self._ask(
+            results.Sealed, "review.sealed", batch=batch, round=round_, validator=address_text(validator)
+        )
+
+    # -- content
+
+    async def has_content(self, content: ContentId) -> bool:
+        """Whether the node can serve these bytes."""
+        status, _ = await self.transport.http("HEAD", f"/content/{content.chunk_root.hex()}", what="content")
+        return status == 200
+
+
+def address_text(address: Address | str) -> str:
+    """An address as text, checked. Raises KeyFormatError."""
+    return format_address(parse_address(address) if isinstance(address, str) else address)
+
+
+def campaign_number(campaign: int | str) -> int:
+    """A campaign's number from a task id. Raises NotFoundError: no campaign has another name."""
+    text = str(campaign).strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise NotFoundError(
+            "no campaign has this id",
+            value=text,
+            remedy="a task id is a number; list them with: otensor-cli campaign list",
+        )
+    return int(text)
+
+
+def _summary(answer: dict[str, Any]) -> results.CampaignSummary:
+    """A line of a list, whether the node puts the specification's fields inside or beside."""
+    spec = answer.get("spec")
+    flat = {**spec, **answer} if isinstance(spec, dict) else answer
+    return read(results.CampaignSummary, flat, "campaign.list")
+
+
+def _shown(identity: ChainIdentity) -> str:
+    return f"{identity.chain_id} (genesis {identity.genesis_hash[:12]})"

@@ -1,0 +1,350 @@
+"""What a node answers, as typed values. Data only: amounts in nanoOMNIT (integers), hashes as hexadecimal text.
+
+Unknown fields are passed over, so that an older SDK reads a newer node; what a caller needs has no default.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.errors import KeyFormatError
+from omnitensor.protocol.types import NANO, Hash
+from omnitensor.sdk.errors import ResponseError
+
+T = TypeVar("T")
+
+Cursor = str | int | None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all results."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for JSON."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+def read(kind: type[T], answer: Any, method: str) -> T:
+    """`answer` as `kind`; decimal text is read as integers. Raises ResponseError."""
+    try:
+        return msgspec.convert(answer, kind, strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ResponseError(
+            f"the node's answer to {method} can't be read: {error}",
+            remedy="check that node and SDK are of one version",
+        ) from error
+
+
+class Status(Result, frozen=True):
+    chain_id: str
+    genesis_hash: str
+    height: int
+    block_hash: str
+    timestamp_ms: int
+    epoch: int
+    base_fee: int
+    syncing: bool
+    sync_target: int
+    block_interval_ms: int
+    version: str
+
+
+class Receipt(Result, frozen=True):
+    code: str
+    reason: str = ""
+    fee: int = 0
+    tip: int = 0
+    events: list[dict[str, Any]] = []
+
+    @property
+    def ok(self) -> bool:
+        return self.code == "ok"
+
+
+class TransactionResult(Result, frozen=True):
+    """`status` is pending, final or unknown."""
+
+    id: str
+    status: str
+    height: int | None = None
+    index: int | None = None
+    kind: str = ""
+    sender: str = ""
+    receipt: Receipt | None = None
+    body: Any = None
+
+
+class SessionKeyInfo(Result, frozen=True):
+    key: str
+    scopes: list[str]
+    valid_until: int
+
+
+class AccountInfo(Result, frozen=True):
+    address: str
+    balance: int
+    nonce: int
+    next_nonce: int
+    stake: int = 0
+    session_keys: list[SessionKeyInfo] = []
+
+
+class SessionInfo(Result, frozen=True):
+    owner: str
+    scopes: list[str]
+    valid_until: int
+
+
+class RewardEntry(Result, frozen=True):
+    height: int
+    kind: str
+    amount: int
+    campaign: int | None = None
+    item: int | None = None
+
+
+class Rewards(Result, frozen=True):
+    address: str
+    balance: int
+    earned: dict[str, int]
+    pending: int = 0
+    penalties: int = 0
+    items: dict[str, int] = {}
+    recent: list[RewardEntry] = []
+
+    @property
+    def total(self) -> int:
+        return sum(self.earned.values())
+
+
+class Unbonding(Result, frozen=True):
+    amount: int
+    height: int
+
+
+class ValidatorInfo(Result, frozen=True):
+    address: str
+    name: str = ""
+    stake: int = 0
+    held: int = 0
+    unbonding: list[Unbonding] = []
+    jailed: bool = False
+    reputation: int = 0
+    commission_bps: int = 0
+
+
+class VoterInfo(Result, frozen=True):
+    address: str
+    name: str = ""
+    stake: int = 0
+    weight: int = 0
+    consensus_key: str = ""
+
+
+class Voters(Result, frozen=True):
+    epoch: int
+    validators: list[VoterInfo]
+
+
+class Escrow(Result, frozen=True):
+    available: int
+    reward: int = 0
+    review: int = 0
+    escalation: int = 0
+
+
+class CategoryInfo(Result, frozen=True):
+    name: str
+    importance_bps: int
+    target: int = 0
+
+
+class ContentInfo(Result, frozen=True):
+    sha256: str
+    size: int
+    chunk_root: str
+    cid: str = ""
+
+    def content_id(self) -> ContentId:
+        """The protocol's record. Raises ResponseError where a hash is malformed."""
+        return ContentId(hash_of(self.sha256), self.size, hash_of(self.chunk_root))
+
+
+class SpecInfo(Result, frozen=True):
+    title: str
+    instructions: str
+    media: list[str]
+    licence: str
+    tier_bps: list[int]
+    categories: list[CategoryInfo]
+    unit_price: int
+    review_fee: int
+    item_bond: int
+    criterion_weights: list[int]
+    thresholds: list[int]
+    overall_threshold: int
+    first_seats: int
+    second_seats: int
+    agree_min_bps: int
+    contributor_share_max_bps: int
+    item_bytes_max: int
+    closes_at: int
+    specification: ContentInfo | None = None
+
+
+class Campaign(Result, frozen=True):
+    """`status` is open, closing, closed or expired."""
+
+    campaign: int
+    sponsor: str
+    status: str
+    spec: SpecInfo
+    escrow: Escrow
+    counts: dict[str, int] = {}
+    opened_at: int = 0
+
+
+class CampaignSummary(Result, frozen=True):
+    campaign: int
+    sponsor: str = ""
+    status: str = ""
+    title: str = ""
+    media: list[str] = []
+    unit_price: int = 0
+    review_fee: int = 0
+    closes_at: int = 0
+    escrow: Escrow | None = None
+    counts: dict[str, int] = {}
+
+
+class CampaignPage(Result, frozen=True):
+    campaigns: list[dict[str, Any]]
+    next: Cursor = None
+
+
+class Step(Result, frozen=True):
+    """A status of an item, with the block that brought it."""
+
+    status: str
+    height: int
+    timestamp_ms: int = 0
+
+
+class Item(Result, frozen=True):
+    """`status` is revealed, queued, in_review, accepted, rejected, undecided or paid."""
+
+    item: int
+    campaign: int
+    contributor: str
+    status: str
+    media_type: str
+    content: ContentInfo
+    tier: int = 0
+    category: int = 0
+    submission: Any = None
+    history: list[Step] = []
+    scores: Any = None
+    agreement_bps: int | None = None
+    reasons: list[str] = []
+    reward: int | None = None
+    paid: int = 0
+    batch: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.status in ("rejected", "undecided", "paid")
+
+    @property
+    def judged(self) -> bool:
+        return self.settled or self.status == "accepted"
+
+
+class ItemPage(Result, frozen=True):
+    items: list[Item]
+    next: Cursor = None
+
+
+class Assignment(Result, frozen=True):
+    """A seat. `state`: seated, committed, revealed, declined or missed; `phase`: accept, commit, reveal or done."""
+
+    batch: int
+    round: int
+    campaign: int
+    state: str
+    phase: str
+    items: int
+    commit_until: int = 0
+    reveal_from: int = 0
+    reveal_until: int = 0
+    fee: int = 0
+    bond: int = 0
+
+
+class Assignments(Result, frozen=True):
+    assignments: list[Assignment]
+
+
+class SeatInfo(Result, frozen=True):
+    validator: str
+    state: str
+
+
+class BatchItem(Result, frozen=True):
+    item: int
+    content: ContentInfo
+    media_type: str
+    tier: int = 0
+    category: int = 0
+    contributor: str = ""
+
+
+class Batch(Result, frozen=True):
+    batch: int
+    round: int
+    campaign: int
+    phase: str
+    items: list[BatchItem]
+    instructions: str = ""
+    seats: list[SeatInfo] = []
+
+
+class Sealed(Result, frozen=True):
+    commitment: str
+    sealed: str
+
+
+class BlockInfo(Result, frozen=True):
+    """A block as JSON: the header's fields, and transactions by id, kind and sender."""
+
+    header: dict[str, Any]
+    transactions: list[dict[str, Any]] = []
+    proof: Any = None
+
+
+def hash_of(text: str) -> Hash:
+    """32 bytes of hexadecimal text. Raises ResponseError."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise ResponseError("not the hexadecimal text of 32 bytes", value=text)
+    return Hash(found)
+
+
+def hash_given(text: str) -> str:
+    """A hash that the user gave, in lower case. Raises KeyFormatError."""
+    text = text.strip().lower().removeprefix("0x")
+    if len(text) != 64 or any(digit not in "0123456789abcdef" for digit in text):
+        raise KeyFormatError("not an id of 64 hexadecimal digits", value=text, remedy="copy it again in full")
+    return text
+
+
+def omnit(nano: int) -> str:
+    """An amount as a plain decimal number of OMNIT, for JSON."""
+    whole, rest = divmod(abs(nano), NANO)
+    return f"{'-' if nano < 0 else ''}{whole}" + (f".{rest:09d}".rstrip("0") if rest else "")

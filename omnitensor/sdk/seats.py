@@ -1,0 +1,316 @@
+"""A reviewer's seats: fetching a batch, committing a report, revealing it, each step on disk before it is taken.
+
+A seat's report is on this disk from before it is sent until it is revealed; and on chain, sealed, so that another device
+with the same key can reveal it. Nothing is committed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from omnitensor.protocol.bodies import ReportCommit, ReportReveal
+from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.reviews import report_commitment
+from omnitensor.protocol.types import BatchId
+from omnitensor.sdk import results
+from omnitensor.sdk.actor import AsyncActor
+from omnitensor.sdk.batches import DataBatch, DataItem, ValidationResults
+from omnitensor.sdk.content import download_file
+from omnitensor.sdk.errors import (
+    ConnectionFailed,
+    InputError,
+    NonceUsedError,
+    NotFoundError,
+    RefusedError,
+    ResponseError,
+    WaitTimeout,
+)
+from omnitensor.sdk.orders import POLL_S, Order
+from omnitensor.sdk.results import Assignment, hash_of
+
+LOG: Final = logging.getLogger("omnitensor.sdk")
+DOWNLOAD_ATTEMPTS: Final = 4
+PARALLEL_DOWNLOADS: Final = 4
+
+
+class SeatWork(msgspec.Struct, frozen=True):
+    """A report on its way, as it lies on disk."""
+
+    batch: int
+    round: int
+    campaign: int
+    report: str
+    salt: str
+    commit: Order | None = None
+    committed: bool = False
+    reveal: Order | None = None
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """A report that is on chain. `state` is committed or revealed."""
+
+    batch: int
+    round: int
+    campaign: int
+    state: Literal["committed", "revealed"]
+    commit_tx: str = ""
+    reveal_tx: str = ""
+    height: int = 0
+
+
+class AsyncSeats(AsyncActor):
+    """Works on the seats of one validator."""
+
+    async def assignments(self, *, open_only: bool = True) -> list[Assignment]:
+        """This validator's seats."""
+        return await self.client.assignments((await self.wallet()).address, open_only=open_only)
+
+    async def fetch(self, seat: Assignment) -> DataBatch:
+        """The batch of a seat with the bytes of its items, verified; what is on disk already is not fetched again."""
+        batch, campaign = await asyncio.gather(
+            self.client.batch(seat.batch, seat.round), self.client.campaign(seat.campaign)
+        )
+        folder = self._file(await self._place(), seat.batch, seat.round).with_suffix("")
+        self.home.ensure(folder)
+        gate = asyncio.Semaphore(PARALLEL_DOWNLOADS)
+
+        async def one(position: int, item: results.BatchItem) -> DataItem:
+            async with gate:
+                path = await self._bytes_of(item, folder)
+            names = [category.name for category in campaign.spec.categories]
+            return DataItem(
+                position,
+                item.item,
+                item.media_type,
+                item.content,
+                item.contributor,
+                item.tier,
+                names[item.category] if item.category < len(names) else str(item.category),
+                campaign.spec.instructions,
+                path,
+            )
+
+        items = await asyncio.gather(*(one(place, item) for place, item in enumerate(batch.items)))
+        return DataBatch(
+            seat.batch,
+            seat.round,
+            seat.campaign,
+            campaign.spec.title,
+            campaign.spec.instructions,
+            campaign.spec,
+            list(items),
+            folder,
+            seat.commit_until,
+            seat.reveal_until,
+            seat.fee,
+        )
+
+    async def commit(self, found: ValidationResults) -> Submitted:
+        """Bind this validator to a report that nobody can read yet. Doing it again with the same scores changes nothing.
+
+        Raises InputError when other scores were committed before, RefusedError when the seat takes no report any more.
+        """
+        report = found.report()
+        wallet, chain_id, place = await self.wallet(), await self.client.chain_id(), await self._place()
+        path = self._file(place, found.batch, found.round)
+        with self.home.locked(path):
+            work = self.home.read(path, SeatWork)
+            if work is not None and work.commit is not None and bytes.fromhex(work.report) != report:
+                if work.committed or not await self._withdrawn(work.commit):
+                    raise InputError(
+                        "other scores were committed for this batch already, and stand",
+                        value=f"batch {found.batch}, round {found.round}",
+                        remedy="wait for the reveal: review_loop() or finish() does it",
+                    )
+                work = None
+            if work is None:
+                salt = wallet.report_salt(chain_id, found.batch, found.round, report)
+                work = SeatWork(found.batch, found.round, found.campaign, report.hex(), salt.hex())
+                self.home.write(path, work)
+            work = await self._commit(path, work)
+        assert work.commit is not None
+        return Submitted(work.batch, work.round, work.campaign, "committed", work.commit.id)
+
+    async def reveal(self, batch: int, round_: int) -> Submitted:
+        """Open a committed report, from this disk or from the sealed copy on chain. Raises NotFoundError or RefusedError."""
+        path = self._file(await self._place(), batch, round_)
+        with self.home.locked(path):
+            work = self.home.read(path, SeatWork) or await self._unsealed(batch, round_)
+            if not work.committed and work.commit is not None:
+                work = await self._commit(path, work)
+            body = ReportReveal(BatchId(batch), round_, hash_of(work.salt), bytes.fromhex(work.report))
+            final = await self._reveal(path, work, body)
+            self._forget(path)
+        return Submitted(
+            batch,
+            round_,
+            work.campaign,
+            "revealed",
+            work.commit.id if work.commit is not None else "",
+            final.id,
+            final.height or 0,
+        )
+
+    async def finish(self) -> list[Submitted]:
+        """Reveal every committed report whose window is open, and see commits through that were interrupted."""
+        done = []
+        seats = await self.assignments()
+        for seat in seats:
+            if seat.state == "seated" and seat.phase in ("accept", "commit"):
+                await self._go_on(seat)
+            elif seat.state == "committed" and seat.phase == "reveal":
+                done.append(await self.reveal(seat.batch, seat.round))
+        await self._sweep({(seat.batch, seat.round) for seat in seats})
+        return done
+
+    async def reveal_when_open(self, batch: int, round_: int, *, timeout_s: float | None = None) -> Submitted:
+        """Wait for the reveal window of a committed report, and reveal. Raises WaitTimeout or RefusedError."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            seat = await self.seat(batch, round_)
+            if seat.state == "revealed":
+                return Submitted(batch, round_, seat.campaign, "revealed")
+            if seat.state == "committed" and seat.phase == "reveal":
+                return await self.reveal(batch, round_)
+            if seat.state != "committed" or seat.phase == "done":
+                raise RefusedError(
+                    f"the report can't be revealed any more: the seat is {seat.state}, the batch {seat.phase}",
+                    value=f"batch {batch}, round {round_}",
+                    remedy="keep the program running until the reveal window",
+                )
+            await self._pause(until, f"the reveal window of batch {batch} has not opened")
+
+    async def seat(self, batch: int, round_: int) -> Assignment:
+        """This validator's seat in a batch. Raises NotFoundError."""
+        for open_only in (True, False):
+            for seat in await self.assignments(open_only=open_only):
+                if (seat.batch, seat.round) == (batch, round_):
+                    return seat
+        raise NotFoundError(
+            "this validator has no seat in that batch",
+            value=f"batch {batch}, round {round_}",
+            remedy="list the seats with: otensor-cli review list",
+        )
+
+    # -- inside
+
+    async def _commit(self, path: Path, work: SeatWork) -> SeatWork:
+        """See the commit through: the one on disk, or one signed now and put there before it is sent."""
+        if work.committed:
+            return work
+        try:
+            return await self._send_commit(path, work)
+        except RefusedError:  # final, and without effect
+            self._forget(path)
+            raise
+
+    async def _send_commit(self, path: Path, work: SeatWork) -> SeatWork:
+        if work.commit is not None:
+            with contextlib.suppress(NonceUsedError):  # it can never be included, so another may be signed
+                await self.client.deliver(work.commit)
+                return self._keep(path, work, committed=True)
+        wallet, chain_id = await self.wallet(), await self.client.chain_id()
+        report, salt = bytes.fromhex(work.report), hash_of(work.salt)
+        commitment = report_commitment(
+            chain_id, BatchId(work.batch), work.round, wallet.address, salt, report
+        )
+        sealed = wallet.seal_report(chain_id, work.batch, work.round, report)
+        body = ReportCommit(BatchId(work.batch), work.round, commitment, sealed)
+        signed = work
+
+        def journal(order: Order) -> None:
+            nonlocal signed
+            signed = self._keep(path, work, commit=order)
+
+        await self.client.execute(wallet, body, journal=journal)
+        return self._keep(path, signed, committed=True)
+
+    async def _reveal(self, path: Path, work: SeatWork, body: ReportReveal) -> results.TransactionResult:
+        if work.reveal is not None:
+            with contextlib.suppress(NonceUsedError):
+                return await self.client.deliver(work.reveal)
+
+        def journal(order: Order) -> None:
+            self._keep(path, work, reveal=order)
+
+        return await self.client.execute(await self.wallet(), body, journal=journal)
+
+    async def _unsealed(self, batch: int, round_: int) -> SeatWork:
+        """The report of a seat from the chain's sealed copy, checked against its commitment."""
+        wallet, chain_id = await self.wallet(), await self.client.chain_id()
+        found = await self.client.sealed(batch, round_, wallet.address)
+        report = wallet.open_report(chain_id, batch, round_, bytes.fromhex(found.sealed))
+        salt = wallet.report_salt(chain_id, batch, round_, report)
+        commitment = report_commitment(chain_id, BatchId(batch), round_, wallet.address, salt, report)
+        if commitment != hash_of(found.commitment):
+            raise ResponseError("the sealed report is not the committed one", value=found.commitment)
+        seat = await self.seat(batch, round_)
+        return SeatWork(batch, round_, seat.campaign, report.hex(), salt.hex(), committed=True)
+
+    async def _withdrawn(self, order: Order) -> bool:
+        """Whether a saved commit never took effect and never can."""
+        try:
+            await self.client.deliver(order)
+        except (NonceUsedError, RefusedError):
+            return True
+        return False
+
+    async def _go_on(self, seat: Assignment) -> None:
+        """Send an interrupted commit of an open seat."""
+        path = self._file(await self._place(), seat.batch, seat.round)
+        work = self.home.read(path, SeatWork)
+        if work is not None and work.commit is not None and not work.committed:
+            with self.home.locked(path), contextlib.suppress(RefusedError):
+                await self._commit(path, work)
+
+    async def _sweep(self, open_seats: set[tuple[int, int]]) -> None:
+        """Drop what lies on disk of seats that are over."""
+        folder = self.home.folder / "work" / "reviews" / await self._place()
+        for path in list(folder.glob("*.json")) if folder.is_dir() else ():
+            work = self.home.read(path, SeatWork)
+            if work is not None and (work.batch, work.round) not in open_seats:
+                self._forget(path)
+
+    async def _bytes_of(self, item: results.BatchItem, folder: Path) -> Path | None:
+        path = folder / f"{item.item}-{item.content.chunk_root[:16]}"
+        if path.exists():
+            return path
+        try:
+            await download_file(
+                self.client.transport, item.content.content_id(), path, attempts=DOWNLOAD_ATTEMPTS
+            )
+        except (ConnectionFailed, NotFoundError, ResponseError) as error:
+            LOG.warning("item %d can't be had: %s", item.item, error)
+            return None
+        except OSError as error:
+            raise StorageError(
+                f"an item can't be written ({error.strerror})", value=path, remedy="make room on this disk"
+            ) from error
+        return path
+
+    async def _pause(self, until: float | None, reason: str) -> None:
+        if until is not None and time.monotonic() >= until:
+            raise WaitTimeout(reason, value=self.client.endpoint, remedy="ask again later; nothing is lost")
+        left = POLL_S if until is None else min(POLL_S, max(0.05, until - time.monotonic()))
+        await self.client.ticker.tick(left)
+
+    def _file(self, place: str, batch: int, round_: int) -> Path:
+        return self.home.work("reviews", place, f"{batch}-{round_}.json")
+
+    def _keep(self, path: Path, work: SeatWork, **changes: object) -> SeatWork:
+        work = msgspec.structs.replace(work, **changes)
+        self.home.write(path, work)
+        return work
+
+    def _forget(self, path: Path) -> None:
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        path.unlink(missing_ok=True)
+        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
