@@ -31,6 +31,19 @@ from state.records import (
     Unit,
     Validator,
 )
+from state.records_review import (
+    Batch,
+    Campaign,
+    Count,
+    Due,
+    Earnings,
+    Holder,
+    Item,
+    QueuedItem,
+    Reviewer,
+    Seat,
+    Submission,
+)
 
 V = TypeVar("V", bound=Record)
 
@@ -167,7 +180,37 @@ UNBONDING = Table(0x18, Unbonding, "unbonding", (INT, ADDRESS, INT))
 UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRESS, INT, INT), Kind.INDEX)
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
+CAMPAIGNS = Table(0x20, Campaign, "campaigns", (INT,))
+SUBMISSIONS = Table(0x21, Submission, "submissions", (INT, HASH))
+"""By campaign and commitment."""
+SUBMISSIONS_OPEN = Table(0x22, Count, "open submissions", (ADDRESS,))
+"""How many commitments of an account are neither revealed nor expired."""
+CONTRIBUTORS = Table(0x23, Count, "contributors", (INT, ADDRESS))
+"""Items of an account that a campaign admitted, by campaign and account."""
+ITEMS = Table(0x24, Item, "items", (INT,))
+CONTENT_ROOTS = Table(0x25, Holder, "content by chunk root", (INT, HASH))
+"""Whose a content is, by campaign and chunk root."""
+CONTENT_DIGESTS = Table(0x26, Holder, "content by SHA-256", (INT, HASH))
+QUEUE = Table(0x27, QueuedItem, "queue", (INT, INT))
+"""Items that wait for a batch, by campaign and item."""
+BATCHES = Table(0x28, Batch, "batches", (INT,))
+SEATS = Table(0x29, Seat, "seats", (INT, INT, ADDRESS))
+"""By batch, round and validator."""
+REVIEWERS = Table(0x2A, Reviewer, "reviewers", (ADDRESS,))
+EARNINGS = Table(0x2B, Earnings, "earnings", (ADDRESS,))
+DUE = Table(0x2C, Due, "due", (INT, INT, INT))
+"""What to look at, by height, DueKind, and id."""
 
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
 """Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""
+CAMPAIGNS_BY_SPONSOR = Table(0x81, Unit, "campaigns by sponsor", (ADDRESS, INT), Kind.INDEX)
+SUBMISSIONS_BY_CONTRIBUTOR = Table(0x82, Unit, "submissions by contributor", (ADDRESS, INT, HASH), Kind.INDEX)
+"""By contributor, campaign, commitment."""
+ITEMS_BY_CAMPAIGN = Table(0x83, Unit, "items by campaign", (INT, INT), Kind.INDEX)
+ITEMS_BY_CONTRIBUTOR = Table(0x84, Unit, "items by contributor", (ADDRESS, INT), Kind.INDEX)
+ITEMS_BY_CONTENT = Table(0x85, Unit, "items by content", (HASH, INT), Kind.INDEX)
+"""By chunk root and item, over all campaigns."""
+BATCHES_BY_CAMPAIGN = Table(0x86, Unit, "batches by campaign", (INT, INT), Kind.INDEX)
+SEATS_BY_VALIDATOR = Table(0x87, Unit, "seats by validator", (ADDRESS, INT, INT), Kind.INDEX)
+"""By validator, batch and round."""

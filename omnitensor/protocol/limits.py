@@ -58,6 +58,12 @@ seats_per_round_max: Final = 31
 sealed_report_bytes_max: Final = 1_024
 session_keys_per_account_max: Final = 32
 submissions_open_per_account_max: Final = 64
+batch_window_items_max: Final = 256
+"""The oldest items of a queue among which a batch is mixed."""
+review_work_per_block_max: Final = 20_000
+"""Units (about a microsecond each) of the steps at the end of a block; what is left over is done in the next ones."""
+recent_payments_max: Final = 16
+"""Latest payments kept beside an account's lifetime earnings."""
 
 # Content
 chunk_bytes: Final = 1 * MIB

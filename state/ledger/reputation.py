@@ -1,8 +1,8 @@
 """A reviewer's standing ``Q``: decayed averages of scores, capped by two gates. Knows numbers; no accounts or state."""
 
-from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import BPS
+from state.records_review import Reputation
 
 EVIDENCE_PER_ITEM = 1_000
 """Weight of one scored item in every average."""
@@ -10,17 +10,6 @@ EVIDENCE_PER_ITEM = 1_000
 SEAT_WEIGHT_BASE_BPS = 2_500
 SEAT_WEIGHT_MIN_BPS = 1_000
 VOTE_MAX = 8
-
-
-class Reputation(Record, frozen=True):
-    """Sums and weights of three decayed averages: all scores, gold alone, peers alone. Sums may be negative."""
-
-    total_sum: int = 0
-    total_weight: int = 0
-    gold_sum: int = 0
-    gold_weight: int = 0
-    peer_sum: int = 0
-    peer_weight: int = 0
 
 
 FRESH = Reputation()

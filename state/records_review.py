@@ -1,0 +1,378 @@
+"""What the state holds of campaigns, submissions, batches, seats and pay. Data only; rows are named in ``schema``.
+
+Amounts in nanoOMNIT, times as height and milliseconds, ratios in basis points. ``label`` of a status is its name for people.
+"""
+
+from enum import IntEnum
+
+from omnitensor.protocol.bodies import CampaignSpec
+from omnitensor.protocol.codec import Record
+from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.types import (
+    U16,
+    U32,
+    U64,
+    AddressF,
+    AmountF,
+    BatchIdF,
+    Bps,
+    CampaignIdF,
+    HashF,
+    HeightF,
+    ItemIdF,
+    TimeMsF,
+)
+
+
+class Labelled(IntEnum):
+    """A number in the state with a name for people."""
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class CampaignStatus(Labelled):
+    OPEN = 0
+    CLOSING = 1
+    """Takes nothing new; what is under way is finished."""
+    CLOSED = 2
+    """Ended by its sponsor: everything is settled and the rest returned."""
+    EXPIRED = 3
+    """Ended by its deadline, likewise."""
+
+
+class SubmissionStatus(Labelled):
+    COMMITTED = 0
+    REVEALED = 1
+    EXPIRED = 2
+    """Not revealed in time; the bond was returned."""
+
+
+class ItemStatus(Labelled):
+    REVEALED = 0
+    QUEUED = 1
+    IN_REVIEW = 2
+    ACCEPTED = 3
+    REJECTED = 4
+    UNDECIDED = 5
+    PAID = 6
+    """Accepted, and fully settled."""
+
+
+class BatchPhase(Labelled):
+    FROZEN = 0
+    """Content is fixed; the beacon that draws the seats does not exist yet, or nobody could sit so far."""
+    COMMIT = 1
+    REVEAL = 2
+    DONE = 3
+
+
+class BatchOutcome(Labelled):
+    PENDING = 0
+    VERDICT = 1
+    NO_QUORUM = 2
+    """Too few reports, after every redraw: all items undecided."""
+    NOBODY = 3
+    """Nobody could sit: all items undecided."""
+
+
+class SeatState(Labelled):
+    SEATED = 0
+    ACCEPTED = 1
+    COMMITTED = 2
+    REVEALED = 3
+    DECLINED = 4
+    MISSED = 5
+    """No report was committed in time."""
+    WITHHELD = 6
+    """A committed report was not revealed in time."""
+    RELEASED = 7
+    """Let go without fault: the batch ended before its turn."""
+
+
+SEATS_LIVE = (SeatState.SEATED, SeatState.ACCEPTED, SeatState.COMMITTED, SeatState.REVEALED)
+"""Seats whose bond is held."""
+
+
+class Escrow(Record, frozen=True):
+    """A campaign's money by what it is for."""
+
+    available: AmountF
+    reward: AmountF
+    """Reserved for contributors, what waits for the end of the challenge window included."""
+    review: AmountF
+    escalation: AmountF
+    """Reserved for second rounds."""
+
+    @property
+    def total(self) -> int:
+        return self.available + self.reward + self.review + self.escalation
+
+
+class BaseRates(Record, frozen=True):
+    """How often the reference passed each criterion, over all reports of a campaign scored so far."""
+
+    ones: tuple[U64, U64, U64]
+    totals: tuple[U64, U64, U64]
+
+
+class ItemCounts(Record, frozen=True):
+    """Items of a campaign: all that were revealed, then by what they are now."""
+
+    submitted: U64
+    queued: U64
+    in_review: U64
+    accepted: U64
+    rejected: U64
+    undecided: U64
+    paid: U64
+
+
+class Campaign(Record, frozen=True):
+    """A sponsor's order for data, its money, and how far it has come."""
+
+    sponsor: AddressF
+    spec: CampaignSpec
+    status: U16
+    """A CampaignStatus."""
+    expired: bool
+    """Its end came by the deadline, not by the sponsor."""
+    escrow: Escrow
+    counts: ItemCounts
+    submissions_open: U64
+    """Committed and not yet revealed or expired."""
+    admitted: U64
+    """Items that reserved money, ever: the whole of which a contributor may have a share."""
+    category_counts: tuple[U64, ...]
+    """Items that fill each category's target: admitted and neither rejected nor undecided."""
+    base_rates: BaseRates
+    funded: AmountF
+    paid_contributors: AmountF
+    paid_reviewers: AmountF
+    penalties: AmountF
+    """What came in from others' bonds."""
+    refunded: AmountF
+    opened_at: HeightF
+    opened_ms: TimeMsF
+    closing_at: HeightF
+    """0 while open."""
+    ended_at: HeightF
+    """0 until everything is settled."""
+
+
+class Submission(Record, frozen=True):
+    """A bundle of items of one contributor. ``sequence`` orders commits over the whole chain: the earlier one owns a content."""
+
+    contributor: AddressF
+    sequence: U64
+    count: U32
+    item_bond: AmountF
+    status: U16
+    """A SubmissionStatus."""
+    committed_at: HeightF
+    committed_ms: TimeMsF
+    reveal_until: HeightF
+    first_item: ItemIdF
+    """The first of ``count`` consecutive items; 0 until revealed."""
+
+
+class StatusChange(Record, frozen=True):
+    status: U16
+    """An ItemStatus."""
+    height: HeightF
+    timestamp_ms: TimeMsF
+
+
+class Item(Record, frozen=True):
+    """A file that somebody contributed, what is reserved for it, and what became of it."""
+
+    campaign: CampaignIdF
+    contributor: AddressF
+    commitment: HashF
+    """Of its submission."""
+    sequence: U64
+    """Of its submission."""
+    content: ContentId
+    media_type: str
+    tier: U16
+    category: U16
+    status: U16
+    """An ItemStatus."""
+    history: tuple[StatusChange, ...]
+    fee: AmountF
+    """One reviewer's, at most."""
+    reward_reserved: AmountF
+    review_reserved: AmountF
+    escalation_reserved: AmountF
+    bond: AmountF
+    """Held; 0 once returned or taken."""
+    batch: BatchIdF
+    """0 until it is in one."""
+    displaced: bool
+    """An earlier commitment turned out to own its content while it was in review."""
+    scores: tuple[U16, ...]
+    """Median of each criterion; empty until there is a verdict."""
+    overall: U16
+    agreement_bps: Bps
+    reasons: tuple[str, ...]
+    """Why it was rejected or is undecided."""
+    reward: AmountF
+    """What it earned, once accepted."""
+    paid: AmountF
+    """What of the reward its contributor has."""
+
+
+class Holder(Record, frozen=True):
+    """Whose content it is in a campaign: an item, and its submission's sequence."""
+
+    item: ItemIdF
+    sequence: U64
+
+
+class QueuedItem(Record, frozen=True):
+    """An item waiting for a batch."""
+
+    contributor: AddressF
+    queued_at: HeightF
+
+
+class Count(Record, frozen=True):
+    """A number of things."""
+
+    number: U64
+
+
+class Batch(Record, frozen=True):
+    """Items reviewed together, and the windows of their review. The windows end early when all seats have done their part."""
+
+    campaign: CampaignIdF
+    round: U16
+    """1: the first round."""
+    items: tuple[ItemIdF, ...]
+    contributors: tuple[AddressF, ...]
+    """Sorted; none of them may sit."""
+    phase: U16
+    """A BatchPhase."""
+    outcome: U16
+    """A BatchOutcome."""
+    fee: AmountF
+    """One reviewer's for the whole batch, at most."""
+    bond: AmountF
+    """What each seat holds of its validator's stake."""
+    seats: tuple[AddressF, ...]
+    """Everyone who was ever drawn, in order; what became of each is in its seat."""
+    draws: U32
+    """Draws so far: each has its own seed."""
+    redraws: U16
+    """Draws to replace reports that did not come."""
+    formed_at: HeightF
+    draw_at: HeightF
+    """The block whose beacon draws the first seats; later, of the last draw."""
+    accept_until: HeightF
+    commit_until: HeightF
+    reveal_from: HeightF
+    """0 until the reveal opens."""
+    reveal_until: HeightF
+    decided_at: HeightF
+    """0 until done."""
+    settled: bool
+    """The challenge window is over, and everything paid."""
+
+
+class Seat(Record, frozen=True):
+    """One validator's place in a batch and round."""
+
+    state: U16
+    """A SeatState."""
+    drawn_at: HeightF
+    bond: AmountF
+    """Held of its validator's stake; 0 once released or taken."""
+    fills: U16
+    """How many declined seats came before it in its place."""
+    commitment: bytes
+    """Empty until committed."""
+    sealed: bytes
+    """The report under a key of its reviewer's, until it is revealed."""
+    report: bytes
+    """Four bytes an item, once revealed."""
+    paid: AmountF
+    penalty: AmountF
+    quality_bps: int
+    """The reviewer's standing after this batch."""
+    closeness_bps: Bps
+    peer_bps: int
+    """Points against peers in this batch; 0 also where there was nothing to hold it against."""
+
+
+class Reputation(Record, frozen=True):
+    """Sums and weights of three decayed averages: all scores, gold alone, peers alone. Sums may be negative."""
+
+    total_sum: int = 0
+    total_weight: int = 0
+    gold_sum: int = 0
+    gold_weight: int = 0
+    peer_sum: int = 0
+    peer_weight: int = 0
+
+
+class Reviewer(Record, frozen=True):
+    """A validator's record as a reviewer; what its open seats hold of its stake is in the validator's own row."""
+
+    reputation: Reputation
+    seats_open: U32
+    reports: U64
+    """Scored, ever."""
+    missed: U64
+    """Seats that cost it for a report that did not come."""
+
+
+class Payment(Record, frozen=True):
+    """Something that came to an account, or was taken from it; ``item`` or ``batch`` is 0 where it has none."""
+
+    height: HeightF
+    timestamp_ms: TimeMsF
+    kind: str
+    """``contribution``, ``review``, ``penalty``, ``bond`` or ``refund``."""
+    amount: AmountF
+    campaign: CampaignIdF
+    item: ItemIdF
+    batch: BatchIdF
+
+
+class Earnings(Record, frozen=True):
+    """What an account earned in its lifetime, by kind, and its latest payments (the newest first)."""
+
+    contribution: U64
+    review: U64
+    pending: U64
+    """Accepted, and paid when its challenge window ends."""
+    penalties: U64
+    items_submitted: U64
+    items_accepted: U64
+    items_rejected: U64
+    items_undecided: U64
+    recent: tuple[Payment, ...]
+
+
+class DueKind(IntEnum):
+    """What is to be looked at when its height comes; in a block they are taken in this order."""
+
+    SUBMISSION = 0
+    """Reveal window of a submission; the id is its sequence."""
+    CAMPAIGN = 1
+    """Deadline of a campaign."""
+    QUEUE = 2
+    """A campaign's queue may give a batch."""
+    BATCH = 3
+    """A window of a batch ended, or its seats are to be drawn, or all did their part."""
+    SETTLE = 4
+    """Challenge window of a batch."""
+
+
+class Due(Record, frozen=True):
+    """A thing to look at. The row says where it is, beyond the id in its key."""
+
+    campaign: CampaignIdF
+    commitment: bytes
+    """Of a submission; else empty."""
