@@ -35,8 +35,8 @@ final_candidates_kept_max: Final = 16
 catch_up_blocks_max: Final = 8
 """Blocks that consensus fetches one by one; a node further behind uses block sync."""
 standstill_bytes_per_second_max: Final = 256 * KIB
-safety_file_bytes_max: Final = 64 * MIB
-"""A safety file larger than this is not read at all: the store compacts long before."""
+safety_file_bytes_max: Final = 1 * GIB
+"""A safety file larger than this is not read at all: the store compacts long before, and holds unfinalized blocks only."""
 safety_batch_bytes_max: Final = 4 * MIB
 
 # Text on chain
