@@ -121,8 +121,8 @@ class AddressBook:
         ]
         return tuple(rng.sample(known, min(count, len(known))))
 
-    def save(self, path: Path) -> None:
-        """Writes the book; a reader sees the old one or the new one, never half of either."""
+    def dump(self) -> str:
+        """The book as JSON text."""
         rows = [
             [
                 entry.address.peer_id.hex(),
@@ -136,17 +136,7 @@ class AddressBook:
             ]
             for entry in self._entries.values()
         ]
-        text = json.dumps({"format": _FORMAT, "salt": self._salt.hex(), "addresses": rows}, indent=0)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        return json.dumps({"format": _FORMAT, "salt": self._salt.hex(), "addresses": rows}, indent=0)
 
     @classmethod
     def load(cls, path: Path, own_id: PeerId) -> AddressBook:
@@ -213,6 +203,20 @@ class AddressBook:
         if not self._buckets[place]:
             del self._buckets[place]
         return self._entries.pop(peer_id)
+
+
+def write_book(path: Path, text: str) -> None:
+    """Writes a book's text; a reader sees the old one or the new one, never half of either. Raises OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _badness(entry: Entry) -> tuple[int, int]:

@@ -155,6 +155,10 @@ class Outbox:
     def bytes_queued(self) -> int:
         return sum(queue.bytes for queue in self._lanes.values())
 
+    def lane_bytes(self, lane: Lane) -> int:
+        """Bytes of the frames of one lane that have not wholly left."""
+        return self._lanes[lane].bytes
+
     def push(self, lane: Lane, frame: bytes) -> bool:
         """Queues a frame; False when there is no room."""
         assert 0 < len(frame) <= limits.frame_bytes_max

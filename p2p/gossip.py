@@ -34,6 +34,8 @@ from p2p.seen import IdSet, SeenCache, Wanted
 SMALL_FRAME_BYTES: Final = 4_096
 """One's own message up to this size goes to every peer at once; a larger one to the mesh."""
 _TRANSACTIONS_FRAME_BYTES: Final = limits.frame_bytes_max // 4
+_JUDGING_MS: Final = 60_000
+"""After so long a judgement is not waited for any more: its connection ended before it began."""
 UNREQUESTED: Final = Charge(5, "sent a transaction that was not requested")
 
 
@@ -82,7 +84,7 @@ class Gossip:
         self._peers: dict[PeerId, _Peer] = {}
         self._mesh: frozenset[PeerId] = frozenset()
         self._seen = SeenCache()
-        self._judging: dict[Hash, bytes] = {}
+        self._judging: OrderedDict[Hash, tuple[int, bytes]] = OrderedDict()
         self._kept: OrderedDict[Hash, tuple[int, bytes]] = OrderedDict()
         self._kept_bytes = 0
         self._wanted = Wanted()
@@ -118,12 +120,13 @@ class Gossip:
         if not self._seen.add(key, now_ms):
             self.duplicates += 1
             return None
-        self._judging[key] = frame
+        self._judging.pop(key, None)
+        self._judging[key] = (now_ms + _JUDGING_MS, frame)
         return key
 
     def judged(self, key: Hash, judgement: Judgement, now_ms: int) -> list[Send]:
         """The node's judgement of a message that had `arrived`."""
-        frame = self._judging.pop(key, None)
+        _, frame = self._judging.pop(key, (0, None))
         if judgement is Verdict.LATER:
             self._seen.forget(key)
         if judgement is not Verdict.RELAY or frame is None:
@@ -281,6 +284,8 @@ class Gossip:
         self._expire(now_ms)
 
     def _expire(self, now_ms: int) -> None:
+        while self._judging and next(iter(self._judging.values()))[0] <= now_ms:
+            self._judging.popitem(last=False)
         while self._kept:
             until_ms, frame = next(iter(self._kept.values()))
             if until_ms > now_ms and self._kept_bytes <= limits.gossip_kept_bytes_max:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from omnitensor.protocol import limits
+from omnitensor.protocol.types import Height
 from p2p.messages import BlocksRequest, BlocksResponse, PeerId
 
 
@@ -259,7 +260,7 @@ class Sync:
         source.asked += 1
         # A peer is asked for no more than it claims; what is missing of the range is asked of another.
         count = min(slot.count, source.height - slot.from_height + 1)
-        request = BlocksRequest(_height(slot.from_height), count)
+        request = BlocksRequest(Height(slot.from_height), count)
         slot.fetch = Fetch(self._tickets, peer_id, request, now_ms + limits.sync_range_ms_max)
         return slot.fetch
 
