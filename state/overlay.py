@@ -105,6 +105,10 @@ class Overlay:
         """Keeps all changes for good: earlier marks are void, and their memory is free."""
         self._journal.clear()
 
+    def changes_by_table(self) -> dict[int, dict[bytes, Any]]:
+        """Every change by table prefix and key, None for a removed row; not to be altered."""
+        return self._changes
+
     def changes(self) -> Iterator[tuple[int, bytes, Any]]:
         """Every change as (table prefix, key, value or None for a removed row), in no order that means anything."""
         for prefix, changes in self._changes.items():

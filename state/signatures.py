@@ -1,4 +1,6 @@
-"""Checks the signatures of transactions: each once, and a block's in threads. Knows no state; who may sign for whom is the ledger's.
+"""Checks the signatures of transactions: each once, and a block's in threads.
+
+Knows no state; who may sign for whom is the ledger's to say.
 
 libsodium works outside the interpreter's lock, so two threads check on two cores while nothing else holds it.
 """
@@ -20,7 +22,7 @@ INLINE_MAX: Final = 8
 
 
 class SignatureChecker:
-    """Remembers which signatures were good, by id of the transaction and signature. Its cache has one owner: one thread calls it."""
+    """Remembers which signatures were good, by id of the transaction and signature. Mempool and chain may share one."""
 
     def __init__(self, threads: int = THREADS) -> None:
         self._threads: Final = threads

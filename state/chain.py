@@ -1,0 +1,323 @@
+"""The chain of blocks on one disk: builds, checks and commits them. Its one owner is one thread; readers may be anywhere.
+
+Knows no votes: what may be committed is consensus' to say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from omnitensor.protocol import bls, limits
+from omnitensor.protocol.blocks import (
+    GENESIS_EPOCH,
+    HEADER_VERSION,
+    Block,
+    BlockResult,
+    Header,
+    beacon_message,
+    next_beacon,
+)
+from omnitensor.protocol.codec import encode
+from omnitensor.protocol.errors import BlockError
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
+from omnitensor.protocol.votes import FinalityProof, ValidatorTable
+from state import history, opening
+from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
+from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
+from state.genesis import Genesis
+from state.ledger.context import BlockContext
+from state.ledger.errors import Unpayable
+from state.ledger.fees import next_base_fee
+from state.ledger.prepared import Prepared
+from state.reader import Head, Reader
+from state.rows import CommittedRows
+from state.schema import PROOFS
+from state.signatures import SignatureChecker
+from state.store import Store
+
+HEADER_ROOM_BYTES: Final = 1_024
+"""Kept free for the header when a block is built; a header takes about 500."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block that is final and on disk, and what it did."""
+
+    block: Block
+    result: BlockResult
+
+
+class Chain:
+    """A chain on disk, and the blocks above its head that are not final yet."""
+
+    def __init__(self, store: Store, genesis: Genesis, head: Head, tip: Tip, rows: CommittedRows) -> None:
+        """By ``create`` or ``open`` alone."""
+        self.genesis: Final = genesis
+        self.params: Final[Params] = genesis.params
+        self.chain_id: Final = genesis.chain_id
+        self.genesis_hash: Final = genesis.hash
+        self.signatures: Final = SignatureChecker()
+        self._store: Final = store
+        self._rows: Final = rows
+        self._tip = tip
+        self._pending: dict[Hash, Pending] = {}
+        self._reader = self._new_reader(head)
+
+    @classmethod
+    def create(cls, path: Path, genesis: Genesis) -> "Chain":
+        """Makes the database of a new chain. Raises StorageError where something is there already."""
+        opening.create(path, genesis)
+        return cls.open(path, genesis)
+
+    @classmethod
+    def open(cls, path: Path, genesis: Genesis | None = None) -> "Chain":
+        """Opens a chain, walks back from its head, and checks the state that it holds against its root.
+
+        Raises a StorageError: no database here, damaged, in use, or not of ``genesis``.
+        """
+        return cls(*opening.load(path, genesis))
+
+    def close(self) -> None:
+        """Closes database and threads. Readers are void then."""
+        self.signatures.close()
+        self._store.close()
+
+    # -- looking
+
+    @property
+    def head(self) -> Head:
+        """The last committed block."""
+        return self._reader.head
+
+    def reader(self) -> Reader:
+        """A snapshot of the last committed state. May be called from any thread."""
+        return self._reader
+
+    def validator_table(self, epoch: Epoch = GENESIS_EPOCH) -> ValidatorTable:
+        """The voters of an epoch."""
+        assert epoch == self.genesis.table.epoch, "there is one epoch"
+        return self.genesis.table
+
+    def is_executed(self, block_hash: Hash) -> bool:
+        """Whether a block is the head, or was built or checked here and waits."""
+        return block_hash == self._tip.hash or block_hash in self._pending
+
+    def pending_block(self, block_hash: Hash) -> Block | None:
+        """A block that was built or checked here and is not final."""
+        pending = self._pending.get(block_hash)
+        return pending.prepared.block if pending else None
+
+    # -- building and checking
+
+    def build(
+        self,
+        parent_hash: Hash,
+        timestamp_ms: TimeMs,
+        proposer: Address,
+        beacon_reveal: bytes,
+        transactions: Sequence[Prepared],
+    ) -> Block:
+        """A block on an executed parent, of those transactions that can stand in it and fit, in the order given.
+
+        Their signatures must have been checked (the mempool does). Raises BlockError where the parent is unknown.
+        """
+        tip = self._tip_of(parent_hash)
+        timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
+        ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal)
+        room = limits.block_bytes_max - HEADER_ROOM_BYTES
+        executed = execute(tip, ctx, transactions[: limits.block_transactions_max], room)
+        block = Block(
+            self._header(tip, ctx, beacon_reveal, executed),
+            tuple([prepared.transaction for prepared in executed.transactions]),
+        )
+        self._keep(pending_of(tip, assemble(block, executed.transactions), executed), tip)
+        return block
+
+    def check(self, block: Block | PreparedBlock) -> None:
+        """Executes a block on its parent, which must be the head or executed, and compares all that its header says.
+
+        Afterwards it can be committed and built upon. Raises BlockError. (SupplyError is no fault of the block: the node stops.)
+        """
+        prepared = prepare_block(block) if isinstance(block, Block) else block
+        if self.is_executed(prepared.hash):
+            return
+        header = prepared.header
+        tip = self._tip_of(header.parent)
+        self._check_before_execution(tip, prepared)
+        ctx = self._context(tip, header.timestamp_ms, header.proposer, header.beacon_reveal)
+        try:
+            executed = execute(tip, ctx, prepared.transactions)
+        except Unpayable as refusal:
+            raise BlockError(
+                f"a transaction can't stand in the block: {refusal.reason}", value=refusal.value
+            ) from refusal
+        expected = self._header(tip, ctx, header.beacon_reveal, executed)
+        _compare(header, expected)
+        assert header == expected
+        self._keep(pending_of(tip, prepared, executed), tip)
+
+    def _check_before_execution(self, tip: Tip, prepared: PreparedBlock) -> None:
+        """What is wrong without executing, the cheap things first. Raises BlockError."""
+        header, parent = prepared.header, tip.header
+        if header.timestamp_ms < parent.timestamp_ms:
+            raise BlockError(
+                "the timestamp is before the parent's",
+                value=header.timestamp_ms,
+                remedy=f"at least {parent.timestamp_ms}",
+            )
+        if len(prepared.transactions) > limits.block_transactions_max:
+            raise BlockError("the block has too many transactions", value=len(prepared.transactions))
+        for transaction in prepared.transactions:
+            if len(transaction.encoded) > limits.transaction_bytes_max:
+                raise BlockError("a transaction is too large", value=f"{len(transaction.encoded)} bytes")
+        if header.transactions_root != root_of_transactions(prepared.transactions):
+            raise BlockError("transactions_root is not of these transactions", value=header.transactions_root)
+        table = self.validator_table(header.epoch) if header.epoch == parent.epoch else None
+        index = table.index_of(header.proposer) if table else None
+        if table is None or index is None:
+            raise BlockError("the proposer is no validator of this epoch", value=header.proposer)
+        message = beacon_message(self.chain_id, Height(parent.height + 1))
+        if not bls.verify(table.key(index), message, header.beacon_reveal):
+            raise BlockError(
+                "the beacon reveal is not the proposer's for this height", value=header.beacon_reveal
+            )
+        bad = self.signatures.first_bad(prepared.transactions)
+        if bad is not None:
+            raise BlockError(
+                f"the signature of transaction {bad} does not verify", value=prepared.transactions[bad].id
+            )
+
+    def _context(
+        self, tip: Tip, timestamp_ms: TimeMs, proposer: Address, beacon_reveal: bytes
+    ) -> BlockContext:
+        parent = tip.header
+        return BlockContext(
+            chain_id=self.chain_id,
+            height=Height(parent.height + 1),
+            epoch=parent.epoch,
+            timestamp_ms=timestamp_ms,
+            proposer=proposer,
+            beacon=next_beacon(tip.beacon, beacon_reveal),
+            params=self.params,
+            base_fee=_base_fee_above(parent, self.params),
+        )
+
+    def _header(self, tip: Tip, ctx: BlockContext, beacon_reveal: bytes, executed: Executed) -> Header:
+        return Header(
+            version=HEADER_VERSION,
+            chain_id=ctx.chain_id,
+            height=ctx.height,
+            epoch=ctx.epoch,
+            parent=tip.hash,
+            timestamp_ms=ctx.timestamp_ms,
+            proposer=ctx.proposer,
+            beacon_reveal=beacon_reveal,
+            beacon=ctx.beacon,
+            base_fee=ctx.base_fee,
+            weight_used=executed.weight_used,
+            transactions_root=root_of_transactions(executed.transactions),
+            receipts_root=executed.receipts_root,
+            work_root=ZERO_HASH,
+            state_root=executed.commitment.root(),
+            validators_hash=self.validator_table(ctx.epoch).hash,
+            history_root=history.root_of(tip.history),
+        )
+
+    # -- committing
+
+    def commit(self, block_hash: Hash, proof: FinalityProof | None) -> Committed:
+        """Makes an executed child of the head final, on disk when this returns; others at its height are forgotten."""
+        pending = self._pending.get(block_hash)
+        assert pending is not None, "only an executed block is committed"
+        assert pending.prepared.header.parent == self._tip.hash, "only a child of the head is committed"
+        return self.commit_path(block_hash, proof)[-1]
+
+    def commit_path(self, block_hash: Hash, proof: FinalityProof | None) -> tuple[Committed, ...]:
+        """Makes an executed block and all below it final, in one batch: after a kill all or none of them are there."""
+        assert proof is None or proof.candidate.block_hash == block_hash, "the proof is of another block"
+        path = self._path_to(block_hash)
+        assert path, "only an executed block above the head is committed"
+        rows = [row for pending in path for row in rows_of(pending)]
+        last = path[-1]
+        if proof is not None:
+            rows.append((PROOFS.full_key(last.prepared.header.height), encode(proof)))
+        self._store.write(rows)
+        for pending in path:
+            self._rows.committed(pending.executed.overlay)
+            self.signatures.forget(pending.prepared.transactions)
+        self._advance(last, proof)
+        return tuple([Committed(pending.prepared.block, pending.executed.result) for pending in path])
+
+    def _path_to(self, block_hash: Hash) -> list[Pending]:
+        """Executed blocks from above the head up to one, the lowest first; empty where it is not above the head."""
+        path: list[Pending] = []
+        while block_hash != self._tip.hash:
+            pending = self._pending.get(block_hash)
+            if pending is None:
+                return []
+            path.append(pending)
+            block_hash = pending.prepared.header.parent
+        return path[::-1]
+
+    def _advance(self, last: Pending, proof: FinalityProof | None) -> None:
+        """Makes a written block the head; keeps what is built upon it, and forgets all else."""
+        old = last.tip
+        self._tip = Tip(old.hash, old.header, self._rows, old.commitment, old.history)
+        kept: dict[Hash, Pending] = {}
+        for block_hash, pending in self._pending.items():  # parents stand before their children
+            parent = pending.prepared.header.parent
+            if parent == self._tip.hash:
+                pending.executed.overlay.rebase(self._rows)
+            elif parent not in kept:
+                continue
+            kept[block_hash] = pending
+        self._pending = kept
+        header = last.prepared.header
+        self._reader = self._new_reader(Head(header.height, last.prepared.hash, header, proof))
+
+    def _new_reader(self, head: Head) -> Reader:
+        return Reader(self._store.snapshot(), head, _base_fee_above(head.header, self.params))
+
+    # -- pending blocks
+
+    def _tip_of(self, block_hash: Hash) -> Tip:
+        if block_hash == self._tip.hash:
+            return self._tip
+        pending = self._pending.get(block_hash)
+        if pending is None:
+            raise BlockError(
+                "the parent block is neither the head nor an executed block above it", value=block_hash
+            )
+        return pending.tip
+
+    def _keep(self, pending: Pending, tip: Tip) -> None:
+        """Keeps an executed block. At the limit the oldest one that nothing is built upon makes room."""
+        if len(self._pending) >= limits.pending_blocks_max:
+            parents = {other.prepared.header.parent for other in self._pending.values()} | {tip.hash}
+            leaf = next((block_hash for block_hash in self._pending if block_hash not in parents), None)
+            if leaf is None:
+                raise BlockError(
+                    "too many blocks wait to become final",
+                    value=len(self._pending),
+                    remedy="wait for finality",
+                )
+            del self._pending[leaf]
+        self._pending[pending.prepared.hash] = pending
+
+
+def _base_fee_above(parent: Header, params: Params) -> int:
+    """What the block above pays; the first one pays what genesis says."""
+    if parent.height == 0:
+        return parent.base_fee
+    return next_base_fee(parent.base_fee, parent.weight_used, params)
+
+
+def _compare(header: Header, expected: Header) -> None:
+    """Raises BlockError naming the first field that execution gives otherwise."""
+    for name in Header.__struct_fields__:
+        given, computed = getattr(header, name), getattr(expected, name)
+        if given != computed:
+            shown = computed.hex() if isinstance(computed, bytes) else computed
+            raise BlockError(f"{name} of the block is wrong", value=given, remedy=f"execution gives {shown}")

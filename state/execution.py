@@ -1,0 +1,214 @@
+"""From a parent and transactions to everything a block is: state changes, receipts, roots. Writes nothing.
+
+Where ``state.ledger`` says what a block does, this says what bytes that makes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from omnitensor.protocol import merkle
+from omnitensor.protocol.blocks import BlockResult, Header
+from omnitensor.protocol.codec import encode
+from omnitensor.protocol.types import Hash, Height, Weight
+from state import history
+from state.blocks import PreparedBlock
+from state.commitment import Change, Commitment
+from state.history import History
+from state.ledger.accounts import Pot, pot
+from state.ledger.context import BlockContext
+from state.ledger.errors import Unpayable
+from state.ledger.prepared import Prepared
+from state.ledger.supply import check_account_sum, check_supply
+from state.ledger.transition import Execution, Outcome
+from state.overlay import Base, Overlay
+from state.records import Account, BlockEvents, HeadRow, HeightRow, TransactionRef
+from state.schema import (
+    ACCOUNTS,
+    BLOCK_EVENTS,
+    BLOCKS,
+    EVENTS_BY_ADDRESS,
+    HEAD,
+    HEIGHTS,
+    RECEIPTS,
+    TABLES,
+    TRANSACTIONS_BY_ADDRESS,
+    Kind,
+)
+from state.store import Batch
+
+_ADDRESS_BYTES: Final = 33
+_TRIPLE: Final = b"\x93"
+"""Head of an array of three in msgpack: a placed receipt is height, index, receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """A block to build upon: committed, or executed and waiting."""
+
+    hash: Hash
+    header: Header
+    base: Base
+    commitment: Commitment
+    history: History
+
+    @property
+    def beacon(self) -> Hash:
+        """The beacon after this block; at genesis the block's hash."""
+        return self.header.beacon if self.header.height else self.hash
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What execution made of transactions: all that a header says of it, and what is to be written."""
+
+    overlay: Overlay
+    outcome: Outcome
+    transactions: tuple[Prepared, ...]
+    commitment: Commitment
+    state_rows: Batch
+    receipts: tuple[bytes, ...]
+    receipts_root: Hash
+
+    @property
+    def result(self) -> BlockResult:
+        return self.outcome.result
+
+    @property
+    def weight_used(self) -> Weight:
+        return self.outcome.weight_used
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A block that was executed and is not final."""
+
+    prepared: PreparedBlock
+    executed: Executed
+    tip: Tip
+
+
+def execute(
+    tip: Tip, ctx: BlockContext, transactions: Sequence[Prepared], room: int | None = None
+) -> Executed:
+    """Executes transactions on a tip.
+
+    Without ``room`` each of them must be able to stand in the block (else Unpayable is raised, naming it). With ``room``, in
+    bytes, those that can't or don't fit are left out. Raises SupplyError where the ledger made or lost money.
+    """
+    overlay = Overlay(tip.base)
+    execution = Execution(overlay, ctx)
+    taken = list(transactions) if room is None else []
+    if room is None:
+        for prepared in transactions:
+            execution.apply(prepared)
+    else:
+        for prepared in transactions:
+            if len(prepared.encoded) > room:
+                continue
+            try:
+                execution.apply(prepared)
+            except Unpayable:
+                continue
+            taken.append(prepared)
+            room -= len(prepared.encoded)
+    return _settle(tip, overlay, execution.finish(), tuple(taken))
+
+
+def _settle(tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Prepared, ...]) -> Executed:
+    """Encodes what changed, once, and commits to it."""
+    rows: Batch = []
+    changes: list[Change] = []
+    moved = 0
+    for prefix, changed in overlay.changes_by_table().items():
+        table, before_row = TABLES[prefix], tip.base.row
+        head, committed = table.prefix_bytes, table.kind is Kind.STATE
+        for key, value in changed.items():
+            full, after = head + key, None if value is None else encode(value)
+            rows.append((full, after))
+            if committed:
+                before = before_row(table, key)
+                changes.append((full, None if before is None else encode(before), after))
+        if table is ACCOUNTS:
+            moved = _moved(tip.base, changed)
+    check_supply(overlay)
+    check_account_sum(moved, pot(Overlay(tip.base), Pot.ACCOUNTS), pot(overlay, Pot.ACCOUNTS))
+    receipts = tuple([encode(receipt) for receipt in outcome.result.receipts])
+    return Executed(
+        overlay,
+        outcome,
+        transactions,
+        tip.commitment.changed(changes),
+        rows,
+        receipts,
+        Hash(merkle.root_of([*receipts, encode(outcome.result.events)])),
+    )
+
+
+def _moved(base: Base, changed: dict[bytes, Account | None]) -> int:
+    """By how much the changed accounts' balances moved, in nanoOMNIT."""
+    moved = 0
+    for address, after in changed.items():
+        assert after is not None, "an account is never removed"
+        before = base.row(ACCOUNTS, address)
+        moved += after.balance - (before.balance if before else 0)
+    return moved
+
+
+def pending_of(tip: Tip, prepared: PreparedBlock, executed: Executed) -> Pending:
+    """A block over a tip, as a tip for others."""
+    blocks = history.appended(tip.history, tip.header.height + 1, tip_hash := prepared.hash)
+    return Pending(
+        prepared,
+        executed,
+        Tip(tip_hash, prepared.header, executed.overlay, executed.commitment, blocks),
+    )
+
+
+def rows_of(pending: Pending) -> Batch:
+    """Everything that committing a block writes, but for its proof: values, receipts, indexes, the block and the head."""
+    prepared, executed, tip = pending.prepared, pending.executed, pending.tip
+    height = prepared.header.height
+    rows: Batch = list(executed.state_rows)
+    add = rows.append
+    by_address, receipt_head = TRANSACTIONS_BY_ADDRESS.prefix_bytes, RECEIPTS.prefix_bytes
+    height_key, height_head = height.to_bytes(8, "big"), _TRIPLE + encode(height)
+    for index, (transaction, receipt, encoded) in enumerate(
+        zip(prepared.transactions, executed.result.receipts, executed.receipts, strict=True)
+    ):
+        add((receipt_head + transaction.id, height_head + encode(index) + encoded))
+        place = height_key + index.to_bytes(8, "big")
+        reference = encode(TransactionRef(transaction.id))
+        sender = transaction.transaction.sender
+        add((by_address + sender + place, reference))
+        if receipt.events:
+            for address in named_in(receipt.events):
+                if address != sender:
+                    add((by_address + address + place, reference))
+    events = executed.result.events
+    if events:
+        add((BLOCK_EVENTS.prefix_bytes + height_key, encode(BlockEvents(events))))
+        for number, event in enumerate(events):
+            encoded_event = encode(event)
+            for address in named_in((event,)):
+                add((EVENTS_BY_ADDRESS.full_key(address, height, number), encoded_event))
+    add((BLOCKS.prefix_bytes + height_key, prepared.encoded))
+    add((HEIGHTS.full_key(prepared.hash), encode(HeightRow(height))))
+    add(head_row(height, tip))
+    return rows
+
+
+def head_row(height: Height, tip: Tip) -> tuple[bytes, bytes]:
+    """The row that makes a block the head."""
+    row = HeadRow(height, tip.hash, tip.history, tip.commitment.sum, tip.commitment.count)
+    return HEAD.full_key(b""), encode(row)
+
+
+def named_in(events: Sequence[Any]) -> list[bytes]:
+    """Addresses that events name, each once: whatever has an address's length (see ``ledger.events``)."""
+    found: dict[bytes, None] = {}
+    for event in events:
+        for _, value in event.fields:
+            if type(value) is bytes and len(value) == _ADDRESS_BYTES:
+                found[value] = None
+    return list(found)

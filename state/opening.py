@@ -1,0 +1,179 @@
+"""Makes a chain's database, and opens one only when what it holds hangs together. Never repairs."""
+
+from pathlib import Path
+from typing import Final
+
+from omnitensor.protocol import merkle
+from omnitensor.protocol.codec import decode, encode
+from omnitensor.protocol.errors import CodecError, ProtocolError
+from omnitensor.protocol.types import Hash, Height
+from state import history
+from state.blocks import PreparedBlock, decode_block
+from state.commitment import SUM_BYTES, Commitment, commitment_of
+from state.execution import Tip, head_row
+from state.genesis import Genesis, GenesisRecord
+from state.ledger.supply import check_supply
+from state.overlay import Overlay
+from state.reader import Head
+from state.records import GenesisRow, HeightRow
+from state.rows import CommittedRows, read_row
+from state.schema import BLOCKS, GENESIS, HEAD, HEIGHTS, PROOFS, SCHEMA_VERSION, TABLES, Kind
+from state.store import DamagedStoreError, ForeignStoreError, Snapshot, Stamp, Store
+
+BLOCKS_WALKED: Final = 64
+"""Blocks below the head whose bytes, hashes and links are checked at every start."""
+ROWS_CHECKED_AT_OPEN_MAX: Final = 50_000
+"""A state of at most so many rows is hashed again at every start (about 0.3 s); ``verify`` hashes any."""
+
+_REMEDY: Final = (
+    "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"
+)
+
+Loaded = tuple[Store, Genesis, Head, Tip, CommittedRows]
+
+
+def create(path: Path, genesis: Genesis) -> None:
+    """Makes a database that holds the genesis block and its state. Raises StorageError where something is there already."""
+    block = genesis.block
+    blocks = history.appended(history.EMPTY, 0, genesis.hash)
+    tip = Tip(genesis.hash, block.header, genesis.rows, genesis.commitment, blocks)
+    rows: list[tuple[bytes, bytes | None]] = [
+        (bytes([prefix]) + key, encode(value)) for prefix, key, value in genesis.rows.changes()
+    ]
+    rows.append((GENESIS.full_key(b""), encode(GenesisRow(encode(genesis.record())))))
+    rows.append((BLOCKS.full_key(0), encode(block)))
+    rows.append((HEIGHTS.full_key(genesis.hash), encode(HeightRow(Height(0)))))
+    rows.append(head_row(Height(0), tip))
+    Store.create(path, Stamp(SCHEMA_VERSION, genesis.chain_id, genesis.hash), rows).close()
+
+
+def load(path: Path, expected: Genesis | None) -> Loaded:
+    """Opens a database and checks it. Raises a StorageError that says what is wrong and what to do."""
+    store = Store.open(path)
+    try:
+        genesis = _genesis(store, expected)
+        rows = CommittedRows(store)
+        tip, head = _head(store, rows)
+        _walk(store, head)
+        _check_state(store, tip)
+        return store, genesis, head, tip, rows
+    except BaseException:
+        store.close()
+        raise
+
+
+def verify(store: Snapshot, tip: Tip) -> None:
+    """Hashes every row of the state and every block, whatever their number. Raises DamagedStoreError."""
+    _check_root(store, tip)
+    blocks = history.EMPTY
+    for height in range(tip.header.height + 1):
+        prepared = _block(store, Height(height))
+        below = prepared.header.history_root
+        if below != history.root_of(blocks):
+            raise DamagedStoreError(
+                "the tree over all blocks is not of these blocks", value=height, remedy=_REMEDY
+            )
+        blocks = history.appended(blocks, height, prepared.hash)
+    if blocks != tip.history:
+        raise DamagedStoreError("the head's tree over all blocks is not of these blocks", remedy=_REMEDY)
+
+
+def _genesis(store: Store, expected: Genesis | None) -> Genesis:
+    """The genesis that the database holds. Raises ForeignStoreError where it is of another chain or version."""
+    stamp = store.stamp
+    if stamp.schema_version != SCHEMA_VERSION:
+        raise ForeignStoreError(
+            "the database was made by another version of this software",
+            value=f"schema {stamp.schema_version}",
+            remedy=f"this version reads schema {SCHEMA_VERSION}",
+        )
+    if expected is not None and expected.hash != stamp.genesis_hash:
+        raise ForeignStoreError(
+            f"the database is of another chain than {expected.chain_id} {expected.hash.hex()[:16]}",
+            value=f"{stamp.chain_id} {stamp.genesis_hash.hex()[:16]}",
+            remedy="give the genesis.json that it was made with, or another folder",
+        )
+    row = read_row(store, GENESIS, b"")
+    if row is None:
+        raise DamagedStoreError("the database holds no genesis", value=store.path, remedy=_REMEDY)
+    try:
+        genesis = Genesis.from_record(decode(GenesisRecord, row.encoded))
+        found = genesis.hash
+    except ProtocolError as error:
+        raise DamagedStoreError(
+            "the database's genesis can't be read", value=error, remedy=_REMEDY
+        ) from error
+    if found != stamp.genesis_hash or genesis.chain_id != stamp.chain_id:
+        raise DamagedStoreError("the database's genesis is not its stamp's", value=found, remedy=_REMEDY)
+    return genesis
+
+
+def _head(store: Store, rows: CommittedRows) -> tuple[Tip, Head]:
+    """The head, with its row checked against its block."""
+    row = read_row(store, HEAD, b"")
+    if row is None:
+        raise DamagedStoreError("the database has no head", value=store.path, remedy=_REMEDY)
+    prepared = _block(store, row.height)
+    header = prepared.header
+    if prepared.hash != row.hash or len(row.sum) != SUM_BYTES:
+        raise DamagedStoreError("the head is not the block at its height", value=row.hash, remedy=_REMEDY)
+    commitment = Commitment(row.sum, row.rows)
+    if commitment.root() != header.state_root:
+        raise DamagedStoreError("the head's state root is not its state's", value=row.hash, remedy=_REMEDY)
+    if len(row.history) != (row.height + 1).bit_count():
+        raise DamagedStoreError("the head's tree over all blocks has another size", remedy=_REMEDY)
+    proof = read_row(store, PROOFS, row.height.to_bytes(8, "big"))
+    if proof is not None and proof.candidate.block_hash != row.hash:
+        raise DamagedStoreError("the head's proof is another block's", value=row.hash, remedy=_REMEDY)
+    tip = Tip(row.hash, header, rows, commitment, row.history)
+    return tip, Head(row.height, row.hash, header, proof)
+
+
+def _walk(store: Snapshot, head: Head) -> None:
+    """Walks back from the head: every block's bytes are a block's, its roots its transactions', its parent the one below."""
+    parent, height = head.hash, int(head.height)
+    for _ in range(min(BLOCKS_WALKED, height + 1)):
+        prepared = _block(store, Height(height))
+        transactions_root = merkle.root_of([transaction.encoded for transaction in prepared.transactions])
+        placed = read_row(store, HEIGHTS, prepared.hash)
+        if (
+            prepared.hash != parent
+            or prepared.header.transactions_root != transactions_root
+            or placed is None
+            or placed.height != height
+        ):
+            raise DamagedStoreError("a block below the head is not what it was", value=height, remedy=_REMEDY)
+        parent, height = prepared.header.parent, height - 1
+
+
+def _block(store: Snapshot, height: Height) -> PreparedBlock:
+    encoded = store.get(BLOCKS.full_key(height))
+    if encoded is None:
+        raise DamagedStoreError("a block is missing", value=height, remedy=_REMEDY)
+    try:
+        prepared = decode_block(encoded)
+    except CodecError as error:
+        raise DamagedStoreError("a block can't be read", value=height, remedy=_REMEDY) from error
+    if prepared.header.height != height:
+        raise DamagedStoreError("a block is in another's place", value=height, remedy=_REMEDY)
+    return prepared
+
+
+def _check_state(store: Snapshot, tip: Tip) -> None:
+    if tip.commitment.count <= ROWS_CHECKED_AT_OPEN_MAX:
+        _check_root(store, tip)
+    check_supply(Overlay(tip.base))
+
+
+def _check_root(store: Snapshot, tip: Tip) -> None:
+    """Hashes all rows of the state again."""
+    found = commitment_of(
+        row
+        for prefix, table in sorted(TABLES.items())
+        if table.kind is Kind.STATE
+        for row in store.scan(bytes([prefix]), bytes([prefix + 1]))
+    )
+    if Hash(found.root()) != tip.header.state_root:
+        raise DamagedStoreError(
+            "the state is not the one that the head commits to", value=tip.hash, remedy=_REMEDY
+        )

@@ -1,0 +1,178 @@
+"""The committed chain as it was at one moment, for those who only look. Safe from any thread; writes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from omnitensor.protocol.blocks import Block, Event, Header
+from omnitensor.protocol.codec import Record
+from omnitensor.protocol.limits import sync_blocks_max
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.types import Address, Hash, Height
+from omnitensor.protocol.votes import FinalityProof
+from state.ledger.accounts import Pot, account, pot
+from state.records import Account, PlacedReceipt
+from state.rows import decode_row, read_row, read_rows
+from state.schema import (
+    BLOCK_EVENTS,
+    BLOCKS,
+    EVENTS_BY_ADDRESS,
+    HEIGHTS,
+    PARAMS,
+    PROOFS,
+    RECEIPTS,
+    TRANSACTIONS_BY_ADDRESS,
+    KeyPart,
+    Table,
+    join_key,
+    number,
+)
+from state.store import Snapshot
+
+V = TypeVar("V", bound=Record)
+
+Place = tuple[int, int]
+"""Height and index: where a transaction or event is."""
+_TOP: Final = (2**64 - 1).to_bytes(8, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last committed block. ``proof`` is None at genesis."""
+
+    height: Height
+    hash: Hash
+    header: Header
+    proof: FinalityProof | None
+
+
+class Reader:
+    """A consistent snapshot of the last committed state; also a ``ledger.view.ReadView``."""
+
+    def __init__(self, snapshot: Snapshot, head: Head, next_base_fee: int) -> None:
+        self._snapshot: Final = snapshot
+        self.head: Final = head
+        self.next_base_fee: Final = next_base_fee
+        """nanoOMNIT a unit of weight that the next block's transactions pay."""
+
+    # -- the state
+
+    def get(self, table: Table[V], *key: KeyPart) -> V | None:
+        """The row, or None."""
+        return read_row(self._snapshot, table, join_key(key))
+
+    def scan(
+        self, table: Table[V], *key_prefix: KeyPart, start: bytes = b"", reverse: bool = False
+    ) -> Iterator[tuple[bytes, V]]:
+        """Rows whose key begins with the parts given, as (rest of the key, value); see ``ReadView.scan``."""
+        prefix = join_key(key_prefix) if key_prefix else b""
+        cut = len(prefix)
+        rows = read_rows(self._snapshot, table, prefix, start, reverse)
+        return ((key[cut:], value) for key, value in rows)
+
+    def account(self, address: Address) -> Account:
+        """The account, empty where it was never seen."""
+        return account(self, address)
+
+    def params(self) -> Params:
+        """The chain's parameters."""
+        params = self.get(PARAMS, b"")
+        assert params is not None
+        return params
+
+    def supply(self) -> dict[Pot, int]:
+        """nanoOMNIT by pot: the sum over accounts, the named pots, and what burned. They sum to the genesis supply."""
+        return {which: pot(self, which) for which in Pot}
+
+    # -- blocks
+
+    def block(self, where: Height | Hash) -> Block | None:
+        """A block by height or by hash, or None."""
+        encoded = self.encoded_block(where)
+        return None if encoded is None else decode_row(BLOCKS, encoded)
+
+    def encoded_block(self, where: Height | Hash) -> bytes | None:
+        """A block's canonical bytes by height or by hash, or None."""
+        if isinstance(where, bytes):
+            row = self.get(HEIGHTS, where)
+            if row is None:
+                return None
+            where = row.height
+        return self._snapshot.get(BLOCKS.full_key(where))
+
+    def block_events(self, height: Height) -> tuple[Event, ...]:
+        """What the steps at the end of a block said."""
+        row = self.get(BLOCK_EVENTS, height)
+        return row.events if row else ()
+
+    def proof(self, height: Height) -> FinalityProof | None:
+        """Why a block is final; None where it became final with one above it."""
+        return self.get(PROOFS, height)
+
+    def proof_at_or_above(self, height: Height) -> FinalityProof | None:
+        """The first proof that makes the block at a height final: its own, or that of a block above."""
+        for _, proof in self.scan(PROOFS, start=height.to_bytes(8, "big")):
+            return proof
+        return None
+
+    def blocks_for_sync(
+        self, start: Height, count: int, bytes_max: int
+    ) -> tuple[tuple[bytes, ...], FinalityProof | None]:
+        """Encoded blocks from a height on, at most ``count`` and ``bytes_max`` (but one at least), and the last one's proof.
+
+        They end at a block with a proof where one is among them; else the proof is None, and the receiver keeps them until the
+        next answer brings it.
+        """
+        blocks: list[bytes] = []
+        size = proven = 0
+        last: FinalityProof | None = None
+        for height in range(start, start + min(count, sync_blocks_max)):
+            encoded = self.encoded_block(Height(height))
+            if encoded is None or (blocks and size + len(encoded) > bytes_max):
+                break
+            blocks.append(encoded)
+            size += len(encoded)
+            proof = self.proof(Height(height))
+            if proof is not None:
+                proven, last = len(blocks), proof
+        return (tuple(blocks[:proven]), last) if last else (tuple(blocks), None)
+
+    # -- transactions and events
+
+    def receipt(self, transaction_id: Hash) -> PlacedReceipt | None:
+        """A final transaction's receipt with height and index in its block, or None."""
+        return self.get(RECEIPTS, transaction_id)
+
+    def transactions_by_address(
+        self, address: Address, before: Place | None = None, limit: int = 50
+    ) -> list[tuple[Place, Hash]]:
+        """Transactions that an address sent or that name it, the newest first; ``before`` a place, for the next page."""
+        found: list[tuple[Place, Hash]] = []
+        for key, row in self.scan(TRANSACTIONS_BY_ADDRESS, address, start=_below(before), reverse=True):
+            place = (number(key[:8]), number(key[8:]))
+            if place == before:
+                continue
+            found.append((place, row.id))
+            if len(found) == limit:
+                break
+        return found
+
+    def events_by_address(
+        self, address: Address, before: Place | None = None, limit: int = 50
+    ) -> list[tuple[Place, Event]]:
+        """Events of blocks themselves (draws, verdicts, pay) that name an address, the newest first."""
+        found: list[tuple[Place, Event]] = []
+        for key, event in self.scan(EVENTS_BY_ADDRESS, address, start=_below(before), reverse=True):
+            place = (number(key[:8]), number(key[8:]))
+            if place == before:
+                continue
+            found.append((place, event))
+            if len(found) == limit:
+                break
+        return found
+
+
+def _below(place: Place | None) -> bytes:
+    if place is None:
+        return _TOP + _TOP
+    return place[0].to_bytes(8, "big") + place[1].to_bytes(8, "big")
