@@ -28,10 +28,16 @@ assignment, attributes, objects, classes, instances, methods, functions, argumen
 imports, exceptions, errors, types, numbers, strings, bytes, sequences, lists, tuples, dictionaries, mappings, sets,
 iterators, generators, coroutines, loops, conditions, comparisons, literals, syntax, grammar, scopes and the data model.
 Not wanted are texts on other subjects, advertising, and what nobody can read.
+
+language: en
+min words: 20
 """
 IMAGE_INSTRUCTIONS: Final = """\
 Pictures of one handwritten digit each, 0 to 9, light on dark, filling the picture. It must be clear which digit it is.
 Not wanted are empty pictures, noise, and anything that is no digit.
+
+min width: 32
+min height: 32
 """
 
 TOPICS: Final = ("assignment", "attribute-access", "class", "exceptions", "function", "lists", "try", "with")

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deploy.devnet import samples
+from omnitensor.sdk.batches import DataItem
 
 LEARNED_SHARE: Final = 0.8
 """Of the reviewers' half of the data, what one reviewer has seen."""
@@ -45,6 +46,31 @@ class Judgement:
 
     accuracy: int
     relevance: int
+
+
+class Scorer:
+    """A reviewer's scorer for ``Validator(scorer=...)``: texts by one judge, pictures by the other. Learns when first needed."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed: Final = seed
+        self._texts: TextJudge | None = None
+        self._digits: DigitJudge | None = None
+
+    def __call__(self, item: DataItem) -> dict[str, object]:
+        judge = self._judge_of(item.media_type)
+        judgement = judge.judge(item.read_bytes(), item.instructions)
+        return {
+            "accuracy": judgement.accuracy,
+            "relevance": judgement.relevance,
+            "reasons": [f"{type(judge).__name__} gives {judgement.accuracy} and {judgement.relevance}"],
+        }
+
+    def _judge_of(self, media_type: str) -> "TextJudge | DigitJudge":
+        if media_type.startswith("image/"):
+            self._digits = self._digits or DigitJudge(self._seed)
+            return self._digits
+        self._texts = self._texts or TextJudge(self._seed)
+        return self._texts
 
 
 class TextJudge:

@@ -1,0 +1,235 @@
+"""What a devnet shows, step by step: data goes in, is judged by drawn validators, and is paid; balances before and after."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.devnet import calls, cast, samples
+from deploy.devnet.campaigns import IMAGES, TEXTS
+from deploy.devnet.net import Net, Plan
+from deploy.devnet.people import Person
+from deploy.devnet.process import DevnetError, Program
+from deploy.devnet.samples import Sample
+from deploy.devnet.teller import Teller
+from deploy.devnet.watch import SETTLED, Watch
+from omnitensor.protocol.amounts import format_omnit
+from omnitensor.protocol.content import content_id_of
+from omnitensor.protocol.types import NANO, SUPPLY_MAX
+
+CHAIN_ID: Final = "omnitensor-devnet"
+BALANCES: Final = {"sponsor": 10_000 * NANO, "contributor": 100 * NANO}
+PAID_SECONDS_MAX: Final = 300.0
+LOOK_SECONDS: Final = 0.5
+
+
+@dataclass
+class Story:
+    """One telling. ``run`` goes from nothing to paid and leaves the net running; ``stop`` ends everything that was started."""
+
+    folder: Path
+    teller: Teller
+    first_port: int | None
+    reviewers: list[Program] = field(default_factory=list)
+    net: Net | None = None
+    campaigns: list[int] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Raises DevnetError, or another ProtocolError, where the story can't go on."""
+        net = self._make_net()
+        self._start(net)
+        self._start_reviewers(net)
+        before = self._balances(net)
+        self._open_campaigns(net)
+        contributor = self._contribute(net)
+        items = self._watch(net, contributor)
+        self._show_rewards(net, contributor)
+        self._show_balances(net, before)
+        self._check(net, items)
+        self._show_addresses(net)
+
+    def stop(self) -> None:
+        """Ends reviewers and nodes in good order."""
+        for reviewer in self.reviewers:
+            reviewer.stop()
+        if self.net is not None:
+            self.net.stop()
+
+    def check(self) -> None:
+        """Raises DevnetError with the end of a log where a process has ended by itself."""
+        if self.net is not None:
+            self.net.check()
+        cast.check_reviewers(self.reviewers)
+
+    # -- the steps
+
+    def _make_net(self) -> Net:
+        self.teller.chapter("Keys and genesis")
+        plan = Plan(chain_id=CHAIN_ID, balances=BALANCES, first_port=self.first_port)
+        with self.teller.work(
+            "four validators made their keys: omnitensor-node keys create, omnitensor-node init"
+        ):
+            self.net = Net.create(self.folder, plan)
+        self.teller.say(f"genesis of {CHAIN_ID}: {self.net.folder / 'genesis.json'}")
+        self.names |= {self.net.address(name): name for name in self.net.accounts}
+        return self.net
+
+    def _start(self, net: Net) -> None:
+        self.teller.chapter("Four validators, four processes")
+        net.start()
+        with self.teller.work("they agree on blocks"):
+            net.wait_ready()
+        status = net.nodes[0].call("chain.status")
+        self.teller.say(
+            f"chain {status['chain_id']}, genesis {status['genesis_hash']}, height {status['height']}"
+        )
+        rows = [
+            (
+                node.name,
+                node.endpoint,
+                str(node.p2p_port),
+                str(node.pid),
+                format_omnit(self._stake(net, node.address)),
+            )
+            for node in net.nodes
+        ]
+        self.teller.table(("validator", "JSON-RPC", "p2p port", "process", "stake"), rows)
+
+    def _stake(self, net: Net, address: str) -> int:
+        return int(net.nodes[0].call("stake.validator", address=address)["stake"])
+
+    def _start_reviewers(self, net: Net) -> None:
+        self.teller.chapter("Reviewers")
+        with (
+            self.teller.work(
+                "each validator gave its reviewer an API key, which can review and nothing else"
+            ),
+            ThreadPoolExecutor(2) as threads,
+        ):
+            keys = list(threads.map(lambda node: cast.make_api_key(net, node), net.nodes))
+        self.teller.typed("otensor-cli api-key create --scope review")
+        for seed, (node, key) in enumerate(zip(net.nodes, keys, strict=True)):
+            self.reviewers.append(cast.start_reviewer(net, node, key, seed))
+        self.teller.say(
+            "four reviewers run, each with its own judgement, learned from data that is not submitted"
+        )
+
+    def _open_campaigns(self, net: Net) -> None:
+        self.teller.chapter("The sponsor opens two campaigns")
+        sponsor = cast.log_in(net, "sponsor", net.nodes[0], self.teller.typed)
+        for wish, name in ((TEXTS, "texts"), (IMAGES, "images")):
+            number = cast.open_campaign(sponsor, wish, self.folder / "campaigns" / f"{name}.toml")
+            self.campaigns.append(number)
+            self.teller.good(
+                f'campaign {number}, "{wish.title}": {wish.unit_price} OMNIT an item, {wish.review_fee} a review,'
+                f" {wish.budget} in escrow"
+            )
+
+    def _contribute(self, net: Net) -> Person:
+        self.teller.chapter("A contributor submits files")
+        contributor = cast.log_in(net, "contributor", net.nodes[0], self.teller.typed)
+        texts = samples.write_texts(self.folder / "samples" / "texts", 5)
+        images = samples.write_images(self.folder / "samples" / "images", 6)
+        for campaign, found in zip(self.campaigns, (texts, images), strict=True):
+            self._remember(found)
+            self._upload(contributor, campaign, found[0].path.parent)
+            self.teller.say(f"{len(found)} files: " + ", ".join(sample.path.name for sample in found))
+        copy = samples.write_copy(texts[0])
+        moved = copy.path.rename(self.folder / "samples" / copy.path.name)
+        self._upload(contributor, self.campaigns[0], moved)
+        self.teller.say(f"{moved.name} has the bytes of a file that was submitted before")
+        contributor.cli("check-status", "--task-id", str(self.campaigns[0]))
+        return contributor
+
+    def _upload(self, contributor: Person, campaign: int, path: Path) -> None:
+        contributor.cli("upload-data", "--task-id", str(campaign), "--file", str(path))
+
+    def _remember(self, found: tuple[Sample, ...]) -> None:
+        for sample in found:
+            self.names[chunk_root_of(sample.path)] = sample.path.name
+
+    def _watch(self, net: Net, contributor: Person) -> list[dict[str, Any]]:
+        self.teller.chapter("Validators are drawn, judge, commit and reveal")
+        watch = Watch(net.nodes[0], net.nodes, self.campaigns, self.names, self.teller)
+        expected = 5 + 2 + 6 + 2
+
+        def settled() -> list[dict[str, Any]] | None:
+            items = watch.look()
+            done = len(items) >= expected and all(item["status"] in SETTLED for item in items)
+            return items if done else None
+
+        with self.teller.console.status("blocks go on"):
+            items = calls.until(
+                "every item is paid or rejected",
+                settled,
+                PAID_SECONDS_MAX,
+                every_s=LOOK_SECONDS,
+                on_wait=self.check,
+            )
+        assert items is not None
+        for campaign in self.campaigns:
+            self.teller.output(contributor.cli("check-status", "--task-id", str(campaign)))
+        return items
+
+    def _show_rewards(self, net: Net, contributor: Person) -> None:
+        self.teller.chapter("Rewards")
+        self.teller.output(contributor.cli("check-rewards", "--wallet", net.address("contributor")))
+        net.check()
+
+    def _balances(self, net: Net) -> dict[str, int]:
+        found = {
+            name: int(net.nodes[0].call("account.get", address=net.address(name))["balance"])
+            for name in net.accounts
+        }
+        return found | {"burned": int(net.nodes[0].call("chain.supply")["burned"])}
+
+    def _show_balances(self, net: Net, before: dict[str, int]) -> None:
+        self.teller.chapter("Balances")
+        after = self._balances(net)
+        rows = [
+            (
+                name,
+                format_omnit(before[name]),
+                format_omnit(after[name]),
+                format_omnit(after[name] - before[name]),
+            )
+            for name in after
+        ]
+        self.teller.table(("account", "before", "after", "difference"), rows)
+
+    def _check(self, net: Net, items: list[dict[str, Any]]) -> None:
+        supply = net.nodes[0].call("chain.supply")
+        parts = [
+            int(supply["accounts"]),
+            *(int(each) for each in supply["modules"].values()),
+            int(supply["burned"]),
+        ]
+        if sum(parts) != SUPPLY_MAX:
+            raise DevnetError("the supply is not conserved", value=sum(parts), remedy=str(supply))
+        self.teller.good(
+            f"supply: {format_omnit(parts[0])} in accounts + {format_omnit(sum(parts[1:-1]))} in stakes, escrow and"
+            f" reserve + {format_omnit(parts[-1])} burned = {format_omnit(sum(parts))}, to the unit"
+        )
+        paid = dict.fromkeys(self.campaigns, 0)
+        for item in items:
+            paid[int(item["campaign"])] += item["status"] == "paid"
+        if not all(paid.values()):
+            raise DevnetError("a campaign has no paid item", value=paid)
+
+    def _show_addresses(self, net: Net) -> None:
+        self.teller.chapter("Look around")
+        rows = [
+            (node.name, node.endpoint, f"{node.endpoint}/metrics", str(node.home), str(node.log))
+            for node in net.nodes
+        ]
+        self.teller.table(("validator", "JSON-RPC and uploads", "metrics", "data", "log"), rows)
+        contributor = net.folder / "people" / "contributor"
+        self.teller.say("as the contributor, in another terminal:")
+        self.teller.typed(f"export OMNITENSOR_HOME={contributor} OMNITENSOR_RPC={net.nodes[0].endpoint}")
+        self.teller.typed(f"otensor-cli check-status --task-id {self.campaigns[0]}")
+
+
+def chunk_root_of(path: Path) -> str:
+    """A file's content address, as hexadecimal text."""
+    return content_id_of(path.read_bytes()).chunk_root.hex()

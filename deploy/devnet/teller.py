@@ -1,0 +1,64 @@
+"""Tells a devnet's story on the terminal: steps with the seconds they took, commands, tables. Knows no chain."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+class Teller:
+    """Writes to one console; counts seconds from when it was made."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console: Final = console or Console(highlight=False, soft_wrap=True)
+        self._began: Final = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def chapter(self, title: str) -> None:
+        self.console.print()
+        self.console.print(f"[bold]{escape(title)}[/bold]")
+
+    def say(self, text: str) -> None:
+        """One line with the time."""
+        self.console.print(f"[dim]{self.seconds:6.1f}s[/dim]  {escape(text)}")
+
+    def good(self, text: str) -> None:
+        self.console.print(f"[dim]{self.seconds:6.1f}s[/dim]  [green]{escape(text)}[/green]")
+
+    def bad(self, text: str) -> None:
+        self.console.print(f"[dim]{self.seconds:6.1f}s[/dim]  [yellow]{escape(text)}[/yellow]")
+
+    def typed(self, line: str) -> None:
+        """A command as a person types it."""
+        self.console.print(f"         [cyan]$ {escape(line)}[/cyan]")
+
+    def output(self, text: str) -> None:
+        """What a command printed."""
+        for line in text.rstrip().splitlines():
+            self.console.print(f"           {escape(line)}")
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table whose first column is text and whose others are numbers or words."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for place, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.console.print(table)
+
+    @contextmanager
+    def work(self, text: str) -> Iterator[None]:
+        """Shows that something is under way, and at the end that it is done."""
+        with self.console.status(escape(text)):
+            yield
+        self.good(text)
+
+    def failure(self, text: str) -> None:
+        self.console.print(f"\n[bold red]error:[/bold red] {escape(text)}")
