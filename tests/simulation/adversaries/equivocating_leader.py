@@ -1,0 +1,34 @@
+"""As leader, offers one half of its peers one block and the other half another, and votes for both."""
+
+from __future__ import annotations
+
+from consensus.stake.effects import Propose
+from omnitensor.protocol.types import View
+from omnitensor.protocol.votes import Candidate, VoteKind
+from tests.simulation.adversaries.hostile import Hostile
+from tests.simulation.application import make_block
+
+
+class EquivocatingLeader(Hostile):
+    byzantine = "equivocating_leader"
+
+    def _offer(self, propose: Propose) -> None:
+        assert self.core is not None
+        parent = self.chain.header(propose.block.header.parent)
+        candidate = propose.candidate
+        if parent is None:
+            return
+        other_block = make_block(parent, self.address, propose.block.header.timestamp_ms, salt=1)
+        other = Candidate(
+            candidate.epoch, candidate.view, candidate.parent_view, candidate.parent_id, other_block.hash
+        )
+        both = (
+            self.proposal(candidate, propose.block, propose.justification),
+            self.proposal(other, other_block, propose.justification),
+        )
+        for peer in self.peers():
+            chosen = both[self.world.random.randrange(2)]
+            self.send(peer, chosen)
+            for kind in (VoteKind.NOTARIZE, VoteKind.FINALIZE):
+                self.send(peer, self.vote(kind, View(candidate.view), chosen.leader_vote.candidate_id))
+        self._speak(both[0].leader_vote)

@@ -1,0 +1,107 @@
+"""What must hold in every execution, checked from outside: shares no code with the core.
+
+Sees what was said on the wire, what was committed, and who was accused; knows who is hostile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omnitensor.protocol.types import Hash
+from omnitensor.protocol.votes import Candidate, Proposal, Vote
+from tests.simulation.application import Committed
+from tests.simulation.scenario import Scenario
+
+NOTARIZE, SKIP, FINALIZE = 1, 2, 3
+
+
+class Checkers:
+    """Collects violations as text; an execution is good when there is none."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.violations: list[str] = []
+        self._weights = scenario.weights
+        self._hostile = frozenset(scenario.byzantine)
+        self._final: dict[int, bytes] = {}
+        self._heights: dict[int, int] = {}
+        self._said: dict[tuple[int, int], dict[int, set[bytes]]] = {}
+        self._candidates: dict[bytes, Candidate] = {}
+
+    def violated(self, what: str) -> None:
+        if len(self.violations) < 20:
+            self.violations.append(what)
+
+    # -- no honest validator signs what convicts it
+
+    def spoken(self, sender: int, message: object) -> None:
+        """Everything that a node sends to all, at the instant at which it leaves."""
+        if isinstance(message, Proposal):
+            self._candidates[bytes(message.leader_vote.candidate_id)] = message.candidate
+            self._vote(message.leader_vote)
+        elif isinstance(message, Vote):
+            self._vote(message)
+
+    def _vote(self, vote: Vote) -> None:
+        if vote.signer in self._hostile:
+            return
+        said = self._said.setdefault((vote.signer, vote.view), {})
+        said.setdefault(int(vote.kind), set()).add(bytes(vote.candidate_id))
+        for kind, name in ((NOTARIZE, "notarized"), (FINALIZE, "finalized")):
+            if len(said.get(kind, ())) > 1:
+                self.violated(f"honest node {vote.signer} {name} two candidates in view {vote.view}")
+        if SKIP in said and FINALIZE in said:
+            self.violated(f"honest node {vote.signer} skipped and finalized in view {vote.view}")
+
+    def accused(self, accuser: int, culprits: tuple[int, ...]) -> None:
+        for culprit in culprits:
+            if culprit not in self._hostile:
+                self.violated(f"node {accuser} holds evidence against honest node {culprit}")
+
+    def blamed(self, accuser: int, sender: int, reason: str) -> None:
+        """A node refused what another sent: an honest node's messages are always good."""
+        if sender not in self._hostile and accuser not in self._hostile:
+            self.violated(f"node {accuser} refused honest node {sender}'s message: {reason}")
+
+    # -- no fork; finality is earned
+
+    def committed(self, index: int, part: Sequence[Committed]) -> None:
+        for entry in part:
+            height, block_hash = entry.block.header.height, bytes(entry.block.hash)
+            if self._final.setdefault(height, block_hash) != block_hash:
+                self.violated(
+                    f"FORK at height {height}: node {index} has {block_hash.hex()[:12]},"
+                    f" another {self._final[height].hex()[:12]}"
+                )
+            if height > 0 and self._heights.get(index, 0) != height - 1:
+                self.violated(
+                    f"node {index} committed height {height} after {self._heights.get(index, 0)}"
+                )
+            self._heights[index] = height
+            if height > 1 and self._final.get(height - 1) != bytes(entry.block.header.parent):
+                self.violated(f"block {height} of node {index} does not follow the final block below it")
+        proof = part[-1].proof
+        if proof is None:
+            self.violated(f"node {index} committed without a proof")
+            return
+        bits = int.from_bytes(proof.certificate.signers, "little")
+        signed = sum(weight for i, weight in enumerate(self._weights) if bits >> i & 1)
+        if 3 * signed <= 2 * sum(self._weights):
+            self.violated(f"node {index} committed on {signed} of {sum(self._weights)} stake")
+        if proof.certificate.kind != FINALIZE or proof.candidate.block_hash != part[-1].block.hash:
+            self.violated(f"node {index} committed on a proof of something else")
+
+    # -- everything final is available
+
+    def finish(self, chains: Sequence[tuple[int, Sequence[Committed]]]) -> None:
+        """At the end: every block that anybody holds final is held by whoever is that far, and nothing was undone."""
+        for index, chain in chains:
+            for height, entry in enumerate(chain):
+                if height and self._final.get(height) != bytes(Hash(entry.block.hash)):
+                    self.violated(f"node {index} has lost or changed final block {height}")
+        if chains:
+            reached = max(len(chain) for _, chain in chains) - 1
+            for height in range(1, reached + 1):
+                if not any(len(chain) > height for _, chain in chains):
+                    self.violated(f"final block {height} is nowhere")
+            if self._final and max(self._final) > reached:
+                self.violated(f"final block {max(self._final)} was committed and is gone")

@@ -1,0 +1,346 @@
+"""A simulated node: the real core, verifier and safety store, driven as a process would drive them, in virtual time.
+
+Effects are carried out strictly in order; a disk sync takes time, and the power may go in the middle of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from consensus.stake.core import Core
+from consensus.stake.effects import (
+    Accuse,
+    Behind,
+    Broadcast,
+    Build,
+    Cast,
+    Charge,
+    Check,
+    Commit,
+    Effect,
+    Fetch,
+    FetchCertificates,
+    Halt,
+    Keep,
+    Propose,
+    SetTimer,
+)
+from consensus.stake.events import (
+    BlockBuilt,
+    BlockChecked,
+    CandidateReceived,
+    CertificateReceived,
+    Event,
+    ProposalReceived,
+    Start,
+    Synced,
+    Tick,
+    VoteReceived,
+)
+from consensus.stake.knowledge import Settings
+from consensus.stake.safety import SafetyError
+from node.safety_store import SafetyStore
+from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.types import Address, Hash, View
+from omnitensor.protocol.votes import Certificate, Proposal, Vote
+from tests.simulation.application import CHAIN_ID, Application
+from tests.simulation.disk import PowerCut, SimDisk
+from tests.simulation.messages import (
+    BlocksGiven,
+    BlocksWanted,
+    CandidateGiven,
+    CandidateWanted,
+    CertificatesGiven,
+    CertificatesWanted,
+)
+from tests.simulation.network import EPOCH_MS
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SYNC_BLOCKS_MAX = 16
+
+
+class SimNode:
+    """One validator. ``core`` is None while it is down. What it holds on ``disk`` and in ``chain`` outlives crashes."""
+
+    byzantine = ""
+
+    def __init__(self, world: World, index: int, chain: Application) -> None:
+        self.world = world
+        self.index = index
+        self.chain = chain
+        self.disk = SimDisk(world.random)
+        self.skew_ms = 0
+        self.incarnation = 0
+        self.core: Core | None = None
+        self.store: SafetyStore | None = None
+        self.halted = ""
+        self._effects: deque[Effect] = deque()
+        self._busy = False
+        self._timer = 0
+
+    @property
+    def address(self) -> Address:
+        return Address(self.world.table.entries[self.index].address)
+
+    def now_ms(self) -> int:
+        return EPOCH_MS + self.world.clock.now_ms + self.skew_ms
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin, or begin again after a crash, from what the disk holds."""
+        if self.core is not None or self.halted:
+            return
+        self.incarnation += 1
+        world = self.world
+        key = world.table.key(self.index)
+        if self.disk.read("votes", 0) is None:
+            self.store = world.store_class.create(self.disk, CHAIN_ID, key, world.random.randbytes)
+        else:
+            self.store = world.store_class.open(self.disk, CHAIN_ID, key)
+        self.chain.restart()
+        self.core = world.core_class(
+            Settings(
+                self.index,
+                world.scenario.block_interval_ms,
+                world.scenario.delta_ms,
+                world.scenario.standstill_ms,
+                world.scenario.clock_drift_ms,
+            ),
+            world.table,
+            world.schedule,
+            world.scheme,
+            self.chain.head(),
+        )
+        world.note(self.index, "start", self.core.final.height)
+        self._handle(Start(self.now_ms(), self.store.memory))
+
+    def crash(self) -> None:
+        """The power goes."""
+        if self.core is None:
+            return
+        self.world.note(self.index, "crash", self.core.view)
+        self.world.network.faults["crash"] += 1
+        self.world.retire(self)
+        self.core, self.store = None, None
+        self._effects.clear()
+        self._busy = False
+        self.incarnation += 1
+        self.disk.power_off()
+
+    def _later(self, delay_ms: int, action: Any, *arguments: Any) -> None:
+        """Do something after a while, unless the node has crashed meanwhile."""
+        self.world.clock.after(delay_ms, self._if_same, self.incarnation, action, arguments)
+
+    def _if_same(self, incarnation: int, action: Any, arguments: tuple[Any, ...]) -> None:
+        if incarnation == self.incarnation and self.core is not None:
+            action(*arguments)
+
+    # -- messages in
+
+    def receive(self, sender: int, message: Any) -> None:
+        """A message from a peer: verified, then given to the core, as a driver does it."""
+        if self.core is None:
+            return
+        try:
+            self._receive(sender, message)
+        except ProtocolError as error:
+            self.world.refused(self.index, sender, message, error)
+
+    def _receive(self, sender: int, message: Any) -> None:
+        core, verifier, now_ms = self.core, self.world.verifier, self.now_ms()
+        assert core is not None
+        match message:
+            case Vote():
+                if core.wants_vote(message):
+                    verifier.verify_vote(message)
+                    self._handle(VoteReceived(now_ms, str(sender), message))
+            case Certificate():
+                if core.wants_certificate(message):
+                    verifier.verify_certificate(message)
+                    self._handle(CertificateReceived(now_ms, str(sender), message))
+            case Proposal():
+                if message.candidate.view > core.final.view:
+                    verifier.verify_proposal(message, core.has_certificate)
+                    self._handle(ProposalReceived(now_ms, str(sender), message))
+            case CandidateWanted(candidate_id):
+                self._give_candidate(sender, candidate_id)
+            case CandidateGiven(candidate, block, certificates):
+                verifier.verify_candidate(candidate, block)
+                for certificate in certificates:
+                    verifier.verify_certificate(certificate)
+                self._handle(CandidateReceived(now_ms, str(sender), candidate, block, certificates))
+            case CertificatesWanted(first, last):
+                found = core.certificates(first, last)
+                if found:
+                    self.send(sender, CertificatesGiven(found))
+            case CertificatesGiven(certificates):
+                for certificate in certificates:
+                    self._receive(sender, certificate)
+            case BlocksWanted(height):
+                self._give_blocks(sender, height)
+            case BlocksGiven():
+                self._sync(message)
+
+    def _give_candidate(self, asker: int, candidate_id: Hash) -> None:
+        assert self.core is not None
+        found = self.core.find(candidate_id)
+        if found is not None:
+            view = View(found.candidate.view)
+            certificates = tuple(c for c in self.core.certificates(view, view) if c.candidate_id == candidate_id)
+            self.send(asker, CandidateGiven(found.candidate, found.block, certificates))
+
+    def _give_blocks(self, asker: int, height: int) -> None:
+        """Blocks up to the last within reach that has a proof of its own."""
+        part = self.chain.committed[height : height + SYNC_BLOCKS_MAX]
+        while part and part[-1].proof is None:
+            part = part[:-1]
+        if height > 0 and part and part[-1].proof is not None:
+            self.send(asker, BlocksGiven(tuple(entry.block for entry in part), part[-1].proof))
+
+    def _sync(self, given: BlocksGiven) -> None:
+        """Block sync: verify the proof and the links down from it, execute, commit, tell the core."""
+        assert self.core is not None
+        head = self.chain.committed[-1].block
+        new = [block for block in given.blocks if block.header.height > head.header.height]
+        if not new or new[0].header.parent != head.hash or given.proof.candidate.block_hash != new[-1].hash:
+            return
+        self.world.verifier.verify_finality(given.proof)
+        links = zip(new, new[1:], strict=False)
+        if any(above.header.parent != below.hash for below, above in links):
+            return
+        if any(self.chain.check(block) is not None for block in new):
+            return
+        self.chain.commit(new, given.proof)
+        self.world.committed(self, len(new))
+        self._handle(Synced(self.now_ms(), self.chain.head()))
+
+    # -- effects out
+
+    def _handle(self, event: Event) -> None:
+        assert self.core is not None
+        world = self.world
+        world.events += 1
+        effects = self.core.handle(event)
+        world.note(self.index, type(event).__name__, self.core.view, len(effects))
+        self._effects.extend(effects)
+        self._run()
+
+    def _run(self) -> None:
+        """Carry out effects in order; one that needs the disk makes the rest wait."""
+        while self._effects and not self._busy:
+            effect = self._effects.popleft()
+            try:
+                synced = self._do(effect)
+            except PowerCut:
+                self.crash()
+                self.world.restart_later(self)
+                return
+            if synced is not None:
+                self._busy = True
+                self._later(self.world.random.randint(0, self.world.scenario.disk_ms), self._resume, synced)
+
+    def _resume(self, synced: Callable[[], None]) -> None:
+        self._busy = False
+        synced()
+        self._run()
+
+    def _do(self, effect: Effect) -> Callable[[], None] | None:
+        """Carry out one effect. Returns what follows once the disk has synced; None when the disk is not waited for."""
+        world, random = self.world, self.world.random
+        assert self.core is not None and self.store is not None
+        match effect:
+            case Keep(candidate, block):
+                self.store.keep(candidate, block)
+            case Cast():
+                if self._recorded(effect):
+                    vote = effect.signed(self.sign(effect.message(CHAIN_ID)))
+                    return lambda: self._speak(vote)
+            case Propose():
+                if self._recorded(effect):
+                    return lambda: self._offer(effect)
+            case Broadcast(message):
+                self.broadcast(message)
+            case Build():
+                self._later(random.randint(0, world.scenario.execution_ms), self._build, effect)
+            case Check(candidate, block):
+                self._later(random.randint(0, world.scenario.execution_ms), self._check, candidate.id, block)
+            case Fetch(candidate_id):
+                self.send(self._somebody(), CandidateWanted(candidate_id))
+            case FetchCertificates(first, last):
+                self.send(self._somebody(), CertificatesWanted(first, last))
+            case Behind():
+                world.network.faults["behind"] += 1
+                self.send(self._somebody(), BlocksWanted(self.chain.committed[-1].block.header.height + 1))
+            case Commit(chain, proof, _, prune_below):
+                self.chain.commit([final.block for final in chain], proof)
+                world.committed(self, len(chain))
+                self.store.raise_floor(prune_below)
+                return lambda: None
+            case SetTimer(at_ms):
+                self._timer += 1
+                self._later(max(0, at_ms - self.now_ms()), self._tick, self._timer)
+            case Charge(peer, reason):
+                world.charged(self, str(peer), reason)
+            case Accuse(evidence):
+                world.accused(self, evidence)
+            case Halt(report):
+                self.halted = report
+                world.halted(self, report)
+                self.crash()
+        return None
+
+    def _recorded(self, effect: Cast | Propose) -> bool:
+        """R9: on disk before it leaves."""
+        assert self.store is not None
+        try:
+            if isinstance(effect, Cast):
+                self.store.record(effect)
+            else:
+                self.store.record_proposal(effect)
+        except SafetyError as error:
+            self.world.store_refused(self, error)
+            return False
+        return True
+
+    def _offer(self, propose: Propose) -> None:
+        signature = self.sign(propose.vote.message(CHAIN_ID))
+        self.broadcast(propose.proposal(signature))
+        self._speak(propose.vote.signed(signature))
+
+    def _speak(self, vote: Vote) -> None:
+        """Send an own vote, and count it."""
+        self.broadcast(vote)
+        self._handle(VoteReceived(self.now_ms(), None, vote))
+
+    def _build(self, order: Build) -> None:
+        self._handle(BlockBuilt(self.now_ms(), order.view, self.chain.build(order, self.address, 0)))
+
+    def _check(self, candidate_id: Hash, block: Block) -> None:
+        self._handle(BlockChecked(self.now_ms(), candidate_id, self.chain.check(block)))
+
+    def _tick(self, timer: int) -> None:
+        if timer == self._timer:
+            self._handle(Tick(self.now_ms()))
+
+    # -- the outside
+
+    def sign(self, message: bytes) -> Any:
+        return self.world.scheme.sign(self.world.secrets[self.index], message)
+
+    def broadcast(self, message: Any) -> None:
+        self.world.spoken(self, message)
+        self.world.network.broadcast(self.index, message)
+
+    def send(self, receiver: int, message: Any) -> None:
+        self.world.network.send(self.index, receiver, message)
+
+    def _somebody(self) -> int:
+        """A random peer."""
+        drawn = self.world.random.randrange(len(self.world.table) - 1)
+        return drawn if drawn < self.index else drawn + 1

@@ -1,0 +1,95 @@
+"""What happens in a simulated world, drawn from its seed: validators, weights, who is hostile, weather, crashes, clocks.
+
+Times in milliseconds of virtual time. Hostile stake stays within what the rules tolerate, unless a test says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+ADVERSARIES = (
+    "equivocating_leader",
+    "double_voter",
+    "silent",
+    "garbage",
+    "poisoning_leader",
+    "forking_leader",
+    "selective_sender",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    seed: int
+    weights: tuple[int, ...]
+    byzantine: dict[int, str] = field(default_factory=dict)
+    """Kind of adversary by validator's index."""
+    block_interval_ms: int = 300
+    delta_ms: int = 100
+    standstill_ms: int = 1_500
+    clock_drift_ms: int = 400
+    skew_ms: int = 0
+    """Clocks are off by up to this, and are set anew at restarts."""
+    execution_ms: int = 10
+    disk_ms: int = 4
+    chaos_ms: int = 12_000
+    loss: float = 0.0
+    duplication: float = 0.0
+    spike_chance: float = 0.0
+    partition_chance: float = 0.0
+    """Chance, each half second of chaos, that the network is cut in two (for up to three seconds)."""
+    crash_chance: float = 0.0
+    """Chance, each half second of chaos, that some node's power goes, half the time in the middle of a disk write."""
+    progress_blocks: int = 3
+    """Blocks that every honest node must commit after healing,"""
+    progress_ms: int = 60_000
+    """within this."""
+
+    @property
+    def size(self) -> int:
+        return len(self.weights)
+
+
+def tolerated(weights: tuple[int, ...]) -> int:
+    """Hostile weight with which safety and progress both hold: what is left beside a quorum."""
+    total = sum(weights)
+    return total - (2 * total // 3 + 1)
+
+
+def scenario_of(seed: int) -> Scenario:
+    """The default mix."""
+    random = Random(f"scenario {seed}")
+    size = random.choice((4, 4, 4, 5, 5, 6, 7))
+    weights = (
+        tuple(random.randint(1, 40) for _ in range(size)) if random.random() < 0.5 else (10,) * size
+    )
+    calm = random.random() < 0.1
+    return Scenario(
+        seed=seed,
+        weights=weights,
+        byzantine=_hostile(random, weights),
+        block_interval_ms=random.choice((100, 200, 300, 500)),
+        delta_ms=random.choice((60, 100, 150)),
+        skew_ms=random.choice((0, 0, 50, 150)),
+        execution_ms=random.choice((0, 10, 40)),
+        disk_ms=random.choice((0, 4, 30)),
+        chaos_ms=random.choice((6_000, 9_000, 12_000)),
+        loss=0.0 if calm else random.choice((0.0, 0.02, 0.1, 0.25)),
+        duplication=0.0 if calm else random.choice((0.0, 0.05)),
+        spike_chance=0.0 if calm else random.choice((0.0, 0.02, 0.1)),
+        partition_chance=0.0 if calm else random.choice((0.0, 0.0, 0.05, 0.15)),
+        crash_chance=0.0 if calm else random.choice((0.0, 0.05, 0.15, 0.3)),
+    )
+
+
+def _hostile(random: Random, weights: tuple[int, ...]) -> dict[int, str]:
+    """Validators, in random order, as long as their weight is tolerated."""
+    if random.random() < 0.3:
+        return {}
+    budget, hostile = tolerated(weights), {}
+    for index in random.sample(range(len(weights)), len(weights)):
+        if weights[index] <= budget:
+            budget -= weights[index]
+            hostile[index] = random.choice(ADVERSARIES)
+    return hostile
