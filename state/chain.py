@@ -25,6 +25,7 @@ from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, T
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
 from state import history, opening
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
+from state.commitment import RowHasher
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
 from state.ledger.context import BlockContext
@@ -61,6 +62,7 @@ class Chain:
         self.signatures: Final = SignatureChecker()
         self._store: Final = store
         self._rows: Final = rows
+        self._hasher: Final = RowHasher()
         self._tip = tip
         self._pending: dict[Hash, Pending] = {}
         self._reader = self._new_reader(head)
@@ -127,7 +129,7 @@ class Chain:
         timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
         ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal)
         room = limits.block_bytes_max - HEADER_ROOM_BYTES
-        executed = execute(tip, ctx, transactions[: limits.block_transactions_max], room)
+        executed = execute(tip, ctx, transactions[: limits.block_transactions_max], self._hasher, room)
         block = Block(
             self._header(tip, ctx, beacon_reveal, executed),
             tuple([prepared.transaction for prepared in executed.transactions]),
@@ -148,7 +150,7 @@ class Chain:
         self._check_before_execution(tip, prepared)
         ctx = self._context(tip, header.timestamp_ms, header.proposer, header.beacon_reveal)
         try:
-            executed = execute(tip, ctx, prepared.transactions)
+            executed = execute(tip, ctx, prepared.transactions, self._hasher)
         except Unpayable as refusal:
             raise BlockError(
                 f"a transaction can't stand in the block: {refusal.reason}", value=refusal.value

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omnitensor.protocol import hashing
+from omnitensor.protocol.limits import hashed_rows_cached_max
 from omnitensor.protocol.types import Hash
 
 LANES: Final = 84
@@ -30,6 +31,31 @@ _ENTRY: Final = sha256(hashing.STATE_ENTRY.tag.encode("ascii")).digest()
 
 Change = tuple[bytes, bytes | None, bytes | None]
 """Key with its prefix byte, encoded value before and after; None where there was or is no row."""
+
+
+class RowHasher:
+    """Hashes rows to vectors, and remembers those written lately: what changes in this block often changed in one before."""
+
+    def __init__(self, rows_max: int = hashed_rows_cached_max) -> None:
+        self._rows_max: Final = rows_max
+        self._vectors: dict[bytes, bytes] = {}
+
+    def written(self, row: bytes) -> bytes:
+        """The vector of a row that now is."""
+        vector = shake_128(row).digest(SUM_BYTES)
+        vectors = self._vectors
+        if len(vectors) >= self._rows_max:
+            # Half at once: taking the first of a dict again and again is slow.
+            kept = list(vectors.items())[self._rows_max // 2 :]
+            vectors.clear()
+            vectors.update(kept)
+        if self._rows_max:
+            vectors[row] = vector
+        return vector
+
+    def removed(self, row: bytes) -> bytes:
+        """The vector of a row that no longer is."""
+        return self._vectors.pop(row, None) or shake_128(row).digest(SUM_BYTES)
 
 
 class Commitment:
@@ -47,8 +73,9 @@ class Commitment:
         """The state root of the set."""
         return hashing.STATE_ROOT(self.count.to_bytes(8, "big"), self.sum)
 
-    def changed(self, changes: Iterable[Change]) -> "Commitment":
-        """The commitment to the set with these rows changed. Each key at most once."""
+    def changed(self, changes: Iterable[Change], hasher: RowHasher | None = None) -> "Commitment":
+        """The commitment to the set with these rows changed. Each key at most once. A hasher saves time and changes nothing."""
+        hasher = RowHasher(0) if hasher is None else hasher
         added: list[bytes] = []
         removed: list[bytes] = []
         for key, before, after in changes:
@@ -56,9 +83,9 @@ class Commitment:
                 continue
             head = _ENTRY + len(key).to_bytes(2, "big") + key
             if after is not None:
-                added.append(shake_128(head + after).digest(SUM_BYTES))
+                added.append(hasher.written(head + after))
             if before is not None:
-                removed.append(shake_128(head + before).digest(SUM_BYTES))
+                removed.append(hasher.removed(head + before))
         if not added and not removed:
             return self
         total = np.frombuffer(self.sum, dtype=_LANE) + _summed(added) - _summed(removed)

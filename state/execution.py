@@ -13,7 +13,7 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import Hash, Height, Weight
 from state import history
 from state.blocks import PreparedBlock
-from state.commitment import Change, Commitment
+from state.commitment import Change, Commitment, RowHasher
 from state.history import History
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
@@ -22,7 +22,7 @@ from state.ledger.prepared import Prepared
 from state.ledger.supply import check_account_sum, check_supply
 from state.ledger.transition import Execution, Outcome
 from state.overlay import Base, Overlay
-from state.records import Account, BlockEvents, HeadRow, HeightRow, TransactionRef
+from state.records import BlockEvents, HeadRow, HeightRow, TransactionRef
 from state.schema import (
     ACCOUNTS,
     BLOCK_EVENTS,
@@ -89,7 +89,11 @@ class Pending:
 
 
 def execute(
-    tip: Tip, ctx: BlockContext, transactions: Sequence[Prepared], room: int | None = None
+    tip: Tip,
+    ctx: BlockContext,
+    transactions: Sequence[Prepared],
+    hasher: RowHasher,
+    room: int | None = None,
 ) -> Executed:
     """Executes transactions on a tip.
 
@@ -112,11 +116,13 @@ def execute(
                 continue
             taken.append(prepared)
             room -= len(prepared.encoded)
-    return _settle(tip, overlay, execution.finish(), tuple(taken))
+    return _settle(tip, overlay, execution.finish(), tuple(taken), hasher)
 
 
-def _settle(tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Prepared, ...]) -> Executed:
-    """Encodes what changed, once, and commits to it."""
+def _settle(
+    tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Prepared, ...], hasher: RowHasher
+) -> Executed:
+    """Encodes what changed, once, and commits to it; by how much the accounts moved is summed on the way."""
     rows: Batch = []
     changes: list[Change] = []
     moved = 0
@@ -129,8 +135,8 @@ def _settle(tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Pr
             if committed:
                 before = before_row(table, key)
                 changes.append((full, None if before is None else encode(before), after))
-        if table is ACCOUNTS:
-            moved = _moved(tip.base, changed)
+                if table is ACCOUNTS:
+                    moved += value.balance - (before.balance if before else 0)
     check_supply(overlay)
     check_account_sum(moved, pot(Overlay(tip.base), Pot.ACCOUNTS), pot(overlay, Pot.ACCOUNTS))
     receipts = tuple([encode(receipt) for receipt in outcome.result.receipts])
@@ -138,21 +144,11 @@ def _settle(tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Pr
         overlay,
         outcome,
         transactions,
-        tip.commitment.changed(changes),
+        tip.commitment.changed(changes, hasher),
         rows,
         receipts,
         Hash(merkle.root_of([*receipts, encode(outcome.result.events)])),
     )
-
-
-def _moved(base: Base, changed: dict[bytes, Account | None]) -> int:
-    """By how much the changed accounts' balances moved, in nanoOMNIT."""
-    moved = 0
-    for address, after in changed.items():
-        assert after is not None, "an account is never removed"
-        before = base.row(ACCOUNTS, address)
-        moved += after.balance - (before.balance if before else 0)
-    return moved
 
 
 def pending_of(tip: Tip, prepared: PreparedBlock, executed: Executed) -> Pending:

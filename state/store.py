@@ -146,6 +146,8 @@ class Store(Snapshot):
                     create_if_missing=False,
                     paranoid_checks=True,
                     write_buffer_size=WRITE_BUFFER_BYTES,
+                    # Most bytes here are hashes and signatures, which no compression makes smaller.
+                    compression=None,
                     lru_cache_size=CACHE_BYTES,
                     bloom_filter_bits=10,
                 )

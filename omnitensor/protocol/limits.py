@@ -60,7 +60,7 @@ session_keys_per_account_max: Final = 32
 submissions_open_per_account_max: Final = 64
 batch_window_items_max: Final = 256
 """The oldest items of a queue among which a batch is mixed."""
-review_work_per_block_max: Final = 20_000
+review_work_per_block_max: Final = 60_000
 """Units (about a microsecond each) of the steps at the end of a block; what is left over is done in the next ones."""
 recent_payments_max: Final = 16
 """Latest payments kept beside an account's lifetime earnings."""
@@ -107,9 +107,17 @@ rpc_heavy_calls_max: Final = 4
 """Heavy reads at one time; more of them wait."""
 rpc_page_max: Final = 100
 rpc_page_default: Final = 50
+rpc_scan_rows_max: Final = 2_000
+"""Rows looked at for one page of a list with a filter; the page may be short, and says where to go on."""
+rpc_request_ms_max: Final = 10_000
+"""How long a connection may take to send its first request's head."""
+rpc_receive_ms_max: Final = 120_000
+"""How long a request's body may take to arrive."""
+rpc_fetches_max: Final = 16
+"""Requests that wait for content from peers at one time."""
 rpc_timeout_ms: Final = 30_000
 rpc_fetch_timeout_ms: Final = 120_000
-rpc_uploads_max: Final = 64
+rpc_uploads_max: Final = 16
 """Chunks being received at one time."""
 
 # Keys and signatures
@@ -255,6 +263,8 @@ signatures_cached_max: Final = 65_536
 """Transactions whose signature was found good, kept so that a block's need not be checked again."""
 rows_cached_max: Final = 200_000
 """Decoded rows of the committed state kept in memory."""
+hashed_rows_cached_max: Final = 8_192
+"""Rows whose hashes of 672 bytes are kept in memory."""
 pending_blocks_max: Final = 256
 """Blocks that were executed and are not final."""
 sync_blocks_max: Final = 256

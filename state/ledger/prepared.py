@@ -1,6 +1,6 @@
 """A transaction with its canonical bytes, id and weight, each computed once from the bytes. Knows no state."""
 
-from dataclasses import dataclass
+import msgspec
 
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.limits import transaction_bytes_max
@@ -8,8 +8,7 @@ from omnitensor.protocol.transactions import Transaction, transaction_id, weight
 from omnitensor.protocol.types import Hash, Weight
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """What the ledger executes. ``id`` is also the message that was signed."""
 
     transaction: Transaction

@@ -20,6 +20,7 @@ from state.ledger.fees import fee_of, next_base_fee
 from state.ledger.prepared import Prepared
 from state.ledger.registry import END_OF_BLOCK, HANDLERS
 from state.ledger.sessions import check_session
+from state.ledger.view import ReadView
 from state.overlay import Overlay
 from state.records import Account, PotTotal
 from state.schema import ACCOUNTS, POTS
@@ -58,13 +59,12 @@ class Execution:
         only the sender's fee and nonce have changed.
         """
         view, ctx, transaction = self.view, self.ctx, prepared.transaction
-        fee = check_payable(view, ctx, prepared)
+        fee, account = _payable(view, ctx, prepared)
         if self.weight_used + prepared.weight > ctx.params.block_weight_max:
             raise Unpayable(
                 "block_full", "the transaction does not fit into the block", value=prepared.weight
             )
         sender = transaction.sender
-        account = view.get(ACCOUNTS, sender) or NO_ACCOUNT
         rest = Amount(account.balance - fee - transaction.tip)
         view.put(ACCOUNTS, Account(rest, account.nonce + 1), sender)
         self.burning += fee
@@ -121,8 +121,13 @@ def apply_block(view: Overlay, ctx: BlockContext, transactions: Iterable[Prepare
     return execution.finish()
 
 
-def check_payable(view: Overlay, ctx: BlockContext, prepared: Prepared) -> int:
+def check_payable(view: ReadView, ctx: BlockContext, prepared: Prepared) -> int:
     """The fee that the transaction burns in this block, nanoOMNIT. Raises Unpayable where it can't stand in it."""
+    return _payable(view, ctx, prepared)[0]
+
+
+def _payable(view: ReadView, ctx: BlockContext, prepared: Prepared) -> tuple[int, Account]:
+    """The fee, and the sender's account before it is taken."""
     transaction = prepared.transaction
     check_envelope(ctx, transaction)
     account = view.get(ACCOUNTS, transaction.sender) or NO_ACCOUNT
@@ -150,7 +155,7 @@ def check_payable(view: Overlay, ctx: BlockContext, prepared: Prepared) -> int:
             value=format_omnit(transaction.max_fee + transaction.tip),
             remedy="add money to the account, or lower max_fee or tip",
         )
-    return fee
+    return fee, account
 
 
 def check_envelope(ctx: BlockContext, transaction: Transaction) -> None:

@@ -1,0 +1,146 @@
+"""How fast blocks of transfers are replayed, as a share of bare Ed25519 verification on the same cores.
+
+Replay is what a node does with a block from a peer: decode, hash, check every signature, execute, compute all roots, write it
+durably. Bare verification is libsodium alone in as many threads as there are cores, on the same messages. Both are timed in
+turns, block by block, so that a noisy machine slows both alike.
+"""
+
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+
+from nacl.bindings import crypto_sign_open
+
+from omnitensor.protocol import bls
+from omnitensor.protocol.blocks import beacon_message
+from omnitensor.protocol.bodies import Transfer
+from omnitensor.protocol.codec import encode
+from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.transactions import signed, unsigned
+from omnitensor.protocol.types import NANO, Amount, Hash, Height, TimeMs
+from state.blocks import decode_block
+from state.chain import Chain
+from state.genesis import Genesis, GenesisAccount, GenesisValidator
+from state.ledger.prepared import Prepared, prepare
+
+ACCOUNTS = 4_000
+BLOCKS = 12
+TRANSFERS = 2_000
+THREADS = 2
+CHAIN_ID = "benchmark"
+
+Signed = tuple[bytes, bytes]
+"""Signature and message as libsodium takes them, and the key."""
+
+
+def measure() -> dict[str, float]:
+    """Builds blocks of transfers among ``ACCOUNTS`` accounts, then replays them into another database."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys = [SigningKey(sha256(b"replay %d" % index).digest()) for index in range(ACCOUNTS)]
+        genesis = _genesis(keys)
+        blocks, signatures = _build(Path(folder), genesis, keys)
+        return _replay(Path(folder), genesis, blocks, signatures)
+
+
+def _genesis(keys: Sequence[SigningKey]) -> Genesis:
+    secret = _secret()
+    validator = GenesisValidator(
+        keys[0].address, "bench", Amount(100_000 * NANO), 0, bls.sk_to_pk(secret), bls.pop_prove(secret)
+    )
+    accounts = tuple(GenesisAccount(key.address, Amount(1_000 * NANO)) for key in keys)
+    return Genesis(CHAIN_ID, TimeMs(0), Params(), accounts, (validator,)).checked()
+
+
+def _secret() -> bytes:
+    return bls.keygen(sha256(b"replay").digest())
+
+
+def _build(
+    folder: Path, genesis: Genesis, keys: Sequence[SigningKey]
+) -> tuple[list[bytes], list[list[Signed]]]:
+    """Blocks as bytes, and their signatures as a bare verifier takes them."""
+    chain = Chain.create(folder / "built", genesis)
+    nonces = [0] * len(keys)
+    blocks: list[bytes] = []
+    signatures: list[list[Signed]] = []
+    for height in range(1, BLOCKS + 1):
+        transfers: list[Prepared] = []
+        for index in range(TRANSFERS):
+            # Every block has other pairs: each transfer touches two accounts of its own wherever that is possible.
+            sender = (index * 2 + height) % len(keys)
+            receiver = (sender + 1) % len(keys)
+            transfers.append(_transfer(keys[sender], nonces[sender], keys[receiver], index + 1))
+            nonces[sender] += 1
+        reveal = bls.sign(_secret(), beacon_message(CHAIN_ID, Height(height)))
+        block = chain.build(chain.head.hash, TimeMs(height), keys[0].address, reveal, transfers)
+        assert len(block.transactions) == TRANSFERS, "a block does not hold so many"
+        chain.commit(block.hash, None)
+        blocks.append(encode(block))
+        signatures.append([(t.transaction.signature + t.id, t.transaction.signer) for t in transfers])
+    chain.close()
+    return blocks, signatures
+
+
+def _transfer(sender: SigningKey, nonce: int, receiver: SigningKey, amount: int) -> Prepared:
+    transaction = unsigned(
+        chain_id=CHAIN_ID,
+        sender=sender.address,
+        nonce=nonce,
+        valid_until=Height(10_000),
+        max_fee=Amount(NANO),
+        tip=Amount(0),
+        body=Transfer(receiver.address, Amount(amount)),
+        signer=sender.public,
+    )
+    return prepare(signed(transaction, sender.sign(transaction.id)))
+
+
+def _replay(
+    folder: Path, genesis: Genesis, blocks: Sequence[bytes], signatures: Sequence[Sequence[Signed]]
+) -> dict[str, float]:
+    chain = Chain.create(folder / "replayed", genesis)
+    replay_s: list[float] = []
+    bare_s: list[float] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for encoded, of_block in zip(blocks, signatures, strict=True):
+            bare_s.append(_timed_bare(pool, of_block))
+            gc.collect()
+            start = time.perf_counter()
+            prepared = decode_block(encoded)
+            chain.check(prepared)
+            chain.commit(Hash(prepared.hash), None)
+            replay_s.append(time.perf_counter() - start)
+            bare_s[-1] = (bare_s[-1] + _timed_bare(pool, of_block)) / 2
+    chain.close()
+    shares = [bare / replay for bare, replay in zip(bare_s, replay_s, strict=True)]
+    return {
+        "replay_share_of_ed25519": round(median(shares), 3),
+        "replay_transfers_per_second": round(TRANSFERS / median(replay_s)),
+        "ed25519_per_second": round(TRANSFERS / median(bare_s)),
+        "cores": float(os.cpu_count() or 1),
+    }
+
+
+def _timed_bare(pool: ThreadPoolExecutor, items: Sequence[Signed]) -> float:
+    """Seconds for verifying all in threads, with nothing else done."""
+    share = -(-len(items) // THREADS)
+    start = time.perf_counter()
+    list(pool.map(_verify, [items[i : i + share] for i in range(0, len(items), share)]))
+    return time.perf_counter() - start
+
+
+def _verify(items: Sequence[Signed]) -> None:
+    for message, public in items:
+        crypto_sign_open(message, public)
+
+
+if __name__ == "__main__":
+    for name, value in measure().items():
+        print(f"{name:32} {value}")
