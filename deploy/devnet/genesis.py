@@ -1,4 +1,4 @@
-"""The genesis of a net on this machine: the project's `genesis.json` with windows of seconds instead of hours, and fresh keys."""
+"""The genesis of a net on this machine: the parameters of the project's `genesis.json`, with fresh keys and balances."""
 
 import json
 import time
@@ -13,18 +13,9 @@ from omnitensor.protocol.types import Amount, BlsPublicKey, BlsSignature, TimeMs
 from state import genesis as state_genesis
 from state.parameters import params_from
 
-PARAMS: Final[Mapping[str, Any]] = {
-    "block_interval_ms": 500,
-    "first_campaign_id": 1234,
-    "batch_wait_blocks": 8,
-    "seat_accept_blocks": 20,
-    "report_commit_blocks": 240,
-    "report_reveal_blocks": 120,
-    "challenge_blocks": 16,
-    "submission_reveal_blocks": 120,
-    "unbonding_blocks": 120,
-}
-"""A window of 240 blocks is two minutes here. The first campaign is task 1234, as in the documentation's example."""
+TEMPLATE: Final = ROOT / "genesis.json"
+"""Parameters of a devnet: windows of blocks scaled down from hours to seconds (240 blocks are two minutes), and a first
+campaign of the number that the documentation's example has."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +37,11 @@ def write_genesis(
     params: Mapping[str, Any],
 ) -> None:
     """Writes a genesis document; all that nobody holds is the reserve. Raises GenesisError."""
-    project: dict[str, Any] = json.loads((ROOT / "genesis.json").read_text(encoding="utf-8"))["params"]
+    project: dict[str, Any] = json.loads(TEMPLATE.read_text(encoding="utf-8"))["params"]
     genesis = state_genesis.Genesis(
         chain_id=chain_id,
         time_ms=TimeMs(int(time.time() * 1_000)),
-        params=params_from({**project, **PARAMS, **params}),
+        params=params_from({**project, **params}),
         accounts=tuple(
             state_genesis.GenesisAccount(key.address, Amount(amount)) for key, amount in balances.items()
         ),
