@@ -88,14 +88,17 @@ class NoiseSession:
         return self._remote
 
     def write(self) -> bytes:
-        """The next handshake message."""
+        """The next handshake message. Raises HandshakeError where the other end's key admits no shared secret."""
         self._messages += 1
         payload = self._version.to_bytes(_VERSION_BYTES, "big")
         if self._messages > 1:
             payload += self._identity.public + self._identity.sign(
                 identity_message(self._state.s.public_bytes)
             )
-        return bytes(self._noise.write_message(payload))
+        try:
+            return bytes(self._noise.write_message(payload))
+        except _REFUSALS as error:
+            raise HandshakeError("the other end's key is a point of low order", value=str(error)) from error
 
     def read(self, message: bytes) -> None:
         """Takes the other end's next handshake message.
