@@ -269,7 +269,7 @@ class ItemPage(Result, frozen=True):
 
 
 class Assignment(Result, frozen=True):
-    """A seat. `state`: seated, committed, revealed, declined or missed; `phase`: accept, commit, reveal or done."""
+    """A seat. `state`: seated, accepted, committed, revealed, declined, missed and so on; `phase`: accept, commit, reveal or done."""
 
     batch: int
     round: int
@@ -282,6 +282,11 @@ class Assignment(Result, frozen=True):
     reveal_until: int = 0
     fee: int = 0
     bond: int = 0
+
+    @property
+    def takes_report(self) -> bool:
+        """Whether a report can be committed now."""
+        return self.state in ("seated", "accepted") and self.phase in ("accept", "commit")
 
 
 class Assignments(Result, frozen=True):

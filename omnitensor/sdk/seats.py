@@ -164,7 +164,7 @@ class AsyncSeats(AsyncActor):
         done = []
         seats = await self.assignments()
         for seat in seats:
-            if seat.state == "seated" and seat.phase in ("accept", "commit"):
+            if seat.takes_report:
                 await self._go_on(seat)
             elif seat.state == "committed" and seat.phase == "reveal":
                 done.append(await self.reveal(seat.batch, seat.round))

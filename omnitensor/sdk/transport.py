@@ -27,6 +27,8 @@ event_bytes_max: Final = 4 * MIB
 """What a node may send as one notification."""
 
 _RETRIED_STATUS: Final = frozenset({429, 502, 503, 504})
+_RETRIED_CODES: Final = frozenset({-32005, -32006})
+"""Too many requests; the node can't answer now."""
 _CONNECTION_FAULTS: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
 
 
@@ -88,6 +90,16 @@ class Transport:
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """The result of a method, as decoded JSON. Raises RpcError, NotFoundError, ResponseError or ConnectionFailed."""
+        for attempt in range(self.retry.attempts):
+            try:
+                return await self._call_once(method, params)
+            except RpcError as error:
+                if error.rpc_code not in _RETRIED_CODES or attempt + 1 == self.retry.attempts:
+                    raise
+                await asyncio.sleep(self.retry.delay(attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _call_once(self, method: str, params: Mapping[str, Any] | None) -> Any:
         number = next(self._ids)
         request = {"jsonrpc": "2.0", "id": number, "method": method, "params": dict(params or {})}
         status, body = await self.http("POST", "/", data=msgspec.json.encode(request), what=method)

@@ -105,7 +105,7 @@ class AsyncValidator(AsyncSeats):
         seat = await self.seat(found.batch, found.round)
         if seat.state == "revealed":
             return Submitted(found.batch, found.round, found.campaign, "revealed")
-        if seat.state == "seated":
+        if seat.takes_report:
             submitted = await self.commit(found)
             if not wait:
                 return submitted
@@ -172,13 +172,7 @@ class AsyncValidator(AsyncSeats):
 
 def _first_open(seats: Iterable[Assignment], campaigns: set[int] | None) -> Assignment | None:
     """The seat to work on next: not committed, in a wanted campaign, the one whose window ends first."""
-    mine = [
-        seat
-        for seat in seats
-        if seat.state == "seated"
-        and seat.phase in ("accept", "commit")
-        and (campaigns is None or seat.campaign in campaigns)
-    ]
+    mine = [seat for seat in seats if seat.takes_report and (campaigns is None or seat.campaign in campaigns)]
     return min(mine, key=lambda seat: (seat.commit_until, seat.batch), default=None)
 
 

@@ -1,0 +1,307 @@
+"""Commands of data validators: review run, list, batch."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from omnitensor.cli.app import App, Group, is_terminal, pass_app, read_secret_file
+from omnitensor.cli.output import money_json, note, print_json, say, table
+from omnitensor.protocol.keys import format_address
+from omnitensor.protocol.reviews import Flag
+from omnitensor.sdk import checks
+from omnitensor.sdk.batches import DataBatch, Judgement, ValidationResults
+from omnitensor.sdk.checks import Scorer
+from omnitensor.sdk.client import AsyncClient
+from omnitensor.sdk.errors import InputError
+from omnitensor.sdk.results import Assignment
+from omnitensor.sdk.seats import Submitted
+from omnitensor.sdk.validator import AsyncValidator, ReviewMoment
+from omnitensor.sdk.wallet import Wallet
+
+TEXT_SHOWN_CHARS = 1_500
+
+api_key_file_option = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with an API key of scope review  [default: the account logged in with]",
+)
+scorer_option = click.option(
+    "--scorer", metavar="FILE.py:FUNCTION", help="Own judge: called with each item, returns its scores."
+)
+language_option = click.option(
+    "--language", default="", metavar="CODE", help="Language asked for where a campaign names none."
+)
+
+
+@click.group(cls=Group)
+def review() -> None:
+    """Judge data: on one's own, with the built-in checks, or with an own scorer."""
+
+
+@review.command(name="run")
+@api_key_file_option
+@click.option(
+    "--task-id", "task_ids", multiple=True, metavar="ID", help="Only in this campaign; may be repeated."
+)
+@click.option("--auto", is_flag=True, help="Commit what checks and scorer say without asking.")
+@click.option(
+    "--batches", type=click.IntRange(min=1), metavar="N", help="Stop after so many revealed reports."
+)
+@scorer_option
+@language_option
+@pass_app
+def review_run(
+    app: App,
+    api_key_file: Path | None,
+    task_ids: tuple[str, ...],
+    auto: bool,
+    batches: int | None,
+    scorer: str | None,
+    language: str,
+) -> None:
+    """Review whatever one is drawn for, until Ctrl-C. Interrupted, it goes on when it is started again."""
+    if not auto:
+        raise InputError(
+            "review run commits scores without asking",
+            remedy="say so with --auto; or score yourself: otensor-cli review batch",
+        )
+    wallet, judge = _wallet(app, api_key_file), _scorer(scorer)
+
+    def watch(moment: ReviewMoment) -> None:
+        if app.as_json:
+            click.echo(msgspec.json.encode(moment).decode())
+        elif moment.kind == "fault":
+            note(f"fault: {moment.text}; trying again")
+        else:
+            say(f"campaign {moment.campaign}, batch {moment.batch}, round {moment.round}: {moment.text}")
+
+    async def work(client: AsyncClient) -> int:
+        reviewer = AsyncValidator(scorer=judge, wallet=wallet, client=client, language=language)
+        return await reviewer.review_loop(task_ids or None, batches=batches, watch=watch)
+
+    done = app.run(work)
+    if not app.as_json:
+        say(f"{done} report{'s' if done != 1 else ''} revealed")
+
+
+@review.command(name="list")
+@api_key_file_option
+@click.option("--all", "everything", is_flag=True, help="Seats that are over, too.")
+@click.option(
+    "--wallet", "address", metavar="ADDRESS", help="The validator  [default: the account logged in with]"
+)
+@pass_app
+def review_list(app: App, api_key_file: Path | None, everything: bool, address: str | None) -> None:
+    """List the seats one was drawn for."""
+
+    async def ask(client: AsyncClient) -> list[Assignment]:
+        whose = address
+        if whose is None and api_key_file is not None:
+            bound = await client.bind(Wallet.from_api_key(read_secret_file(api_key_file)))
+            whose = format_address(bound.address)
+        return await client.assignments(whose or app.account(), open_only=not everything)
+
+    found = app.run(ask)
+    if app.as_json:
+        plain = [
+            {**each.as_dict(), "fee": money_json(each.fee), "bond": money_json(each.bond)} for each in found
+        ]
+        print_json({"assignments": plain})
+    elif not found:
+        say("no seats")
+    else:
+        table(
+            [
+                "batch",
+                "round",
+                "campaign",
+                "state",
+                "phase",
+                "items",
+                "commit up to height",
+                "reveal up to height",
+                "fee OMNIT",
+            ],
+            [
+                (
+                    each.batch,
+                    each.round,
+                    each.campaign,
+                    each.state,
+                    each.phase,
+                    each.items,
+                    each.commit_until or "",
+                    each.reveal_until or "",
+                    money_json(each.fee),
+                )
+                for each in found
+            ],
+        )
+
+
+@review.command(name="batch")
+@click.option("--task-id", required=True, metavar="ID", help="The campaign.")
+@api_key_file_option
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON: a list of [completeness, accuracy, relevance, flags] in the batch's order.",
+)
+@click.option("--timeout", "timeout_s", type=float, metavar="S", help="How long to wait to be drawn.")
+@scorer_option
+@language_option
+@pass_app
+def review_batch(
+    app: App,
+    task_id: str,
+    api_key_file: Path | None,
+    scores: Path | None,
+    timeout_s: float | None,
+    scorer: str | None,
+    language: str,
+) -> None:
+    """Score one batch: shows each item with what the checks found, and asks for scores on a terminal."""
+    wallet, judge = _wallet(app, api_key_file), _scorer(scorer)
+    given = _scores_of(scores) if scores is not None else None
+
+    async def work(client: AsyncClient) -> tuple[ValidationResults, Submitted]:
+        reviewer = AsyncValidator(scorer=judge, wallet=wallet, client=client, language=language)
+        note(f"waiting to be drawn in campaign {task_id}; Ctrl-C stops")
+        batch = await reviewer.get_data_batch(task_id, timeout_s=timeout_s)
+        found = await asyncio.to_thread(checks.validate, batch, judge, language=language)
+        if given is not None:
+            found = _with_given(found, given)
+        elif is_terminal() and not app.as_json:
+            found = await asyncio.to_thread(_ask_scores, batch, found)
+        note("committing; the report is revealed when all have committed. Keep this running")
+        return found, await reviewer.submit_results(found)
+
+    found, submitted = app.run(work)
+    if app.as_json:
+        plain = msgspec.to_builtins(found.judgements)
+        print_json({**msgspec.to_builtins(submitted), "judgements": plain})
+        return
+    _judgements_table(found)
+    say(f"report on batch {submitted.batch} revealed (height {submitted.height})")
+
+
+def _judgements_table(found: ValidationResults) -> None:
+    table(
+        ["item", "completeness", "accuracy", "relevance", "flags", "why"],
+        [
+            (
+                each.item,
+                each.completeness,
+                each.accuracy,
+                each.relevance,
+                " ".join(each.flag_names),
+                "; ".join(each.reasons),
+            )
+            for each in found
+        ],
+    )
+
+
+def _wallet(app: App, api_key_file: Path | None) -> Wallet:
+    return Wallet.from_api_key(read_secret_file(api_key_file)) if api_key_file is not None else app.wallet()
+
+
+def _scorer(text: str | None) -> Scorer | None:
+    """The function named by FILE.py:FUNCTION. Raises InputError."""
+    if text is None:
+        return None
+    path, _, name = text.rpartition(":")
+    spec = importlib.util.spec_from_file_location("omnitensor_scorer", path) if path.endswith(".py") else None
+    if spec is None or spec.loader is None:
+        raise InputError("not a scorer", value=text, remedy="write it like judge.py:score")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, name)
+    except Exception as error:  # the user's code may raise anything
+        raise InputError(
+            f"the scorer can't be loaded ({type(error).__name__}: {error})", value=text
+        ) from error
+    if not callable(found):
+        raise InputError("the scorer is no function", value=text)
+    judge: Scorer = found
+    return judge
+
+
+def _scores_of(path: Path) -> list[tuple[int, ...]]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[tuple[int, ...]])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(
+            f"the scores can't be read ({error})", value=path, remedy="write [[90, 80, 85, 0], ...]"
+        ) from error
+
+
+def _with_given(found: ValidationResults, given: list[tuple[int, ...]]) -> ValidationResults:
+    if len(given) != len(found) or any(len(each) not in (3, 4) for each in given):
+        raise InputError(
+            "scores for each item of the batch are needed", value=f"{len(given)} for {len(found)} items"
+        )
+    for position, (completeness, accuracy, relevance, *flags) in enumerate(given):
+        found = found.with_scores(
+            position,
+            completeness=completeness,
+            accuracy=accuracy,
+            relevance=relevance,
+            flags=flags[0] if flags else 0,
+            reasons=("scored by hand",),
+        )
+    return found
+
+
+def _ask_scores(batch: DataBatch, found: ValidationResults) -> ValidationResults:
+    """Go through the items on the terminal; Enter keeps what the checks say."""
+    click.echo(f"\n{batch.title}\n{batch.instructions}\n")
+    click.echo("Enter keeps the scores shown; or three numbers 0..100, and flags by name.\n")
+    for position, item in enumerate(batch):
+        judged = found.judgements[position]
+        click.echo(
+            f"[{position + 1}/{len(batch)}] item {item.item}, {item.media_type}, {item.size} bytes: {item.path}"
+        )
+        if item.path is not None and item.media_type.startswith("text/"):
+            click.echo(_printable(item.path.read_bytes()[: 4 * TEXT_SHOWN_CHARS]))
+        for reason in judged.reasons:
+            click.echo(f"  checks: {reason}")
+        found = found.with_scores(position, **_asked(judged))
+    return found
+
+
+def _asked(judged: Judgement) -> dict[str, Any]:
+    flags = " ".join(judged.flag_names)
+    default = f"{judged.completeness} {judged.accuracy} {judged.relevance} {flags}".strip()
+    while True:
+        words = click.prompt("  completeness accuracy relevance", default=default, err=True).split()
+        try:
+            numbers = [int(word) for word in words[:3]]
+            mask = sum(Flag[word.upper()] for word in words[3:])
+        except (ValueError, KeyError):
+            numbers = []
+            mask = 0
+        if len(numbers) == 3 and all(0 <= number <= 100 for number in numbers):
+            names = ("completeness", "accuracy", "relevance")
+            kept = words == default.split()
+            reasons = judged.reasons if kept else ("scored by hand",)
+            return {**dict(zip(names, numbers, strict=True)), "flags": mask, "reasons": reasons}
+        click.echo(
+            f"  three numbers from 0 to 100; flags are {', '.join((flag.name or '').lower() for flag in Flag)}",
+            err=True,
+        )
+
+
+def _printable(raw: bytes) -> str:
+    """Text of a stranger without what would steer the terminal."""
+    text = raw.decode("utf-8", "replace")[:TEXT_SHOWN_CHARS]
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
