@@ -111,6 +111,14 @@ class Chain:
         pending = self._pending.get(block_hash)
         return pending.prepared.block if pending else None
 
+    def pending_ids(self, block_hash: Hash) -> frozenset[Hash]:
+        """Ids of the transactions in executed blocks from above the head up to this one: not to be put into a block above it."""
+        return frozenset(
+            transaction.id
+            for pending in self._path_to(block_hash)
+            for transaction in pending.prepared.transactions
+        )
+
     # -- building and checking
 
     def build(

@@ -269,3 +269,13 @@ pending_blocks_max: Final = 256
 """Blocks that were executed and are not final."""
 sync_blocks_max: Final = 256
 """Blocks in one answer to a peer that syncs."""
+transactions_judged_at_once_max: Final = 16
+"""Transactions of a peer that are judged before others on the event loop get their turn."""
+
+# Mempool
+mempool_transactions_max: Final = 20_000
+mempool_bytes_max: Final = 16 * MIB
+mempool_per_sender_max: Final = 64
+"""Transactions of one sender that may wait; also how far ahead of the account's nonce one may be."""
+mempool_replacement_bps: Final = 11_000
+"""What replaces a waiting transaction offers at least this share of its max_fee and tip together."""
