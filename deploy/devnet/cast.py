@@ -13,7 +13,6 @@ from deploy.devnet.net import Net, Node
 from deploy.devnet.people import Person, Show
 from deploy.devnet.process import DevnetError, Program
 from omnitensor.protocol.keys import format_secret
-from omnitensor.protocol.private_files import write_private
 
 SECRET_SHOWN: Final = "<your_private_key>"
 
@@ -29,11 +28,10 @@ def log_in(net: Net, name: str, node: Node, show: Show | None = None) -> Person:
 def make_api_key(net: Net, node: Node, show: Show | None = None) -> Path:
     """An API key for reviewing, of a validator's account, in a file for its owner alone."""
     person = log_in(net, node.name, node)
-    if show is not None:
-        show(f"otensor-cli api-key create --scope review   (as {node.name})")
-    made = person.json("api-key", "create", "--scope", "review")
     path = person.folder / "api-key"
-    write_private(path, str(made["api_key"]).encode() + b"\n")
+    if show is not None:
+        show(f"otensor-cli api-key create --scope review --out {path}")
+    person.cli("api-key", "create", "--scope", "review", "--out", str(path))
     return path
 
 
@@ -55,7 +53,7 @@ def start_reviewer(net: Net, node: Node, api_key: Path, seed: int) -> Program:
 
 def open_campaign(sponsor: Person, wish: Wish, path: Path) -> int:
     """Opens a campaign from a TOML file; its number."""
-    opened: dict[str, Any] = sponsor.json("campaign", "open", "--file", str(wish.write(path)))
+    opened: dict[str, Any] = sponsor.json("campaign", "open", "--from", str(wish.write(path)))
     return int(opened["campaign"])
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from deploy.devnet import calls, cast, samples
 from deploy.devnet.campaigns import IMAGES, TEXTS
-from deploy.devnet.net import Net, Plan
-from deploy.devnet.people import Person
+from deploy.devnet.net import Net, Node, Plan
+from deploy.devnet.people import Person, Show
 from deploy.devnet.process import DevnetError, Program
 from deploy.devnet.samples import Sample
 from deploy.devnet.teller import Teller
@@ -107,13 +107,17 @@ class Story:
             ),
             ThreadPoolExecutor(2) as threads,
         ):
-            keys = list(threads.map(lambda node: cast.make_api_key(net, node), net.nodes))
-        self.teller.typed("otensor-cli api-key create --scope review")
+            keys = list(
+                threads.map(lambda node: cast.make_api_key(net, node, self._typed_for(node)), net.nodes)
+            )
         for seed, (node, key) in enumerate(zip(net.nodes, keys, strict=True)):
             self.reviewers.append(cast.start_reviewer(net, node, key, seed))
         self.teller.say(
             "four reviewers run, each with its own judgement, learned from data that is not submitted"
         )
+
+    def _typed_for(self, node: Node) -> Show:
+        return lambda line: self.teller.typed(f"{line}   # as {node.name}")
 
     def _open_campaigns(self, net: Net) -> None:
         self.teller.chapter("The sponsor opens two campaigns")
@@ -139,11 +143,11 @@ class Story:
         moved = copy.path.rename(self.folder / "samples" / copy.path.name)
         self._upload(contributor, self.campaigns[0], moved)
         self.teller.say(f"{moved.name} has the bytes of a file that was submitted before")
-        contributor.cli("check-status", "--task-id", str(self.campaigns[0]))
+        self.teller.output(contributor.cli("check-status", "--task-id", str(self.campaigns[0])))
         return contributor
 
     def _upload(self, contributor: Person, campaign: int, path: Path) -> None:
-        contributor.cli("upload-data", "--task-id", str(campaign), "--file", str(path))
+        self.teller.output(contributor.cli("upload-data", "--task-id", str(campaign), "--file", str(path)))
 
     def _remember(self, found: tuple[Sample, ...]) -> None:
         for sample in found:
