@@ -16,7 +16,7 @@ from omnitensor.protocol.votes import ValidatorTable
 if TYPE_CHECKING:
     from datalayer.store import ContentStore
     from rpc.feed import BlockFeed
-    from state.chain import Reader
+    from state.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)

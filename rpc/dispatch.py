@@ -1,0 +1,113 @@
+"""Carries out messages of JSON-RPC: reads, checks, calls methods, answers. Knows the table and the node; nothing of sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.errors import ProtocolError
+from rpc import jsonrpc
+from rpc.backend import Backend
+from rpc.errors import LIMIT, UNAVAILABLE, domain_error, error_of
+from rpc.jsonrpc import INTERNAL_ERROR, Call, Refused, RpcError, standard_error
+from rpc.table import Context, MethodTable, Session
+
+_log: Final = structlog.get_logger("rpc")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back (None after notifications alone), and the error's number where the message was refused as a whole."""
+
+    body: bytes | None
+    refused: int = 0
+
+
+class Dispatcher:
+    """Answers whole messages. Bounds heavy reads, time and the size of answers."""
+
+    def __init__(
+        self, table: MethodTable, backend: Backend, observe: Callable[[str, str], None] | None = None
+    ) -> None:
+        """``observe`` hears of every call: method and outcome (``ok`` or the error's code)."""
+        self._table: Final = table
+        self._backend: Final = backend
+        self._heavy: Final = asyncio.Semaphore(limits.rpc_heavy_calls_max)
+        self._observe: Final = observe or (lambda method, outcome: None)
+
+    async def handle(
+        self, body: bytes, session: Session | None = None, admit: Callable[[int], None] | None = None
+    ) -> Answer:
+        """Answers a message. ``admit`` gets the number of its calls and may raise RpcError for all of it."""
+        try:
+            request = jsonrpc.parse(body)
+            if admit is not None:
+                admit(len(request.calls))
+        except RpcError as error:
+            return Answer(jsonrpc.error_bytes(error, None), error.code)
+        context = Context(self._backend, self._backend.reader(), session)
+        responses: list[bytes] = []
+        size = 0
+        for call in request.calls:
+            response = await self._answer(call, context, size)
+            if response is not None:
+                responses.append(response)
+                size += len(response)
+        if not responses:
+            return Answer(None)
+        return Answer(jsonrpc.batch_bytes(responses) if request.is_batch else responses[0])
+
+    async def _answer(self, call: Call | Refused, context: Context, size: int) -> bytes | None:
+        """The response to one call; None to a notification."""
+        if isinstance(call, Refused):
+            self._observe("", call.error.data.code)
+            return jsonrpc.error_bytes(call.error, call.id)
+        try:
+            if size > limits.rpc_response_bytes_max:
+                raise domain_error(
+                    LIMIT, "limit", "the answers to this batch are too large", remedy="send smaller batches"
+                )
+            result = await self._run(call, context)
+            response = jsonrpc.result_bytes(result, call.id)
+        except RpcError as error:
+            self._observe(call.method, error.data.code)
+            return None if call.is_notification else jsonrpc.error_bytes(error, call.id)
+        self._observe(call.method, "ok")
+        return None if call.is_notification else response
+
+    async def _run(self, call: Call, context: Context) -> Any:
+        """The method's result. Every failure leaves as RpcError."""
+        method = self._table.find(call, context.session is not None)
+        try:
+            params = method.arguments(call.params)
+            if method.is_heavy:
+                return await self._bounded(self._in_thread(method.run, context, params))
+            if method.is_async:
+                return await self._bounded(method.run(context, params))
+            return method.run(context, params)
+        except RpcError:
+            raise
+        except ProtocolError as fault:
+            raise error_of(fault) from fault
+        except TimeoutError as error:
+            raise domain_error(
+                UNAVAILABLE, "timeout", "the node took too long", call.method, "call again, or ask for less"
+            ) from error
+        except Exception as bug:
+            _log.exception("rpc.bug", method=call.method)
+            raise standard_error(
+                INTERNAL_ERROR, "internal", "the node has a fault", remedy="its log says more"
+            ) from bug
+
+    async def _in_thread(self, run: Callable[[Context, Any], Any], context: Context, params: Any) -> Any:
+        async with self._heavy:
+            return await asyncio.to_thread(run, context, params)
+
+    async def _bounded(self, work: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(limits.rpc_timeout_ms / 1_000):
+            return await work

@@ -1,0 +1,218 @@
+"""Methods account.* and stake.*: balances, session keys, earnings, validators. Reads only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from omnitensor.protocol.types import Address, PublicKey
+from rpc import present
+from rpc.errors import not_found
+from rpc.fields import AddressText, AmountText, Count, Cursor, HashText, Limit, address_of, hash_of, shown
+from rpc.table import TABLE, Context, Params, Result
+from state.ledger.reputation import FRESH, quality
+from state.reader import Reader
+from state.records import Validator
+from state.records_review import Earnings
+from state.schema import (
+    EARNINGS,
+    REVIEWERS,
+    SESSION_KEYS,
+    SESSION_KEYS_BY_OWNER,
+    UNBONDING_BY_VALIDATOR,
+    VALIDATORS,
+    number,
+)
+
+
+class AddressParams(Params, frozen=True):
+    address: AddressText
+
+
+class SessionKeyShown(Result, frozen=True):
+    key: HashText
+    scopes: list[str]
+    valid_until: Annotated[Count, Meta(description="The last height at which it may sign")]
+
+
+class AccountShown(Result, frozen=True):
+    address: AddressText
+    balance: AmountText
+    nonce: Annotated[Count, Meta(description="Transactions that the account has had in blocks")]
+    next_nonce: Annotated[Count, Meta(description="The same, counting those that wait in this node")]
+    stake: Annotated[AmountText, Meta(description="What its validator has at stake")]
+    session_keys: list[SessionKeyShown]
+
+
+@TABLE.method("account.get")
+def account(context: Context, params: AddressParams) -> AccountShown:
+    """An account's balance, nonce, stake and session keys; one never seen is empty."""
+    address, reader = address_of(params.address), context.reader
+    row, validator = reader.account(address), reader.get(VALIDATORS, address)
+    keys = []
+    for key, _ in reader.scan(SESSION_KEYS_BY_OWNER, address):
+        session = reader.get(SESSION_KEYS, key)
+        assert session is not None, "an index names what is there"
+        keys.append(
+            SessionKeyShown(
+                key=key.hex(), scopes=present.scopes(session.scopes), valid_until=session.valid_until
+            )
+        )
+    return AccountShown(
+        address=shown(address),
+        balance=present.amount_text(row.balance),
+        nonce=row.nonce,
+        next_nonce=max(row.nonce, context.backend.next_nonce(address)),
+        stake=present.amount_text(validator.stake if validator else 0),
+        session_keys=keys,
+    )
+
+
+class KeyParams(Params, frozen=True):
+    key: HashText
+
+
+class SessionShown(Result, frozen=True):
+    owner: AddressText
+    scopes: list[str]
+    valid_until: Annotated[Count, Meta(description="The last height at which it may sign")]
+
+
+@TABLE.method("account.session")
+def session(context: Context, params: KeyParams) -> SessionShown:
+    """The account that lets a session key sign, and for what."""
+    row = context.reader.get(SESSION_KEYS, PublicKey(hash_of(params.key)))
+    if row is None:
+        raise not_found("session key", params.key, "make one with: otensor-cli api-key create")
+    return SessionShown(
+        owner=shown(row.owner), scopes=present.scopes(row.scopes), valid_until=row.valid_until
+    )
+
+
+class PaymentShown(Result, frozen=True):
+    height: Count
+    timestamp_ms: Count
+    kind: str
+    amount: AmountText
+    campaign: Count | None
+    item: Count | None
+    batch: Count | None
+
+
+class RewardsShown(Result, frozen=True):
+    address: AddressText
+    balance: AmountText
+    earned: Annotated[dict[str, AmountText], Meta(description="In its lifetime, by kind")]
+    pending: Annotated[AmountText, Meta(description="Accepted, and paid when the challenge window ends")]
+    penalties: AmountText
+    items: Annotated[dict[str, Count], Meta(description="Its items by what became of them")]
+    recent: list[PaymentShown]
+
+
+_NOTHING = Earnings(0, 0, 0, 0, 0, 0, 0, 0, ())
+
+
+@TABLE.method("account.rewards")
+def rewards(context: Context, params: AddressParams) -> RewardsShown:
+    """What an account has earned by contributing and reviewing, what is still to come, and its latest payments."""
+    address = address_of(params.address)
+    row = context.reader.get(EARNINGS, address) or _NOTHING
+    return RewardsShown(
+        address=shown(address),
+        balance=present.amount_text(context.reader.account(address).balance),
+        earned={"contribution": str(row.contribution), "review": str(row.review)},
+        pending=str(row.pending),
+        penalties=str(row.penalties),
+        items={
+            "submitted": row.items_submitted,
+            "accepted": row.items_accepted,
+            "rejected": row.items_rejected,
+            "undecided": row.items_undecided,
+        },
+        recent=[
+            PaymentShown(
+                height=one.height,
+                timestamp_ms=one.timestamp_ms,
+                kind=one.kind,
+                amount=present.amount_text(one.amount),
+                campaign=one.campaign or None,
+                item=one.item or None,
+                batch=one.batch or None,
+            )
+            for one in row.recent
+        ],
+    )
+
+
+class UnbondingShown(Result, frozen=True):
+    amount: AmountText
+    height: Annotated[Count, Meta(description="When it is paid")]
+
+
+class ValidatorShown(Result, frozen=True):
+    address: AddressText
+    name: str
+    stake: AmountText
+    held: Annotated[AmountText, Meta(description="Bonded to open seats, out of the stake")]
+    unbonding: list[UnbondingShown]
+    jailed: bool
+    reputation: Annotated[int, Meta(description="Standing as a reviewer, in basis points")]
+    commission_bps: Count
+    registered_at: Count
+    reports: Annotated[Count, Meta(description="Reports of it that were scored")]
+    missed: Annotated[Count, Meta(description="Seats whose report did not come")]
+    seats_open: Count
+
+
+def _validator(reader: Reader, address: Address, row: Validator) -> ValidatorShown:
+    reviewer = reader.get(REVIEWERS, address)
+    return ValidatorShown(
+        address=shown(address),
+        name=row.name,
+        stake=present.amount_text(row.stake),
+        held=present.amount_text(row.held),
+        unbonding=[
+            UnbondingShown(amount=present.amount_text(part.amount), height=number(key[:8]))
+            for key, part in reader.scan(UNBONDING_BY_VALIDATOR, address)
+        ],
+        jailed=row.jailed,
+        reputation=quality(reviewer.reputation if reviewer else FRESH, reader.params()),
+        commission_bps=row.commission_bps,
+        registered_at=row.registered_at,
+        reports=reviewer.reports if reviewer else 0,
+        missed=reviewer.missed if reviewer else 0,
+        seats_open=reviewer.seats_open if reviewer else 0,
+    )
+
+
+class ValidatorsParams(Params, frozen=True):
+    cursor: Cursor | None = None
+    limit: Limit = 100
+
+
+class ValidatorsPage(Result, frozen=True):
+    validators: list[ValidatorShown]
+    next: Cursor | None
+
+
+@TABLE.method("stake.validators", heavy=True)
+def validators(context: Context, params: ValidatorsParams) -> ValidatorsPage:
+    """Every registered validator, by address."""
+    reader, found = context.reader, list[ValidatorShown]()
+    start = address_of(params.cursor) if params.cursor is not None else b""
+    for key, row in reader.scan(VALIDATORS, start=start):
+        if len(found) == params.limit:
+            return ValidatorsPage(validators=found, next=shown(Address(key)))
+        found.append(_validator(reader, Address(key), row))
+    return ValidatorsPage(validators=found, next=None)
+
+
+@TABLE.method("stake.validator")
+def validator(context: Context, params: AddressParams) -> ValidatorShown:
+    """One validator's stake, what is held or on its way back, and its standing as a reviewer."""
+    address = address_of(params.address)
+    row = context.reader.get(VALIDATORS, address)
+    if row is None:
+        raise not_found("validator", params.address, "register with: otensor-cli validator register")
+    return _validator(context.reader, address, row)

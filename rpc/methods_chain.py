@@ -1,0 +1,377 @@
+"""Methods chain.* and tx.*: the chain's state, blocks and transactions. Reads, and takes signed transactions in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.transactions import Transaction
+from omnitensor.protocol.types import SUPPLY_MAX, Hash, Height
+from rpc import present
+from rpc.errors import not_found
+from rpc.fields import (
+    LIMIT_DEFAULT,
+    AddressText,
+    AmountText,
+    Count,
+    Cursor,
+    HashText,
+    HexText,
+    Limit,
+    Number,
+    address_of,
+    hash_of,
+    place_of,
+    place_text,
+)
+from rpc.jsonrpc import INVALID_PARAMS, standard_error
+from rpc.table import TABLE, Context, NoParams, Params, Result
+from state.ledger.accounts import Pot
+from state.reader import Reader
+from state.records import PlacedReceipt
+from state.schema import VALIDATORS
+
+
+class Status(Result, frozen=True):
+    chain_id: str
+    genesis_hash: HashText
+    height: Count
+    block_hash: HashText
+    timestamp_ms: Count
+    epoch: Count
+    base_fee: Annotated[Count, Meta(description="nanoOMNIT a unit of weight that the next block pays")]
+    syncing: bool
+    sync_target: Annotated[Count, Meta(description="Highest height that peers report")]
+    block_interval_ms: Count
+    version: str
+
+
+@TABLE.method("chain.status")
+def status(context: Context, params: NoParams) -> Status:
+    """The chain's identity, the last final block, and whether the node is behind."""
+    head, node = context.reader.head, context.backend.status()
+    return Status(
+        chain_id=head.header.chain_id,
+        genesis_hash=context.backend.genesis_hash.hex(),
+        height=head.height,
+        block_hash=head.hash.hex(),
+        timestamp_ms=head.header.timestamp_ms,
+        epoch=head.header.epoch,
+        base_fee=context.reader.next_base_fee,
+        syncing=node.syncing,
+        sync_target=max(node.sync_target, head.height),
+        block_interval_ms=context.reader.params().block_interval_ms,
+        version=node.version,
+    )
+
+
+@TABLE.method("chain.params")
+def parameters(context: Context, params: NoParams) -> dict[str, Any]:
+    """Every parameter of the chain by its name; amounts as decimal text."""
+    return present.record(context.reader.params())
+
+
+class BlockParams(Params, frozen=True):
+    height: Number | None = None
+    hash: HashText | None = None
+
+
+class TransactionLine(Result, frozen=True):
+    id: HashText
+    kind: str
+    sender: AddressText
+
+
+class BlockShown(Result, frozen=True):
+    header: Annotated[dict[str, Any], Meta(description="The header's fields, and the block's hash")]
+    transactions: list[TransactionLine]
+    proof: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Candidate and FINALIZE certificate; null where a block above brought finality"),
+    ]
+
+
+@TABLE.method("chain.block", heavy=True)
+def block(context: Context, params: BlockParams) -> BlockShown:
+    """A final block by height or by hash; the last one without either."""
+    if params.height is not None and params.hash is not None:
+        raise standard_error(INVALID_PARAMS, "params", "give height or hash, not both")
+    reader = context.reader
+    where: Height | Hash = reader.head.height
+    if params.height is not None:
+        where = Height(params.height)
+    elif params.hash is not None:
+        where = hash_of(params.hash)
+    found = _block_at(reader, where)
+    if found is None:
+        shown = params.hash if params.hash is not None else params.height
+        raise not_found("final block", shown, f"the last height is {reader.head.height}")
+    proof = reader.proof(found.header.height)
+    return BlockShown(
+        header=present.header(found.header, found.hash),
+        transactions=[
+            TransactionLine(id=one.id.hex(), kind=one.body.KIND, sender=present.address_text(one.sender))
+            for one in found.transactions
+        ],
+        proof=None if proof is None else present.record(proof),
+    )
+
+
+def _block_at(reader: Reader, where: Height | Hash) -> Block | None:
+    if isinstance(where, int) and where > reader.head.height:
+        return None
+    return reader.block(where)
+
+
+class BlocksParams(Params, frozen=True):
+    before: Annotated[
+        Number | None, Meta(description="Blocks below this height; the last ones without it")
+    ] = None
+    limit: Limit = 20
+
+
+class BlockLine(Result, frozen=True):
+    height: Count
+    hash: HashText
+    timestamp_ms: Count
+    proposer: AddressText
+    transactions: Count
+    base_fee: Count
+    weight_used: Count
+
+
+class BlocksPage(Result, frozen=True):
+    blocks: list[BlockLine]
+    next: Annotated[Count | None, Meta(description="`before` of the next page; null at the end")]
+
+
+@TABLE.method("chain.blocks", heavy=True)
+def blocks(context: Context, params: BlocksParams) -> BlocksPage:
+    """Final blocks, the newest first."""
+    reader = context.reader
+    top = reader.head.height + 1 if params.before is None else min(params.before, reader.head.height + 1)
+    lines = []
+    for height in range(top - 1, max(top - 1 - params.limit, -1), -1):
+        found = reader.block(Height(height))
+        assert found is not None, "every height up to the head has a block"
+        header = found.header
+        lines.append(
+            BlockLine(
+                height=header.height,
+                hash=found.hash.hex(),
+                timestamp_ms=header.timestamp_ms,
+                proposer=present.address_text(header.proposer),
+                transactions=len(found.transactions),
+                base_fee=header.base_fee,
+                weight_used=header.weight_used,
+            )
+        )
+    lowest = top - len(lines)
+    return BlocksPage(blocks=lines, next=lowest if lines and lowest > 0 else None)
+
+
+class Voter(Result, frozen=True):
+    address: AddressText
+    name: str
+    stake: AmountText
+    weight: Count
+    consensus_key: HexText
+
+
+class Voters(Result, frozen=True):
+    epoch: Count
+    validators: list[Voter]
+
+
+@TABLE.method("chain.validators")
+def voters(context: Context, params: NoParams) -> Voters:
+    """The voters of the epoch, with the weight of their votes and their stake as it is now."""
+    table, found = context.backend.validator_table, []
+    for entry in table.entries:
+        row = context.reader.get(VALIDATORS, entry.address)
+        found.append(
+            Voter(
+                address=present.address_text(entry.address),
+                name=row.name if row else "",
+                stake=present.amount_text(row.stake if row else 0),
+                weight=entry.weight,
+                consensus_key=entry.consensus_key.hex(),
+            )
+        )
+    return Voters(epoch=table.epoch, validators=found)
+
+
+class Supply(Result, frozen=True):
+    accounts: AmountText
+    modules: Annotated[dict[str, AmountText], Meta(description="What the chain's own pots hold, by name")]
+    burned: AmountText
+    total: AmountText
+    genesis: AmountText
+
+
+@TABLE.method("chain.supply")
+def supply(context: Context, params: NoParams) -> Supply:
+    """Where every unit is: accounts, pots, burned; they sum to the supply of genesis."""
+    pots = context.reader.supply()
+    apart = (Pot.ACCOUNTS, Pot.BURNED)
+    return Supply(
+        accounts=str(pots[Pot.ACCOUNTS]),
+        modules={which.value.decode(): str(amount) for which, amount in pots.items() if which not in apart},
+        burned=str(pots[Pot.BURNED]),
+        total=str(sum(pots.values())),
+        genesis=str(SUPPLY_MAX),
+    )
+
+
+class SubmitParams(Params, frozen=True):
+    tx: Annotated[
+        str,
+        Meta(
+            pattern="^([0-9a-f]{2})+$",
+            max_length=2 * limits.transaction_bytes_max,
+            description="The signed transaction's canonical bytes as hexadecimal",
+        ),
+    ]
+
+
+class Submitted(Result, frozen=True):
+    id: HashText
+
+
+@TABLE.method("tx.submit")
+async def submit(context: Context, params: SubmitParams) -> Submitted:
+    """Takes a signed transaction into the mempool and passes it on. Sending the same one again is harmless."""
+    return Submitted(id=(await context.backend.submit(bytes.fromhex(params.tx))).hex())
+
+
+class IdParams(Params, frozen=True):
+    id: HashText
+
+
+class ReceiptShown(Result, frozen=True):
+    code: Annotated[str, Meta(description="`ok`, or the code of the error: then only fee and nonce changed")]
+    reason: str
+    fee: AmountText
+    tip: AmountText
+    weight: Count
+    events: list[dict[str, Any]]
+
+
+class TransactionShown(Result, frozen=True, omit_defaults=True):
+    id: HashText
+    status: Literal["pending", "final", "unknown"]
+    height: Count | None = None
+    index: Count | None = None
+    kind: str | None = None
+    sender: AddressText | None = None
+    nonce: Count | None = None
+    receipt: ReceiptShown | None = None
+    body: Annotated[dict[str, Any] | None, Meta(description="The order's kind and fields")] = None
+
+
+@TABLE.method("tx.get")
+async def transaction(context: Context, params: IdParams) -> TransactionShown:
+    """What became of a transaction: pending, final with its receipt, or unknown to this node."""
+    tx_id = hash_of(params.id)
+    placed = context.reader.receipt(tx_id)
+    if placed is not None:
+        return await asyncio.to_thread(_final, context.reader, params.id, placed)
+    pending = context.backend.pending(tx_id)
+    return TransactionShown(id=params.id, status="unknown") if pending is None else _shown(params.id, pending)
+
+
+def _final(reader: Reader, tx_id: str, placed: PlacedReceipt) -> TransactionShown:
+    block = reader.block(placed.height)
+    assert block is not None, "a receipt's block is there"
+    receipt = placed.receipt
+    return _shown(
+        tx_id,
+        block.transactions[placed.index],
+        height=placed.height,
+        index=placed.index,
+        receipt=ReceiptShown(
+            code=receipt.code,
+            reason=receipt.reason,
+            fee=present.amount_text(receipt.fee),
+            tip=present.amount_text(receipt.tip),
+            weight=receipt.weight,
+            events=[present.event(event) for event in receipt.events],
+        ),
+    )
+
+
+def _shown(
+    tx_id: str,
+    found: Transaction,
+    height: int | None = None,
+    index: int | None = None,
+    receipt: ReceiptShown | None = None,
+) -> TransactionShown:
+    return TransactionShown(
+        id=tx_id,
+        status="pending" if receipt is None else "final",
+        height=height,
+        index=index,
+        kind=found.body.KIND,
+        sender=present.address_text(found.sender),
+        nonce=found.nonce,
+        receipt=receipt,
+        body=present.body(found.body),
+    )
+
+
+class ByAddressParams(Params, frozen=True):
+    address: AddressText
+    cursor: Cursor | None = None
+    limit: Limit = LIMIT_DEFAULT
+
+
+class HistoryLine(Result, frozen=True):
+    id: HashText
+    height: Count
+    index: Count
+    timestamp_ms: Count
+    kind: str
+    sender: AddressText
+    code: str
+    fee: AmountText
+
+
+class HistoryPage(Result, frozen=True):
+    transactions: list[HistoryLine]
+    next: Cursor | None
+
+
+@TABLE.method("tx.by_address", heavy=True)
+def by_address(context: Context, params: ByAddressParams) -> HistoryPage:
+    """Final transactions that an address sent or that name it, the newest first."""
+    reader = context.reader
+    found = reader.transactions_by_address(
+        address_of(params.address), place_of(params.cursor), params.limit + 1
+    )
+    lines: list[HistoryLine] = []
+    block: Block | None = None
+    for (height, index), tx_id in found[: params.limit]:
+        if block is None or block.header.height != height:
+            block = reader.block(Height(height))
+        placed = reader.receipt(tx_id)
+        assert block is not None and placed is not None, "what the index names is there"
+        transaction = block.transactions[index]
+        lines.append(
+            HistoryLine(
+                id=tx_id.hex(),
+                height=height,
+                index=index,
+                timestamp_ms=block.header.timestamp_ms,
+                kind=transaction.body.KIND,
+                sender=present.address_text(transaction.sender),
+                code=placed.receipt.code,
+                fee=present.amount_text(placed.receipt.fee),
+            )
+        )
+    more = len(found) > params.limit
+    return HistoryPage(transactions=lines, next=place_text(found[params.limit - 1][0]) if more else None)
