@@ -1,0 +1,231 @@
+"""Block sync without sockets: honest and lying peers in simulation; it always ends, and at the height of the honest."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnitensor.protocol import limits
+from p2p.messages import BlocksResponse, PeerId
+from p2p.sync import DropPeer, Fetch, Sync
+from tests.p2p.network_kit import hash_of, key_of
+from tests.p2p.network_samples import proof_of
+
+KINDS = ("honest", "short", "silent", "empty", "false", "boaster", "shrinker", "slow")
+
+
+def peer(number: int) -> PeerId:
+    return PeerId(key_of(number).public)
+
+
+def answer(start: int, count: int, *, true: bool = True) -> BlocksResponse:
+    """Blocks that name their height; a false one names nothing."""
+    blocks = tuple(b"block %d" % height if true else b"false" for height in range(start, start + count))
+    return BlocksResponse(blocks, (), proof_of(hash_of(start)))
+
+
+def is_true(response: BlocksResponse, start: int) -> bool:
+    return all(block == b"block %d" % (start + place) for place, block in enumerate(response.blocks))
+
+
+class Model:
+    """A node that syncs, its peers, and a clock; answers come in random order."""
+
+    def __init__(self, kinds: list[str], height: int, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.now_ms = 0
+        self.height = 0
+        self.sync = Sync(0, 0, range_blocks=16)
+        self.kinds = {peer(number): kind for number, kind in enumerate(kinds)}
+        self.truth = height
+        self.open: list[tuple[int, Fetch]] = []
+        self.dropped: dict[PeerId, str] = {}
+        self.fetched = 0
+        for one, kind in self.kinds.items():
+            claim = height + 10_000 if kind == "boaster" else height
+            self.sync.peer_status(one, claim)
+
+    def step(self) -> None:
+        for action in self.sync.next(self.now_ms):
+            if isinstance(action, DropPeer):
+                assert self.kinds[action.peer_id] not in ("honest", "short"), action.reason
+                self.dropped[action.peer_id] = action.reason
+                self.sync.peer_gone(action.peer_id)
+                self.kinds.pop(action.peer_id)
+            else:
+                assert action.peer_id in self.kinds
+                self.fetched += 1
+                delay_ms = limits.sync_range_ms_max * 2 if self.kinds[action.peer_id] == "slow" else 0
+                self.open.append((self.now_ms + delay_ms + self.rng.randrange(500), action))
+        self.now_ms += 250
+        due = [item for item in self.open if item[0] <= self.now_ms]
+        self.rng.shuffle(due)
+        for item in due:
+            self.open.remove(item)
+            self.reply(item[1])
+        self.apply()
+        assert len(self.sync._slots) <= limits.sync_window_ranges_max + 8 * 16
+
+    def reply(self, fetch: Fetch) -> None:
+        kind = self.kinds.get(fetch.peer_id)
+        start, count = int(fetch.request.from_height), fetch.request.count
+        held = max(0, min(count, self.truth - start + 1))
+        if kind in ("honest", "boaster", "slow") and held:
+            self.sync.received(fetch.ticket, answer(start, held))
+        elif kind == "short" and held:
+            self.sync.received(fetch.ticket, answer(start, 1))
+        elif kind == "false":
+            self.sync.received(fetch.ticket, answer(start, count, true=False))
+        elif kind == "shrinker":
+            self.sync.peer_status(fetch.peer_id, start - 1)
+        elif kind == "silent":
+            pass
+        else:
+            self.sync.failed(fetch.ticket, "not held")
+
+    def apply(self) -> None:
+        while (ready := self.sync.ready()) is not None:
+            assert ready.from_height <= self.height + 1
+            if not is_true(ready.response, ready.from_height):
+                self.sync.invalid(ready.ticket, "not final")
+                continue
+            self.height = ready.from_height + len(ready.response.blocks) - 1
+            self.sync.applied(self.height, self.now_ms)
+
+
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), max_size=6),
+    height=st.integers(1, 400),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=120, deadline=None)
+def test_with_one_honest_peer_it_ends_at_the_true_height(kinds: list[str], height: int, seed: int) -> None:
+    model = Model(["honest", *kinds], height, seed)
+    for _ in range(4_000):
+        model.step()
+        if model.height == height and not model.sync.syncing:
+            break
+    assert model.height == height
+    assert not model.sync.syncing
+    assert model.sync.progress().remaining_ms == 0
+    for one, kind in enumerate(["honest", *kinds]):
+        if kind in ("honest", "short"):
+            assert peer(one) not in model.dropped
+
+
+@given(
+    kinds=st.lists(
+        st.sampled_from(["silent", "empty", "false", "boaster", "shrinker"]), min_size=1, max_size=5
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_among_liars_alone_it_ends_too(kinds: list[str]) -> None:
+    model = Model(kinds, 0, 1)
+    for one in list(model.kinds):
+        model.sync.peer_status(one, 20_000)
+    for _ in range(2_000):
+        model.step()
+    assert not model.sync.syncing
+    assert model.height == 0
+    assert model.fetched < 200
+
+
+def test_a_height_taken_back_drops_the_peer_and_ends_the_sync() -> None:
+    sync = Sync(0, 0)
+    sync.peer_status(peer(1), 1_000)
+    assert any(isinstance(action, Fetch) for action in sync.next(0))
+    assert sync.syncing
+    sync.peer_status(peer(1), 10)
+    actions = sync.next(1)
+    assert actions == [DropPeer(peer(1), "reported height 1000, then 10")]
+    assert not sync.syncing
+    sync.peer_status(peer(1), 5_000)  # it is not believed again while it is connected
+    assert sync.next(100_000) == []
+    assert sync.target == 0
+
+
+def test_ranges_are_asked_in_parallel_of_several_peers_within_the_window() -> None:
+    sync = Sync(0, 0, range_blocks=10)
+    for number in range(3):
+        sync.peer_status(peer(number), 1_000)
+    fetches = [action for action in sync.next(0) if isinstance(action, Fetch)]
+    assert len(fetches) == 3 * limits.sync_ranges_per_peer_max
+    assert [int(fetch.request.from_height) for fetch in fetches] == [1, 11, 21, 31, 41, 51]
+    assert {fetch.peer_id for fetch in fetches} == {peer(0), peer(1), peer(2)}
+    for fetch in fetches:
+        sync.received(fetch.ticket, answer(int(fetch.request.from_height), 10))
+    assert len(sync.next(0)) == limits.sync_window_ranges_max - 6
+    assert sync.next(0) == []  # the window is full until something is applied
+
+
+def test_a_range_that_times_out_is_asked_of_another() -> None:
+    sync = Sync(0, 0, range_blocks=10)
+    sync.peer_status(peer(0), 10)
+    sync.peer_status(peer(1), 10)
+    first = sync.next(0)
+    assert len(first) == 1
+    assert isinstance(first[0], Fetch)
+    assert sync.next(limits.sync_range_ms_max - 1) == []
+    second = sync.next(limits.sync_range_ms_max)
+    assert len(second) == 1
+    assert isinstance(second[0], Fetch)
+    assert second[0].peer_id != first[0].peer_id
+    sync.received(first[0].ticket, answer(1, 10))  # too late: ignored
+    assert sync.ready() is None
+    sync.received(second[0].ticket, answer(1, 10))
+    ready = sync.ready()
+    assert ready is not None
+    assert ready.peer_id == second[0].peer_id
+
+
+def test_one_block_behind_is_left_to_consensus_for_a_while() -> None:
+    sync = Sync(10, 0)
+    sync.peer_status(peer(0), 11)
+    assert sync.next(0) == []
+    assert sync.next(limits.sync_behind_ms_min - 1) == []
+    assert len(sync.next(limits.sync_behind_ms_min)) == 1
+
+
+def test_blocks_that_came_by_consensus_are_not_fetched_or_waited_for() -> None:
+    sync = Sync(0, 0, range_blocks=10)
+    sync.peer_status(peer(0), 20)
+    fetches = sync.next(0)
+    assert len(fetches) == 2
+    sync.applied(15, 1)
+    assert isinstance(fetches[1], Fetch)
+    sync.received(fetches[1].ticket, answer(11, 10))
+    ready = sync.ready()
+    assert ready is not None
+    assert ready.from_height == 11
+    sync.applied(20, 2)
+    assert sync.ready() is None
+    assert sync.next(3) == []
+    assert not sync.syncing
+
+
+def test_progress_tells_target_pace_and_remaining_time() -> None:
+    sync = Sync(0, 0)
+    sync.peer_status(peer(0), 1_000)
+    sync.next(0)
+    assert sync.progress().remaining_ms is None
+    sync.applied(100, 2_000)
+    progress = sync.progress()
+    assert (progress.height, progress.target, progress.syncing) == (100, 1_000, True)
+    assert progress.blocks_per_second == pytest.approx(50)
+    assert progress.remaining_ms == 18_000
+
+
+def test_more_blocks_than_asked_for_are_a_fault() -> None:
+    sync = Sync(0, 0, range_blocks=10)
+    sync.peer_status(peer(0), 10)
+    for _ in range(limits.sync_faults_max):
+        (fetch,) = sync.next(0)
+        assert isinstance(fetch, Fetch)
+        sync.received(fetch.ticket, answer(1, 11))
+        assert sync.ready() is None
+    (drop,) = sync.next(0)
+    assert isinstance(drop, DropPeer)
+    assert "sent 11 blocks where 10 were asked for" in drop.reason
