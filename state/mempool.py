@@ -227,7 +227,7 @@ class Mempool:
             del self._queues[sender]
 
     def _fresh_queue(self, sender: Address) -> _Queue:
-        """The sender's queue with its account as it is now (others may have paid it); a new one is kept once something is in it."""
+        """The sender's queue with its account as it is now: others may have paid it. ``_insert`` keeps a new one."""
         account = self._reader.account(sender)
         queue = self._queues.get(sender)
         if queue is None:

@@ -1,0 +1,125 @@
+"""Runs every benchmark, prints what came out, and writes it as one JSON object to ``benchmarks/results/latest.json``.
+
+`python -m benchmarks.run [NAME ...]` runs only those named, and leaves the other numbers of the file as they were.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A number that the project wants, and how its measurement compares."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met(self, value: float) -> bool:
+        """Whether a measured value is as good as this."""
+        return (self.at_least is None or value >= self.at_least) and (
+            self.at_most is None or value <= self.at_most
+        )
+
+    def __str__(self) -> str:
+        return f"at least {self.at_least}" if self.at_least is not None else f"at most {self.at_most}"
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A module with ``measure() -> dict[str, float]``, and what it must measure."""
+
+    name: str
+    module: str
+    measures: tuple[str, ...]
+    optional: bool = False
+    """Left out where the module is absent, as in an installation of some rooms only."""
+
+
+BENCHMARKS: Final = (
+    Benchmark("replay", "benchmarks.replay", ("replay_share_of_ed25519",)),
+    Benchmark(
+        "devnet",
+        "benchmarks.devnet",
+        ("finality_block_intervals_p50", "finality_block_intervals_p95", "node_rss_mb", "recovery_s"),
+        optional=True,
+    ),
+)
+
+AIMS: Final[dict[str, Aim]] = {
+    "replay_share_of_ed25519": Aim(at_least=0.5),
+    "finality_block_intervals_p50": Aim(at_most=1.5),
+    "node_rss_mb": Aim(at_most=150),
+    "recovery_s": Aim(at_most=3),
+}
+
+
+def main(names: list[str]) -> int:
+    """Runs the named benchmarks, or all; the exit code says whether they ran, not whether they met their aims."""
+    known = [benchmark.name for benchmark in BENCHMARKS]
+    for name in names:
+        if name not in known:
+            sys.stderr.write(f"error: there is no benchmark {name} (there are: {', '.join(known)})\n")
+            return 2
+    found: dict[str, Any] = {}
+    for benchmark in BENCHMARKS:
+        if names and benchmark.name not in names:
+            continue
+        module = _module(benchmark)
+        if module is None:
+            sys.stdout.write(f"{benchmark.name}: left out, {benchmark.module} is not installed\n")
+            continue
+        sys.stdout.write(f"{benchmark.name} ...\n")
+        sys.stdout.flush()
+        start = time.perf_counter()
+        measured: dict[str, float] = module.measure()
+        missing = [name for name in benchmark.measures if name not in measured]
+        if missing:
+            raise RuntimeError(f"{benchmark.module} did not measure {', '.join(missing)}")
+        for name, value in measured.items():
+            sys.stdout.write(_line(name, value))
+        sys.stdout.write(f"  ({time.perf_counter() - start:.0f} s)\n")
+        found |= measured
+    _write(found, keep=bool(names))
+    return 0
+
+
+def _module(benchmark: Benchmark) -> ModuleType | None:
+    try:
+        return importlib.import_module(benchmark.module)
+    except ModuleNotFoundError as error:
+        if benchmark.optional and error.name == benchmark.module:
+            return None
+        raise
+
+
+def _line(name: str, value: float) -> str:
+    aim = AIMS.get(name)
+    verdict = "" if aim is None else f"  aim: {aim}{'' if aim.met(value) else ', MISSED'}"
+    return f"  {name:34} {value:>12,.3f}{verdict}\n"
+
+
+def _write(found: dict[str, Any], *, keep: bool) -> None:
+    """Writes the file whole or not at all."""
+    before: dict[str, Any] = {}
+    if keep and RESULTS.exists():
+        before = json.loads(RESULTS.read_text(encoding="utf-8"))
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    whole = before | found | {"python": version, "cpu_count": os.cpu_count()}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    building = RESULTS.with_suffix(".new")
+    building.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    building.replace(RESULTS)
+    sys.stdout.write(f"written to {RESULTS}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
