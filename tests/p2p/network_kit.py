@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,9 +24,24 @@ from omnitensor.protocol.types import (
 )
 from omnitensor.protocol.votes import Vote, VoteKind
 from p2p.config import HostConfig, Seed
+from p2p.frames import Outbox, pack_record
+from p2p.handshake import Established, Handshake
 from p2p.host import Host
 from p2p.interface import Charge, Head, Judgement, PeerInfo, Verdict
-from p2p.messages import Gossip, PeerId, Request, Response, StatusUpdate
+from p2p.messages import (
+    Envelope,
+    Goodbye,
+    Gossip,
+    Hello,
+    Lane,
+    PeerId,
+    Request,
+    Response,
+    StatusUpdate,
+    decode_envelope,
+    encode_envelope,
+    lane_of,
+)
 
 CHAIN = "test-chain"
 GENESIS = Hash(sha256(b"genesis").digest())
@@ -136,6 +152,14 @@ class Nodes:
 
     def __init__(self) -> None:
         self.started: list[Node] = []
+        self.raw: list[RawPeer] = []
+
+    async def connect(self, number: int, node: Node, receive_buffer: int | None = None) -> RawPeer:
+        """A hand-made peer of a node, once the node counts it."""
+        raw = await RawPeer.connect(number, node, receive_buffer)
+        self.raw.append(raw)
+        await until(lambda: raw.peer_id in node.peer_ids)
+        return raw
 
     async def start(
         self,
@@ -166,6 +190,8 @@ async def nodes() -> AsyncIterator[Nodes]:
     try:
         yield all_nodes
     finally:
+        for raw in all_nodes.raw:
+            raw.writer.transport.abort()
         await asyncio.gather(*(node.host.stop() for node in all_nodes.started))
 
 
@@ -176,11 +202,72 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def raises_within(awaitable: Awaitable[object], seconds: float = 5.0) -> BaseException | None:
-    """The exception that an awaitable ends with, or None."""
-    try:
-        async with asyncio.timeout(seconds):
-            await awaitable
-    except Exception as error:
-        return error
-    return None
+class RawPeer:
+    """The other end of a host's connection, made by hand: says and hears frames as it likes."""
+
+    def __init__(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, done: Established
+    ) -> None:
+        self.peer_id = PeerId(key_of(number).public)
+        self.reader = reader
+        self.writer = writer
+        self.session = done.session
+        self.frames = done.reader
+
+    @classmethod
+    async def connect(cls, number: int, node: Node, receive_buffer: int | None = None) -> RawPeer:
+        """Shakes hands with a node as the identity of `number`."""
+        raw = socket.socket()
+        if receive_buffer is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", node.host.listen_port))
+        reader, writer = await asyncio.open_connection(sock=raw, limit=receive_buffer or 2**16)
+        hello = Hello(CHAIN, GENESIS, Height(0), hash_of(0), View(0), 0, "raw")
+        shake = Handshake(key_of(number), hello, static_key=bytes([number] * 32), initiator=True)
+        try:
+            while shake.established is None:
+                writer.write(shake.data_to_send())
+                data = await reader.read(4_096)
+                if not data:
+                    raise ConnectionError("the host closed the connection")
+                shake.receive(data)
+        except BaseException:
+            writer.transport.abort()
+            raise
+        writer.write(shake.data_to_send())
+        return cls(number, reader, writer, shake.established)
+
+    def say_fragment(self, fragment: bytes) -> None:
+        self.writer.write(pack_record(self.session.encrypt(fragment)))
+
+    def say_frame(self, frame: bytes, lane: Lane) -> None:
+        outbox = Outbox()
+        assert outbox.push(lane, frame)
+        while (fragment := outbox.next_fragment()) is not None:
+            self.say_fragment(fragment)
+
+    def say(self, envelope: Envelope) -> None:
+        self.say_frame(encode_envelope(envelope), lane_of(envelope.message))
+
+    async def hear(self) -> Envelope | None:
+        """The next message; None when the host closed."""
+        async with asyncio.timeout(10):
+            while (item := self.frames.next_frame()) is None:
+                data = await self.reader.read(2**16)
+                if not data:
+                    return None
+                self.frames.feed(data)
+        return decode_envelope(item[1])
+
+    async def hear_goodbye(self) -> Goodbye | None:
+        """The farewell with which the host closed, if it said one."""
+        last: Goodbye | None = None
+        try:
+            while (envelope := await self.hear()) is not None:
+                if isinstance(envelope.message, Goodbye):
+                    last = envelope.message
+        except OSError:
+            pass  # a reset after the goodbye
+        self.writer.close()
+        return last
