@@ -35,7 +35,7 @@ class Labelled(IntEnum):
 class CampaignStatus(Labelled):
     OPEN = 0
     CLOSING = 1
-    """Takes nothing new; what is under way is finished."""
+    """Takes no new commitments; what is under way is finished."""
     CLOSED = 2
     """Ended by its sponsor: everything is settled and the rest returned."""
     EXPIRED = 3
@@ -268,8 +268,13 @@ class Batch(Record, frozen=True):
     """Draws to replace reports that did not come."""
     formed_at: HeightF
     draw_at: HeightF
-    """The block whose beacon draws the first seats; later, of the last draw."""
+    """The block whose beacon draws the first seats, or the first block after it in which somebody can sit."""
+    places: U16
+    """Seats that a verdict reckons with: drawn, less declined ones that nobody took."""
+    vacancies: tuple[U16, ...]
+    """Declined seats to be drawn again at the end of this block: how many came before in each place."""
     accept_until: HeightF
+    """For the latest seats; one drawn earlier has its own ``drawn_at``."""
     commit_until: HeightF
     reveal_from: HeightF
     """0 until the reveal opens."""
@@ -376,3 +381,5 @@ class Due(Record, frozen=True):
     campaign: CampaignIdF
     commitment: bytes
     """Of a submission; else empty."""
+    account: bytes
+    """A submission's contributor; else empty."""

@@ -181,8 +181,8 @@ UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRE
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
 CAMPAIGNS = Table(0x20, Campaign, "campaigns", (INT,))
-SUBMISSIONS = Table(0x21, Submission, "submissions", (INT, HASH))
-"""By campaign and commitment."""
+SUBMISSIONS = Table(0x21, Submission, "submissions", (INT, HASH, ADDRESS))
+"""By campaign, commitment and contributor: whoever copies another's commitment blocks nobody, and can never reveal it."""
 SUBMISSIONS_OPEN = Table(0x22, Count, "open submissions", (ADDRESS,))
 """How many commitments of an account are neither revealed nor expired."""
 CONTRIBUTORS = Table(0x23, Count, "contributors", (INT, ADDRESS))

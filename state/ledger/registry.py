@@ -10,7 +10,16 @@ from typing import Any, Final
 from omnitensor.protocol import bodies
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import Address
-from state.ledger import sessions, transfers, validators
+from state.ledger import (
+    campaigns,
+    clockwork,
+    reports,
+    seats,
+    sessions,
+    submissions,
+    transfers,
+    validators,
+)
 from state.ledger.context import BlockContext
 from state.ledger.view import View
 
@@ -24,6 +33,15 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.ValidatorRegister: validators.register,
     bodies.StakeAdd: validators.add_stake,
     bodies.StakeWithdraw: validators.withdraw_stake,
+    bodies.CampaignOpen: campaigns.open_campaign,
+    bodies.CampaignFund: campaigns.fund_campaign,
+    bodies.CampaignClose: campaigns.close_campaign,
+    bodies.SubmissionCommit: submissions.commit,
+    bodies.SubmissionReveal: submissions.reveal,
+    bodies.SeatAccept: seats.accept,
+    bodies.SeatDecline: seats.decline,
+    bodies.ReportCommit: reports.commit,
+    bodies.ReportReveal: reports.reveal,
 }
 
-END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded,)
+END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded, clockwork.run)

@@ -1,0 +1,68 @@
+"""The step at the end of a block that takes what is due from the agenda, oldest first, up to a bounded amount of work.
+
+What is left over waits for the next block: it stays first in line.
+"""
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.types import BatchId, CampaignId
+from state.ledger import batches, campaigns, rounds, submissions, verdicts
+from state.ledger.context import BlockContext
+from state.ledger.view import ReadView, View
+from state.records_review import BatchPhase, Due, DueKind
+from state.schema import BATCHES, DUE, number
+
+ENTRY_WORK = 50
+FORM_WORK = 1_500
+DRAW_WORK = 500
+ITEM_WORK = 60
+COMPARISON_WORK = 2
+"""Units for one reviewer's scores of one item held against one other's."""
+
+
+def run(view: View, ctx: BlockContext) -> tuple[Event, ...]:
+    """Does what is due at this height or before, the oldest first; at least one thing, if there is any."""
+    events: list[Event] = []
+    work = 0
+    for key, due in view.scan(DUE):
+        height, kind, id_ = map(number, DUE.split(key))
+        if height > ctx.height or work >= limits.review_work_per_block_max:
+            break
+        view.delete(DUE, key)
+        work += _work(view, DueKind(kind), id_)
+        events += _do(view, ctx, DueKind(kind), id_, due)
+    return tuple(events)
+
+
+def _do(view: View, ctx: BlockContext, kind: DueKind, id_: int, due: Due) -> tuple[Event, ...]:
+    match kind:
+        case DueKind.SUBMISSION:
+            return submissions.expire(view, ctx, due)
+        case DueKind.CAMPAIGN:
+            return campaigns.reach_deadline(view, ctx, CampaignId(id_))
+        case DueKind.QUEUE:
+            return batches.form(view, ctx, CampaignId(id_))
+        case DueKind.BATCH:
+            return rounds.advance(view, ctx, BatchId(id_))
+        case DueKind.SETTLE:
+            return verdicts.settle(view, ctx, BatchId(id_))
+
+
+def _work(view: ReadView, kind: DueKind, id_: int) -> int:
+    """Units that an entry may take; a unit is about a microsecond."""
+    if kind is DueKind.QUEUE:
+        return FORM_WORK
+    if kind in (DueKind.SUBMISSION, DueKind.CAMPAIGN):
+        return ENTRY_WORK
+    batch = view.get(BATCHES, id_)
+    assert batch is not None, "batches are never deleted"
+    if kind is DueKind.SETTLE:
+        return ENTRY_WORK + ITEM_WORK * len(batch.items)
+    match BatchPhase(batch.phase):
+        case BatchPhase.DONE:
+            return ENTRY_WORK
+        case BatchPhase.FROZEN | BatchPhase.COMMIT:
+            return DRAW_WORK
+        case BatchPhase.REVEAL:
+            per_item = ITEM_WORK + COMPARISON_WORK * len(batch.seats) ** 2
+            return ENTRY_WORK + per_item * len(batch.items)
