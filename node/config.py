@@ -135,7 +135,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         24,
         "Hours after which an upload that nothing refers to is dropped",
     ),
-    Setting("mempool.bytes_mib", parse_count, 16, "Space for waiting transactions, in MiB"),
     Setting(
         "logs.level", parse_choice("debug", "info", "warning", "error"), "info", "Least level that is logged"
     ),
@@ -159,7 +158,6 @@ class Config:
     validator_enabled: bool
     content_quota_mib: int
     content_upload_hours: int
-    mempool_bytes_mib: int
     logs_level: str
     logs_format: str
 

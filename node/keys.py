@@ -17,6 +17,8 @@ from omnitensor.protocol.types import BlsPublicKey, BlsSignature, PublicKey
 CONSENSUS_KEYSTORE: Final = "consensus.json"
 CONSENSUS_PASSWORD: Final = "consensus.password"
 IDENTITY_SECRET: Final = "identity.secret"
+NEVER_VOTED: Final = "never-voted"
+"""Mark of a consensus key that has not signed anything yet; ``init`` takes it away when it makes the key's safety store."""
 
 PASSWORD_BYTES: Final = 32
 # The password is 256 random bits, so stretching adds nothing to it; it would cost every start half a second.
@@ -77,6 +79,7 @@ def create(folder: Path) -> NodeKeys:
         keystore.encrypt_bls(secret, password, function="pbkdf2", pbkdf2_rounds=STRETCH_ROUNDS),
     )
     write_private(folder / IDENTITY_SECRET, identity.seed.hex().encode())
+    write_private(folder / NEVER_VOTED, b"")
     return NodeKeys(secret, identity)
 
 

@@ -68,7 +68,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         "rpc.listen": "[::1]:80",
         "p2p.bootstrap": ("a:1", "b:2"),
         "validator.enabled": False,
-        "mempool.bytes_mib": 3,
+        "p2p.peers_max": 3,
     }
     write_file(tmp_path / "config.toml", values)
     found = load(tmp_path, sources())
@@ -76,14 +76,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert found.rpc_listen == Endpoint("::1", 80)
     assert found.p2p_bootstrap == ("a:1", "b:2")
     assert found.validator_enabled is False
-    assert found.mempool_bytes_mib == 3
+    assert found.p2p_peers_max == 3
 
 
 def test_a_written_file_names_every_setting(tmp_path: Path) -> None:
     write_file(tmp_path / "config.toml", {})
     text = (tmp_path / "config.toml").read_text()
     assert all(setting.flag in text and setting.variable in text for setting in SETTINGS)
-    assert load(tmp_path, sources()).mempool_bytes_mib == 16
+    assert load(tmp_path, sources()).p2p_peers_max == 64
 
 
 @given(st.text(max_size=30))

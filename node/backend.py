@@ -1,0 +1,155 @@
+"""The node as the RPC server sees it (``rpc.backend.Backend``).
+
+Answers from what the node has; changes nothing but the mempool.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from datalayer.store import ContentStore
+from node.application import ChainApplication
+from node.config import Config
+from node.driver import Driver
+from node.fetching import ContentFetcher
+from node.metrics import Metrics
+from node.named_content import contents_named
+from node.syncing import Syncer
+from omnitensor.protocol.errors import TransactionError
+from omnitensor.protocol.transactions import Transaction, transaction_id
+from omnitensor.protocol.types import Address, Hash, Height, TimeMs
+from omnitensor.protocol.votes import ValidatorTable
+from p2p.interface import Network
+from rpc.backend import NodeStatus, PeerStatus
+from rpc.feed import BlockFeed
+from state.reader import Reader
+
+BEHIND_BLOCKS_MAX: Final = 20
+"""A node further behind than this sends clients elsewhere."""
+
+
+class NodeBackend:
+    """Everything is called on the event loop's thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        version: str,
+        application: ChainApplication,
+        network: Network,
+        content: ContentStore,
+        disk: ThreadPoolExecutor,
+        fetcher: ContentFetcher,
+        sync: Syncer,
+        driver: Callable[[], Driver | None],
+        feed: BlockFeed,
+        metrics: Metrics,
+        validator: Address | None,
+    ) -> None:
+        self._config = config
+        self._version = version
+        self._application = application
+        self._network = network
+        self._content = content
+        self._disk = disk
+        self._fetcher = fetcher
+        self._sync = sync
+        self._driver = driver
+        self._feed = feed
+        self._metrics = metrics
+        self._validator = validator
+        self._started_ms = TimeMs(time.time_ns() // 1_000_000)
+
+    @property
+    def genesis_hash(self) -> Hash:
+        return self._application.chain.genesis_hash
+
+    @property
+    def validator_table(self) -> ValidatorTable:
+        return self._application.chain.validator_table()
+
+    @property
+    def content(self) -> ContentStore:
+        return self._content
+
+    @property
+    def feed(self) -> BlockFeed:
+        return self._feed
+
+    def reader(self) -> Reader:
+        return self._application.reader()
+
+    async def submit(self, encoded: bytes) -> Hash:
+        """Into the mempool and to the peers. What is pending or final already is fine: a client may send again."""
+        try:
+            self._application.mempool.add(encoded)
+        except TransactionError as error:
+            if error.code != "duplicate":
+                raise
+            return transaction_id(encoded)
+        found = transaction_id(encoded)
+        self._network.announce_transactions([found])
+        return found
+
+    def pending(self, transaction_id: Hash) -> Transaction | None:
+        waiting = self._application.mempool.get(transaction_id)
+        return None if waiting is None else waiting.transaction
+
+    def next_nonce(self, address: Address) -> int:
+        return self._application.mempool.next_nonce(address)
+
+    async def fetch(self, chunk_root: Hash) -> bool:
+        """From peers, when the chain names the content; it is not fetched for anybody's asking."""
+        for content in contents_named(self.reader(), chunk_root):
+            if await self._fetcher.fetch(content):
+                return True
+        return False
+
+    def status(self) -> NodeStatus:
+        progress = self._sync.progress
+        driver = self._driver()
+        height = self.reader().head.height
+        reason = ""
+        if driver is not None and driver.halted is not None:
+            reason = f"halted: {driver.halted}"
+        elif progress.target - height > BEHIND_BLOCKS_MAX:
+            reason = f"catching up: at {height} of {progress.target}"
+        elif driver is None:
+            reason = "consensus has not started"
+        return NodeStatus(
+            version=self._version,
+            name=self._config.node_name,
+            peer_id=self._network.peer_id.hex(),
+            validator=self._validator,
+            syncing=progress.syncing,
+            sync_target=Height(max(progress.target, height)),
+            view=0 if driver is None else driver.core.view,
+            started_ms=self._started_ms,
+            p2p_listen=f"{self._config.p2p_listen.host}:{self._network.listen_port}",
+            ready=not reason,
+            not_ready_reason=reason,
+        )
+
+    def peers(self) -> Sequence[PeerStatus]:
+        return [
+            PeerStatus(
+                peer_id=peer.peer_id.hex(),
+                address=f"{peer.host}:{peer.port}",
+                name=peer.name,
+                version="",
+                inbound=not peer.outbound,
+                height=peer.head.height,
+                score=peer.score,
+                connected_ms=TimeMs(peer.connected_ms),
+            )
+            for peer in self._network.peers()
+        ]
+
+    def metrics(self) -> bytes:
+        self._metrics.peers.set(len(self._network.peers()))
+        self._metrics.syncing.set(int(self._sync.syncing))
+        mempool = self._application.mempool
+        self._metrics.mempool_transactions.set(len(mempool))
+        self._metrics.mempool_bytes.set(mempool.size_bytes)
+        return self._metrics.text()

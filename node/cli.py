@@ -1,0 +1,157 @@
+"""Command line of ``omnitensor-node``: init, start, keys, version. Reads arguments and prints; the work is done elsewhere."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from node import config as configuration
+from node import keys as node_keys
+from node import logs
+from node.version import version
+from omnitensor.protocol.errors import ProtocolError
+
+EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
+DEFAULT_HOME: Final = "~/.omnitensor-node"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Entry point: a user's fault is one line on standard error and exit status 1, never a traceback."""
+    try:
+        commands(standalone_mode=False)
+    except ProtocolError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_REFUSED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+
+
+home_option = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=lambda: Path(DEFAULT_HOME).expanduser(),
+    envvar=configuration.ENVIRONMENT_PREFIX + "HOME",
+    show_default=DEFAULT_HOME,
+    help="Folder of this node: configuration, keys, chain, content.",
+)
+
+
+def setting_options(command: Command) -> Command:
+    """Every setting as a flag; the environment and the file are read by ``config.load``."""
+    for setting in reversed(configuration.SETTINGS):
+        command = click.option(
+            setting.flag,
+            setting.attribute,
+            metavar="VALUE",
+            default=None,
+            help=f"{setting.help}  [default: {_shown(setting.default)}; variable {setting.variable}]",
+        )(command)
+    return command
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default) or "none"
+    return str(default) if default != "" else "none"
+
+
+def _given(options: dict[str, object]) -> dict[str, object]:
+    """Settings that were given as flags, by name."""
+    return {
+        setting.name: options[setting.attribute]
+        for setting in configuration.SETTINGS
+        if options[setting.attribute] is not None
+    }
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Runs a node of an OmniTensor chain: a full node, or a validator when its key is in the validator set."""
+
+
+@commands.command()
+@home_option
+@click.option(
+    "--genesis",
+    "genesis_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The chain's genesis.json.",
+)
+@setting_options
+def init(home: Path, genesis_file: Path, **options: object) -> None:
+    """Makes a node's folder: keys (unless it has some), configuration and an empty chain. Overwrites nothing."""
+    from node.setup import make_folder
+
+    for name, value in make_folder(home, genesis_file, _given(options)):
+        click.echo(f"{name:<11} {value}")
+    click.echo(f"start it:   omnitensor-node start --home {home}")
+
+
+@commands.command()
+@home_option
+@setting_options
+def start(home: Path, **options: object) -> None:
+    """Runs the node until it is interrupted. Stops cleanly on SIGTERM and Ctrl-C; resumes after a crash."""
+    from node.service import run
+
+    config = configuration.load(home, configuration.Sources(flags=_given(options)))
+    logs.configure(config.logs_level, config.logs_format, config.node_name)
+    try:
+        import uvloop
+    except ImportError:
+        status = asyncio.run(run(config))
+    else:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            status = runner.run(run(config))
+    sys.exit(status)
+
+
+@commands.group("keys")
+def keys_group() -> None:
+    """Makes and shows a node's keys."""
+
+
+@keys_group.command("create")
+@home_option
+def keys_create(home: Path) -> None:
+    """Makes new keys in the node's folder, for its owner alone. Existing keys are kept."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _show_keys(node_keys.create(home / "keys"))
+
+
+@keys_group.command("show")
+@home_option
+def keys_show(home: Path) -> None:
+    """Prints the public keys, with the proof of possession that registering a validator needs, as JSON."""
+    _show_keys(node_keys.load(home / "keys"))
+
+
+def _show_keys(keys: node_keys.NodeKeys) -> None:
+    public = keys.public()
+    shown = {
+        "consensus_key": public.consensus.hex(),
+        "proof_of_possession": public.proof_of_possession.hex(),
+        "identity": public.identity.hex(),
+    }
+    click.echo(json.dumps(shown, indent=2))
+
+
+@commands.command("version")
+def version_command() -> None:
+    """Prints the version."""
+    click.echo(f"omnitensor-node {version()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Drives the stake core: feeds it events one at a time and carries out its effects in order.
+
+The order is the durability contract (``consensus.stake.effects``): each effect is finished before the next begins, and answers
+come back as events. Holds no rule of consensus; the core holds no clock, key, disk or socket.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+import structlog
+
+from consensus.stake import effects as fx
+from consensus.stake import events as ev
+from consensus.stake.core import Core
+from consensus.stake.safety import SafetyError, SafetyMemory
+from node.keys import NodeKeys
+from node.metrics import Metrics
+from node.safety_store import SafetyStore
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.votes import Candidate, Vote
+from p2p.interface import Network
+from p2p.messages import PeerId
+
+CHARGE_POINTS: Final = 20
+NOTHING_SIGNED: Final = SafetyMemory()
+
+
+class Application(Protocol):
+    """What the driver asks of the chain."""
+
+    async def build(self, build: fx.Build) -> Block | None: ...
+
+    async def check(self, candidate: Candidate, block: Block) -> str | None: ...
+
+    async def commit(self, commit: fx.Commit) -> None: ...
+
+
+class Questions(Protocol):
+    """What the driver asks of peers; the answers are posted as events when they come."""
+
+    def fetch_candidate(self, fetch: fx.Fetch) -> None: ...
+
+    def fetch_certificates(self, fetch: fx.FetchCertificates) -> None: ...
+
+    def behind(self, behind: fx.Behind) -> None: ...
+
+
+class Driver:
+    """One core and everything it asks for. Lives on the event loop; ``run`` ends when the core halts."""
+
+    def __init__(
+        self,
+        *,
+        chain_id: str,
+        core: Core,
+        safety: SafetyStore | None,
+        keys: NodeKeys,
+        application: Application,
+        network: Network,
+        questions: Questions,
+        metrics: Metrics,
+    ) -> None:
+        """``safety`` is None for an observer, which casts no votes."""
+        self._chain_id = chain_id
+        self._core = core
+        self._safety = safety
+        self._keys = keys
+        self._application = application
+        self._network = network
+        self._questions = questions
+        self._metrics = metrics
+        self._events: asyncio.Queue[tuple[ev.Event, bool]] = asyncio.Queue()
+        self._room = asyncio.Semaphore(limits.driver_events_max)
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="safety")
+        self._failure: BaseException | None = None
+        self._log = structlog.get_logger("consensus")
+        self.halted: str | None = None
+
+    @property
+    def core(self) -> Core:
+        return self._core
+
+    def post(self, event: ev.Event) -> None:
+        """Hands the core an event of this node's own making."""
+        self._events.put_nowait((event, False))
+
+    async def submit(self, event: ev.Event) -> None:
+        """Hands the core what a peer sent; waits while the core has too much to do, which slows the peer down."""
+        await self._room.acquire()
+        self._events.put_nowait((event, True))
+
+    async def run(self) -> None:
+        """Starts the core and goes on until it halts (then ``halted`` says why) or the task is cancelled."""
+        memory = NOTHING_SIGNED if self._safety is None else self._safety.memory
+        self.post(ev.Start(now_ms(), memory))
+        try:
+            while self.halted is None:
+                event, from_peer = await self._events.get()
+                if from_peer:
+                    self._room.release()
+                if self._failure is not None:
+                    raise self._failure
+                for effect in self._core.handle(event):
+                    await self._carry_out(effect)
+                self._metrics.view.set(self._core.view)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._disk.shutdown(wait=True)
+
+    async def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Keep(candidate, block):
+                await self._on_disk(lambda store: store.keep(candidate, block))
+            case fx.Cast():
+                await self._cast(effect)
+            case fx.Propose():
+                await self._propose(effect)
+            case fx.Broadcast(message):
+                self._network.broadcast(message)
+            case fx.Build():
+                self._start(self._build(effect))
+            case fx.Check(candidate, block):
+                self._start(self._check(candidate, block))
+            case fx.Fetch():
+                self._questions.fetch_candidate(effect)
+            case fx.FetchCertificates():
+                self._questions.fetch_certificates(effect)
+            case fx.Behind():
+                self._questions.behind(effect)
+            case fx.Commit():
+                await self._application.commit(effect)
+                await self._on_disk(lambda store: store.raise_floor(effect.prune_below))
+            case fx.SetTimer(at_ms):
+                self._set_timer(at_ms)
+            case fx.Charge(peer, reason):
+                self._charge(peer, reason)
+            case fx.Accuse(evidence):
+                self._metrics.evidence.labels(type(evidence).__name__).inc()
+                self._log.error("a validator contradicts itself", evidence=str(evidence)[:400])
+            case fx.Halt(report):
+                self.halted = report
+                self._log.error("halted", report=report)
+
+    async def _cast(self, cast: fx.Cast) -> Vote | None:
+        """R9: on disk, then signed, then sent, then counted."""
+        if not await self._on_disk(lambda store: store.record(cast)):
+            return None
+        vote = cast.signed(self._keys.sign(cast.message(self._chain_id)))
+        self._metrics.votes.labels(vote.kind.name.lower()).inc()
+        self._network.broadcast(vote)
+        self.post(ev.VoteReceived(now_ms(), None, vote))
+        return vote
+
+    async def _propose(self, propose: fx.Propose) -> None:
+        """R2: the proposal is on disk before it leaves, and after a restart it is never made anew."""
+        if not await self._on_disk(lambda store: store.record_proposal(propose)):
+            return
+        signature = self._keys.sign(propose.vote.message(self._chain_id))
+        proposal = propose.proposal(signature)
+        self._network.broadcast(proposal)
+        self._network.broadcast(proposal.leader_vote)
+        self._metrics.votes.labels("notarize").inc()
+        self.post(ev.VoteReceived(now_ms(), None, proposal.leader_vote))
+
+    async def _on_disk(self, work: Callable[[SafetyStore], None]) -> bool:
+        """Runs work on the safety store; False when it refuses a vote. A disk that fails stops the node."""
+        store = self._safety
+        if store is None:
+            return False
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._disk, work, store)
+        except SafetyError as error:
+            self._log.error("refused to sign", reason=str(error))
+            return False
+        return True
+
+    def _start(self, work: Awaitable[None]) -> None:
+        """Runs what takes a while beside the core; its answer comes back as an event, its failure stops the driver."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self._failure = error
+                self.post(ev.Tick(now_ms()))
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _build(self, build: fx.Build) -> None:
+        self.post(ev.BlockBuilt(now_ms(), build.view, await self._application.build(build)))
+
+    async def _check(self, candidate: Candidate, block: Block) -> None:
+        fault = await self._application.check(candidate, block)
+        self.post(ev.BlockChecked(now_ms(), candidate.id, fault))
+
+    def _set_timer(self, at_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0, at_ms - now_ms()) / 1000
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self.post(ev.Tick(now_ms()))
+
+    def _charge(self, peer: ev.Peer, reason: str) -> None:
+        self._metrics.charges.labels(reason[:60]).inc()
+        if isinstance(peer, bytes):
+            self._network.charge(PeerId(peer), CHARGE_POINTS, reason)
+
+
+def now_ms() -> int:
+    """Milliseconds since the Unix epoch: the clock that timestamps are held against."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,229 @@
+"""Answers peers and judges what they send: the node as ``p2p`` sees it (``p2p.interface.Handler``).
+
+Whatever comes is verified before the core or the mempool gets it and before it is passed on. Cheap checks come first: what
+is old, known or too far ahead costs no cryptography.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+import structlog
+
+from consensus.stake import events as ev
+from consensus.stake.verify import Verifier
+from datalayer.store import ContentStore
+from node.application import ChainApplication
+from node.driver import Driver, now_ms
+from node.fetching import serve
+from node.metrics import Metrics
+from node.verification import BatchVerifier
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Header
+from omnitensor.protocol.errors import ProtocolError, SignatureError, TransactionError
+from omnitensor.protocol.types import Hash, Height, View
+from omnitensor.protocol.votes import Certificate, Proposal, Vote
+from p2p.interface import Charge, Head, Judgement, PeerInfo, Verdict
+from p2p.messages import (
+    BlocksRequest,
+    CandidateRequest,
+    CandidateResponse,
+    CertificatesRequest,
+    CertificatesResponse,
+    ChunkRequest,
+    ContentQuery,
+    Gossip,
+    LeavesRequest,
+    PeerId,
+    Request,
+    Response,
+    StatusUpdate,
+)
+from p2p.ranges import assemble_blocks
+
+FORGED_POINTS: Final = 50
+INVALID_POINTS: Final = 10
+
+log = structlog.get_logger("peers")
+
+
+class PeerStatusListener(Protocol):
+    """Who wants to know how far peers are: the sync."""
+
+    def peer_status(self, peer_id: PeerId, height: int) -> None: ...
+
+    def peer_gone(self, peer_id: PeerId) -> None: ...
+
+
+class PeerHandler:
+    """Lives on the event loop. ``driver`` and ``sync`` are set once they exist; until then messages for them are not judged."""
+
+    def __init__(
+        self,
+        application: ChainApplication,
+        verifier: Verifier,
+        votes: BatchVerifier,
+        crypto: ThreadPoolExecutor,
+        disk: ThreadPoolExecutor,
+        content: ContentStore,
+        metrics: Metrics,
+        final_view: Callable[[], View],
+    ) -> None:
+        self._application = application
+        self._verifier = verifier
+        self._votes = votes
+        self._crypto = crypto
+        self._disk = disk
+        self._content = content
+        self._metrics = metrics
+        self._final_view = final_view
+        self.driver: Driver | None = None
+        self.sync: PeerStatusListener | None = None
+
+    # -- what the network asks
+
+    def head(self) -> Head:
+        head = self._application.reader().head
+        return Head(head.height, head.hash, self._final_view())
+
+    def has_transaction(self, transaction_id: Hash) -> bool:
+        return (
+            self._application.mempool.get(transaction_id) is not None
+            or self._application.reader().receipt(transaction_id) is not None
+        )
+
+    def transaction(self, transaction_id: Hash) -> bytes | None:
+        waiting = self._application.mempool.get(transaction_id)
+        return None if waiting is None else waiting.encoded
+
+    async def on_peer_up(self, peer: PeerInfo) -> None:
+        log.info("peer up", peer=peer.peer_id.hex()[:16], name=peer.name, height=peer.head.height)
+        if self.sync is not None:
+            self.sync.peer_status(peer.peer_id, peer.head.height)
+
+    async def on_peer_down(self, peer_id: PeerId, reason: str) -> None:
+        log.info("peer down", peer=peer_id.hex()[:16], reason=reason)
+        if self.sync is not None:
+            self.sync.peer_gone(peer_id)
+
+    async def on_status(self, peer_id: PeerId, status: StatusUpdate) -> None:
+        if self.sync is not None:
+            self.sync.peer_status(peer_id, status.head_height)
+
+    # -- gossip
+
+    async def on_gossip(self, peer_id: PeerId, message: Gossip) -> Judgement:
+        """Verified, handed to the core, passed on; or why not."""
+        driver = self.driver
+        if driver is None or driver.halted is not None:
+            return Verdict.LATER
+        try:
+            match message:
+                case Vote():
+                    return await self._on_vote(driver, peer_id, message)
+                case Certificate():
+                    return await self._on_certificate(driver, peer_id, message)
+                case Proposal():
+                    return await self._on_proposal(driver, peer_id, message)
+        except ProtocolError as error:
+            self._metrics.charges.labels(error.code).inc()
+            return Charge(FORGED_POINTS, str(error))
+
+    async def _on_vote(self, driver: Driver, peer_id: PeerId, vote: Vote) -> Judgement:
+        core = driver.core
+        self._verifier.check_vote_shape(vote)
+        if not core.wants_vote(vote):
+            return Verdict.LATER if vote.view > core.view else Verdict.IGNORE
+        if self._votes.full:
+            return Verdict.LATER
+        if not await self._votes.verify(*self._verifier.vote_item(vote)):
+            raise SignatureError("a vote's signature is not its signer's", value=vote.signature)
+        await driver.submit(ev.VoteReceived(now_ms(), peer_id, vote))
+        return Verdict.RELAY
+
+    async def _on_certificate(self, driver: Driver, peer_id: PeerId, certificate: Certificate) -> Judgement:
+        if not driver.core.wants_certificate(certificate):
+            return Verdict.IGNORE
+        await self._in_crypto(lambda: self._verifier.verify_certificate(certificate))
+        await driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
+        return Verdict.RELAY
+
+    async def _on_proposal(self, driver: Driver, peer_id: PeerId, proposal: Proposal) -> Judgement:
+        core, view = driver.core, proposal.candidate.view
+        if view <= core.final.view:
+            return Verdict.IGNORE
+        if view > core.view + limits.views_ahead_max:
+            return Verdict.LATER
+        known = frozenset(c for c in proposal.justification if core.has_certificate(c))
+        await self._in_crypto(lambda: self._verifier.verify_proposal(proposal, known.__contains__))
+        await driver.submit(ev.ProposalReceived(now_ms(), peer_id, proposal))
+        return Verdict.RELAY
+
+    async def _in_crypto(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._crypto, work)
+
+    # -- transactions
+
+    async def on_transactions(self, peer_id: PeerId, encoded: tuple[bytes, ...]) -> tuple[Judgement, ...]:
+        """Each is judged alone. One that only came too late or pays too little is nobody's fault."""
+        judgements: list[Judgement] = []
+        for place, one in enumerate(encoded):
+            judgements.append(self._judge_transaction(one))
+            if place % limits.transactions_judged_at_once_max == limits.transactions_judged_at_once_max - 1:
+                await asyncio.sleep(0)
+        return tuple(judgements)
+
+    def _judge_transaction(self, encoded: bytes) -> Judgement:
+        try:
+            self._application.mempool.add(encoded)
+        except TransactionError:
+            return Verdict.IGNORE
+        except ProtocolError as error:
+            return Charge(INVALID_POINTS, str(error))
+        return Verdict.RELAY
+
+    # -- requests
+
+    async def on_request(self, peer_id: PeerId, request: Request) -> Response | Charge | None:
+        """The answer to a request; None when it is not held."""
+        match request:
+            case BlocksRequest():
+                return await asyncio.to_thread(self._blocks, request)
+            case CandidateRequest(candidate_id):
+                return self._candidate(candidate_id)
+            case CertificatesRequest(epoch, from_view, count):
+                if self.driver is None or epoch != self._verifier.table.epoch:
+                    return None
+                last = View(from_view + count - 1)
+                return CertificatesResponse(self.driver.core.certificates(from_view, last))
+            case ContentQuery() | LeavesRequest() | ChunkRequest():
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._disk, serve, self._content, request)
+            case _:
+                return None
+
+    def _blocks(self, request: BlocksRequest) -> Response | None:
+        reader = self._application.reader()
+
+        def header_at(height: int) -> Header | None:
+            block = reader.block(Height(height))
+            return None if block is None else block.header
+
+        return assemble_blocks(
+            request,
+            lambda height: reader.encoded_block(Height(height)),
+            header_at,
+            lambda height: reader.proof(Height(height)),
+        )
+
+    def _candidate(self, candidate_id: Hash) -> Response | None:
+        """A candidate in memory with its certificates, or the head's."""
+        if self.driver is None:
+            return None
+        core = self.driver.core
+        kept = core.find(candidate_id)
+        if kept is None:
+            return None
+        view = kept.candidate.view
+        return CandidateResponse(kept.candidate, kept.block, core.certificates(view, view))

@@ -1,0 +1,135 @@
+"""Asks peers for what consensus lacks: candidates and certificates.
+
+Verifies the answers; the core decides what they are worth.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import structlog
+
+from consensus.stake import effects as fx
+from consensus.stake import events as ev
+from consensus.stake.verify import Verifier
+from node.driver import Driver, now_ms
+from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.votes import Certificate
+from p2p.errors import AskError
+from p2p.interface import Network
+from p2p.messages import (
+    CandidateRequest,
+    CandidateResponse,
+    CertificatesRequest,
+    CertificatesResponse,
+    PeerId,
+    Request,
+    Response,
+)
+
+T = TypeVar("T")
+
+FORGED_POINTS: Final = 50
+PEERS_PER_ATTEMPT: Final = 2
+QUESTIONS_MAX: Final = 16
+"""Under way at once; the core asks again for what was not asked."""
+
+log = structlog.get_logger("questions")
+
+
+class PeerQuestions:
+    """Each attempt goes to other peers than the one before, so that a few that don't answer can't stop the node."""
+
+    def __init__(
+        self,
+        network: Network,
+        verifier: Verifier,
+        crypto: ThreadPoolExecutor,
+        wake_sync: Callable[[], None],
+    ) -> None:
+        self._network = network
+        self._verifier = verifier
+        self._crypto = crypto
+        self._wake_sync = wake_sync
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.driver: Driver | None = None
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def fetch_candidate(self, fetch: fx.Fetch) -> None:
+        for peer_id in self._peers_of(fetch.attempt):
+            self._start(self._candidate(peer_id, fetch))
+
+    def fetch_certificates(self, fetch: fx.FetchCertificates) -> None:
+        for peer_id in self._peers_of(fetch.attempt):
+            self._start(self._certificates(peer_id, fetch))
+
+    def behind(self, behind: fx.Behind) -> None:
+        log.info("behind", height=behind.height, view=behind.view)
+        self._wake_sync()
+
+    def _peers_of(self, attempt: int) -> list[PeerId]:
+        peers = [peer.peer_id for peer in self._network.peers()]
+        start = attempt * PEERS_PER_ATTEMPT
+        return [peers[(start + i) % len(peers)] for i in range(min(PEERS_PER_ATTEMPT, len(peers)))]
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        if len(self._tasks) >= QUESTIONS_MAX:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, peer_id: PeerId, request: Request) -> Response | None:
+        try:
+            return await self._network.ask(peer_id, request)
+        except AskError as error:
+            log.debug("no answer", peer=peer_id.hex()[:16], error=str(error))
+            return None
+
+    async def _candidate(self, peer_id: PeerId, fetch: fx.Fetch) -> None:
+        answer = await self._ask(peer_id, CandidateRequest(fetch.candidate_id))
+        if not isinstance(answer, CandidateResponse) or self.driver is None:
+            return
+        if answer.candidate.id != fetch.candidate_id:
+            self._network.charge(peer_id, FORGED_POINTS, "answered with another candidate")
+            return
+        try:
+            await self._in_crypto(lambda: self._verifier.verify_candidate(answer.candidate, answer.block))
+            certificates = await self._genuine(answer.certificates)
+        except ProtocolError as error:
+            self._network.charge(peer_id, FORGED_POINTS, str(error))
+            return
+        await self.driver.submit(
+            ev.CandidateReceived(now_ms(), peer_id, answer.candidate, answer.block, certificates)
+        )
+
+    async def _certificates(self, peer_id: PeerId, fetch: fx.FetchCertificates) -> None:
+        count = fetch.last_view - fetch.first_view + 1
+        answer = await self._ask(
+            peer_id, CertificatesRequest(self._verifier.table.epoch, fetch.first_view, count)
+        )
+        if not isinstance(answer, CertificatesResponse) or self.driver is None:
+            return
+        try:
+            certificates = await self._genuine(answer.certificates)
+        except ProtocolError as error:
+            self._network.charge(peer_id, FORGED_POINTS, str(error))
+            return
+        for certificate in certificates:
+            await self.driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
+
+    async def _genuine(self, certificates: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
+        """The certificates that the core lacks, verified. Raises SignatureError at the first that is forged."""
+        assert self.driver is not None
+        wanted = tuple(c for c in certificates if self.driver.core.wants_certificate(c))
+        for certificate in wanted:
+            await self._in_crypto(lambda: self._verifier.verify_certificate(certificate))  # noqa: B023  # awaited before the next
+        return wanted
+
+    async def _in_crypto(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._crypto, work)

@@ -1,0 +1,294 @@
+"""Puts a node together and takes it apart: opens what is on disk, wires the rooms, starts in order, stops in reverse.
+
+Holds no rule. What fails at start is a typed error that names the file or the address; what fails later stops the node.
+"""
+
+import asyncio
+import contextlib
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+import structlog
+
+from consensus.schedule.leaders import LeaderSchedule
+from consensus.stake import events as ev
+from consensus.stake.core import Core
+from consensus.stake.knowledge import Settings
+from consensus.stake.scheme import BlsScheme
+from consensus.stake.verify import Verifier
+from datalayer.store import ContentStore
+from node import keys as node_keys
+from node.application import ChainApplication
+from node.backend import NodeBackend
+from node.config import Config
+from node.driver import Driver, now_ms
+from node.fetching import ContentFetcher
+from node.metrics import Metrics, ProcessNumbers
+from node.named_content import is_named
+from node.peers import PeerHandler
+from node.questions import PeerQuestions
+from node.safety_files import DiskFiles
+from node.safety_store import SafetyStore
+from node.syncing import Syncer
+from node.verification import BatchVerifier
+from node.version import version
+from omnitensor.protocol.limits import MIB
+from omnitensor.protocol.types import View
+from p2p.config import HostConfig, parse_seed
+from p2p.host import Host
+from p2p.messages import StatusUpdate
+from rpc.feed import BlockFeed
+from rpc.server import RpcConfig, RpcServer
+from state.chain import Chain
+from state.genesis import Genesis
+from state.mempool import Mempool
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+CRYPTO_THREADS: Final = 2
+EXPIRE_SECONDS: Final = 600
+
+log = structlog.get_logger("node")
+
+
+class Node:
+    """One running node. ``start`` once, ``stop`` once."""
+
+    def __init__(self, config: Config) -> None:
+        """Opens keys, chain, content and safety store. Raises a typed error naming what is missing, damaged or in use."""
+        self.config: Final = config
+        self.keys: Final = node_keys.load(config.keys_path)
+        genesis = Genesis.load(config.genesis_path)
+        with contextlib.ExitStack() as opened:
+            chain = Chain.open(config.chain_path, genesis)
+            opened.callback(chain.close)
+            self._table: Final = chain.validator_table()
+            self._me: Final = self._index_in_table()
+            self._safety: Final = None if self._me is None else self._open_safety(chain.chain_id)
+            if self._safety is not None:
+                opened.callback(self._safety.close)
+            self._content: Final = ContentStore(
+                config.content_path,
+                config.content_quota_mib * MIB,
+                unreferenced_ms=config.content_upload_hours * 3_600_000,
+            )
+            opened.pop_all()
+        self._wire(chain)
+
+    def _index_in_table(self) -> int | None:
+        """This node's place among the validators, by its consensus key."""
+        if not self.config.validator_enabled:
+            return None
+        keys = [entry.consensus_key for entry in self._table.entries]
+        return keys.index(self.keys.consensus_public) if self.keys.consensus_public in keys else None
+
+    def _open_safety(self, chain_id: str) -> SafetyStore:
+        files = DiskFiles(self.config.safety_path)
+        return SafetyStore.open(files, chain_id, self.keys.consensus_public)
+
+    def _wire(self, chain: Chain) -> None:
+        config = self.config
+        self.metrics = Metrics()
+        self.metrics.registry.register(ProcessNumbers())
+        self._disk = ThreadPoolExecutor(2, thread_name_prefix="content")
+        self._crypto = ThreadPoolExecutor(CRYPTO_THREADS, thread_name_prefix="crypto")
+        self._feed = BlockFeed()
+        self._schedule = LeaderSchedule(self._table, chain.genesis_hash)
+        self._verifier = Verifier(chain.chain_id, self._table, self._schedule)
+        self._votes = BatchVerifier(self._crypto)
+        validator = None if self._me is None else self._table.entries[self._me].address
+        self.application = ChainApplication(
+            chain,
+            Mempool(chain.reader(), chain.chain_id, chain.signatures),
+            self._feed,
+            self.keys,
+            validator,
+            self._schedule,
+            self._verifier,
+            self.metrics,
+            self._head_moved,
+        )
+        self._handler = PeerHandler(
+            self.application,
+            self._verifier,
+            self._votes,
+            self._crypto,
+            self._disk,
+            self._content,
+            self.metrics,
+            self._final_view,
+        )
+        self.network = Host(
+            self.keys.identity, chain.chain_id, chain.genesis_hash, self._handler, self._host_config()
+        )
+        self.metrics.add_numbers("p2p", self.network.metrics)
+        self._sync = Syncer(self.network, self.application, self._synced)
+        self._handler.sync = self._sync
+        self._questions = PeerQuestions(self.network, self._verifier, self._crypto, self._sync.wake)
+        self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics)
+        self.driver: Driver | None = None
+        self._backend = NodeBackend(
+            config,
+            version(),
+            self.application,
+            self.network,
+            self._content,
+            self._disk,
+            self._fetcher,
+            self._sync,
+            lambda: self.driver,
+            self._feed,
+            self.metrics,
+            validator,
+        )
+        self._rpc = RpcServer(self._backend, self._rpc_config(), observe=self._count_call)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        self._caught_up = asyncio.Event()
+
+    def _host_config(self) -> HostConfig:
+        config = self.config
+        return HostConfig(
+            listen=(config.p2p_listen.host, config.p2p_listen.port),
+            persistent=tuple(parse_seed(text) for text in config.p2p_bootstrap),
+            node_name=config.node_name,
+            address_book=config.home / "peers.json",
+            peers_inbound_max=config.p2p_peers_max,
+        )
+
+    def _rpc_config(self) -> RpcConfig:
+        config = self.config
+        return RpcConfig(config.rpc_listen.host, config.rpc_listen.port, config.rpc_hosts, config.rpc_origins)
+
+    def _count_call(self, method: str, outcome: str) -> None:
+        self.metrics.rpc_calls.labels(method, outcome).inc()
+
+    # -- starting and stopping
+
+    async def start(self) -> None:
+        """RPC first, so that an operator can ask how far the node is; then peers, sync and consensus."""
+        await self._rpc.start()
+        await self.network.start()
+        for name, work in (
+            ("sync", self._sync.run()),
+            ("consensus", self._consensus()),
+            ("housekeeping", self._housekeeping()),
+        ):
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(self._task_ended)
+            self._tasks.append(task)
+        head = self.application.reader().head
+        log.info(
+            "started",
+            chain=self.application.chain.chain_id,
+            height=head.height,
+            validator=self._me is not None,
+            rpc=str(self.config.rpc_listen),
+            p2p=f"{self.config.p2p_listen.host}:{self.network.listen_port}",
+            identity=self.keys.identity.public.hex(),
+        )
+
+    async def stop(self) -> None:
+        """In reverse, and whatever fails on the way, the database is closed at the end."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._content.close)
+            if self._safety is not None:
+                stack.callback(self._safety.close)
+            stack.push_async_callback(self.application.close)
+            stack.callback(self._crypto.shutdown, wait=True, cancel_futures=True)
+            stack.callback(self._disk.shutdown, wait=True, cancel_futures=True)
+            stack.push_async_callback(self._votes.stop)
+            stack.push_async_callback(self._fetcher.stop)
+            stack.push_async_callback(self._stop_tasks)
+            stack.push_async_callback(self.network.stop)
+            stack.push_async_callback(self._rpc.stop)
+            self._questions.stop()
+        log.info("stopped")
+
+    async def _stop_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        """A part of the node that ends by itself takes the node with it, unless consensus halted: then it goes on serving."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("a part of the node failed", part=task.get_name(), error=str(error), exc_info=error)
+            self.failed.set()
+
+    # -- the parts
+
+    async def _consensus(self) -> None:
+        """Starts the core at the head; in the middle of a sync once the head has a proof of its own."""
+        while (point := self.application.final_point()) is None:
+            self._caught_up.clear()
+            await self._caught_up.wait()
+        core = Core(
+            Settings.of(self.application.chain.params, self._me),
+            self._table,
+            self._schedule,
+            BlsScheme(),
+            point,
+        )
+        driver = Driver(
+            chain_id=self.application.chain.chain_id,
+            core=core,
+            safety=self._safety,
+            keys=self.keys,
+            application=self.application,
+            network=self.network,
+            questions=self._questions,
+            metrics=self.metrics,
+        )
+        self.driver = self._handler.driver = self._questions.driver = driver
+        await driver.run()
+
+    async def _synced(self) -> None:
+        """Sync has committed a range: consensus goes on above it."""
+        self._caught_up.set()
+        point = self.application.final_point()
+        if self.driver is not None and point is not None:
+            self.driver.post(ev.Synced(now_ms(), point))
+
+    def _head_moved(self) -> None:
+        """Tells the peers; the sync hears of it when it looks."""
+        head = self._handler.head()
+        self.network.broadcast_status(StatusUpdate(head.height, head.hash, head.view))
+
+    def _final_view(self) -> View:
+        proof = self.application.reader().head.proof
+        return View(0) if proof is None else proof.candidate.view
+
+    async def _housekeeping(self) -> None:
+        """Drops uploads that no submission refers to."""
+        while True:
+            await asyncio.sleep(EXPIRE_SECONDS)
+            reader = self.application.reader()
+            dropped = await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._content.expire, partial(is_named, reader)
+            )
+            if dropped:
+                log.info("uploads dropped", count=len(dropped))
+
+
+async def run(config: Config) -> int:
+    """Runs a node until SIGTERM, Ctrl-C or a failure; the exit status of the process."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    node = Node(config)
+    try:
+        await node.start()
+        waits = [asyncio.create_task(event.wait()) for event in (stop, node.failed)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+    finally:
+        await node.stop()
+    return EXIT_FAILED if node.failed.is_set() else EXIT_OK
