@@ -61,10 +61,16 @@ class _Numbers(Collector):
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
-        for name, value in sorted(self._read().items()):
-            yield GaugeMetricFamily(
-                f"omnitensor_{self._prefix}_{name}", f"{self._prefix}: {name}", value=value
-            )
+        families: dict[str, GaugeMetricFamily] = {}
+        for title, value in sorted(self._read().items()):
+            # As `name{label=value,...}`, with or without the labels.
+            name, _, inside = title.removesuffix("}").partition("{")
+            labels = dict(part.split("=", 1) for part in inside.split(",") if part)
+            name = f"omnitensor_{self._prefix}_{name.removeprefix(self._prefix + '_')}"
+            if name not in families:
+                families[name] = GaugeMetricFamily(name, f"Counted by {self._prefix}", labels=list(labels))
+            families[name].add_metric(list(labels.values()), value)
+        yield from families.values()
 
 
 class ProcessNumbers(Collector):

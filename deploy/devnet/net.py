@@ -146,10 +146,13 @@ class Net:
 
     def stop(self) -> None:
         """Ends all nodes in good order, at once; raises DevnetError for the first that would not."""
-        for node in self.nodes:
+        running = [node for node in self.nodes if node.running]
+        for node in running:
             node.signal(signal.SIGTERM)
-        for node in self.nodes:
-            node.stop()
+        for node in running:
+            code = node.wait()
+            if code != 0:
+                raise DevnetError(f"{node.name} stopped with code {code}; the end of {node.log}:\n{node.tail()}")
 
     def kill(self) -> None:
         for node in self.nodes:
