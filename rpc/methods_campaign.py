@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -293,7 +294,14 @@ class SubmissionShown(Result, frozen=True):
 def submission(context: Context, params: SubmissionParams) -> SubmissionShown:
     """A submission by its campaign and commitment."""
     key = number_of(params.campaign)
-    row = context.reader.get(SUBMISSIONS, key, hash_of(params.commitment))
+    # Others may have copied the commitment, though they can never reveal it: the revealed one is meant, or else the first.
+    rows = [
+        row
+        for _, row in islice(
+            context.reader.scan(SUBMISSIONS, key, hash_of(params.commitment)), limits.rpc_page_max
+        )
+    ]
+    row = min(rows, key=lambda row: (row.status != SubmissionStatus.REVEALED, row.sequence), default=None)
     if row is None:
         raise not_found("submission", params.commitment, f"campaign {key} has none of this commitment")
     revealed = row.status == SubmissionStatus.REVEALED
