@@ -303,10 +303,13 @@ class Chain:
         return pending.tip
 
     def _keep(self, pending: Pending, tip: Tip) -> None:
-        """Keeps an executed block. At the limit the oldest one that nothing is built upon makes room."""
+        """Keeps an executed block. At the limit the lowest and oldest one that nothing is built upon makes room."""
         if len(self._pending) >= limits.pending_blocks_max:
             parents = {other.prepared.header.parent for other in self._pending.values()} | {tip.hash}
-            leaf = next((block_hash for block_hash in self._pending if block_hash not in parents), None)
+            leaves = [block_hash for block_hash in self._pending if block_hash not in parents]
+            leaf = min(
+                leaves, key=lambda block_hash: self._pending[block_hash].prepared.header.height, default=None
+            )
             if leaf is None:
                 raise BlockError(
                     "too many blocks wait to become final",

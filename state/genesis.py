@@ -335,7 +335,7 @@ def _from_document(document: dict[str, Any]) -> Genesis:
             for row in read.validators
         ),
     )
-    if read.reserve is not None and _amount(read.reserve) != genesis.reserve:
+    if genesis.reserve >= 0 and read.reserve is not None and _amount(read.reserve) != genesis.reserve:
         raise GenesisError(
             "accounts, stakes and reserve do not sum to the supply",
             value=read.reserve,
