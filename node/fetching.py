@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import structlog
 
 from datalayer import transfer
+from datalayer.quota import NODE_OWNER
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.metrics import Metrics
@@ -31,8 +32,6 @@ from p2p.messages import (
 
 R = TypeVar("R", bound=Response)
 
-FETCHED_OWNER: Final = b"network"
-"""Owner of content that this node fetched for its chain, in the store's accounts."""
 POLL_SECONDS: Final = 0.5
 LIAR_POINTS: Final = 50
 TIMEOUT_SECONDS: Final = 110
@@ -100,7 +99,7 @@ class _Run:
 
     async def go(self) -> bool:
         loop = asyncio.get_running_loop()
-        begun = await loop.run_in_executor(self._disk, self._store.begin, self._content, FETCHED_OWNER)
+        begun = await loop.run_in_executor(self._disk, self._store.begin, self._content, NODE_OWNER)
         if begun.stored:
             return True
         self._upload = begun.upload_id
