@@ -227,8 +227,8 @@ class Connection:
                 self._frames.feed(data)
         except ProtocolError as error:
             self._counters.add("p2p_malformed", code=error.code)
-            self._owner.charge(self.peer_id, limits.malformed_frame_points, str(error))
             self.end("malformed", str(error))
+            self._owner.charge(self.peer_id, limits.malformed_frame_points, str(error))
         except (OSError, asyncio.IncompleteReadError) as error:
             self.end("lost", f"the connection broke: {error}", told=True)
 

@@ -22,8 +22,9 @@ from p2p.streams import Streams, open_streams
 
 log = structlog.get_logger("p2p")
 
-Meet = Callable[[Streams, Seed], Awaitable[Connection]]
-"""Makes a peer of a dialled connection; raises HandshakeError."""
+Learn = Callable[[PeerId], None]
+Meet = Callable[[Streams, Seed, Learn], Awaitable[Connection]]
+"""Makes a peer of a dialled connection, and tells whose identity was proved there; raises HandshakeError."""
 
 _TICK_S: Final = 0.1
 _DIALS_AT_ONCE: Final = 8
@@ -125,10 +126,19 @@ class Dialer:
         task.add_done_callback(self._tasks.discard)
 
     async def _dial(self, seed: Seed, target: _Target | None) -> None:
+        def learn(peer_id: PeerId) -> None:
+            # Also when no connection comes of it: it may be connected the other way round.
+            if target is not None:
+                target.peer_id = peer_id
+
         try:
-            connection = await self._meet(await open_streams(seed), seed)
+            connection = await self._meet(await open_streams(seed), seed, learn)
         except ProtocolError as error:
             self._on_failure(seed, target, error)
+        except Exception:
+            log.exception("dialling failed", address=str(seed))
+            if target is not None:
+                target.backoff.failed(self._clock())
         else:
             self._on_success(seed, target, connection)
         finally:
@@ -136,7 +146,6 @@ class Dialer:
 
     def _on_success(self, seed: Seed, target: _Target | None, connection: Connection) -> None:
         if target is not None:
-            target.peer_id = connection.peer_id
             target.backoff.succeeded(self._clock())
         if is_address(seed.host):
             self._book.good(PeerAddress(connection.peer_id, seed.host, seed.port), _wall_ms())

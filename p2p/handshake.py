@@ -60,6 +60,7 @@ class Handshake:
         self.established: Established | None = None
         self._hello = hello
         self._admit = admit
+        self._parted = False
         self._session = NoiseSession(
             identity, initiator=initiator, static_key=static_key, expected=expected, version=version
         )
@@ -92,8 +93,9 @@ class Handshake:
             self._on_frame(frame[0], frame[1])
 
     def goodbye(self, code: str, reason: str) -> None:
-        """Queues a farewell, where Noise is through."""
-        if self.authenticated:
+        """Queues a farewell, once, where Noise is through."""
+        if self.authenticated and not self._parted:
+            self._parted = True
             self._say(Tell(Goodbye(code, reason[: limits.reason_chars_max])))
 
     def _on_noise(self, record: bytes) -> None:

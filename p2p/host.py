@@ -22,7 +22,7 @@ from p2p.address_book import AddressBook, write_book
 from p2p.config import HostConfig, Seed
 from p2p.connection import Connection
 from p2p.counters import Counters
-from p2p.dialer import Dialer, failure_label
+from p2p.dialer import Dialer, Learn, failure_label
 from p2p.errors import AskError, HandshakeError, HandshakeTimeout, NetworkError
 from p2p.gossip import Gossip
 from p2p.handshake import Established, Handshake
@@ -230,12 +230,15 @@ class Host:
         except ProtocolError as error:
             self._counters.add("p2p_handshakes_failed", code=failure_label(error))
             log.info("refused a connection", host=name[0], code=error.code, reason=str(error))
+        except Exception:
+            log.exception("serving a connection failed", host=name[0])
+            writer.transport.abort()
         finally:
             self._serving.discard(task)
 
     async def _meet_incoming(self, streams: Streams, host: str, port: int) -> None:
         try:
-            self._admission.begin_handshake(host)
+            self._admission.begin_handshake(host, self._clock())
         except HandshakeError:
             streams[1].transport.abort()
             raise
@@ -255,9 +258,14 @@ class Host:
         finally:
             self._admission.remove_inbound(host)
 
-    async def _meet_dialled(self, streams: Streams, seed: Seed) -> Connection:
+    async def _meet_dialled(self, streams: Streams, seed: Seed, learn: Learn) -> Connection:
         """Makes a peer of a dialled connection, and leaves it being served. Raises HandshakeError or FrameError."""
-        admit = self._admission_of(seed.host, outbound=True)
+        may_enter = self._admission_of(seed.host, outbound=True)
+
+        def admit(peer_id: PeerId) -> None:
+            learn(peer_id)
+            may_enter(peer_id)
+
         established = await self._shake(streams, seed.peer_id, admit, initiator=True)
         remote = streams[1].get_extra_info("peername") or (seed.host, seed.port)
         address = (str(remote[0]), int(remote[1]))

@@ -9,6 +9,7 @@ from typing import Final
 from omnitensor.protocol import limits
 from p2p.errors import HandshakeError
 from p2p.messages import PeerId
+from p2p.rates import TokenBucket
 
 LOCAL: Final = "local"
 """The group of loopback and other addresses that never leave the machine."""
@@ -99,14 +100,17 @@ class Admission:
         self.inbound_max = inbound_max
         self._handshakes: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
+        self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def begin_handshake(self, host: str) -> None:
-        """Counts an incoming connection. Raises HandshakeError (`busy`) when too many are shaking hands."""
+    def begin_handshake(self, host: str, now_ms: int) -> None:
+        """Counts an incoming connection. Raises HandshakeError (`busy`) when too many are shaking hands, or did lately."""
         group = subnet(host)
         if self._handshakes.total() >= limits.handshakes_in_flight_max:
             raise HandshakeError("too many handshakes at once", value=host, code="busy")
         if group != LOCAL and self._handshakes[group] >= limits.handshakes_per_subnet_max:
             raise HandshakeError("too many handshakes of one subnet at once", value=group, code="busy")
+        if group != LOCAL and not self._rate_of(group, now_ms).take(now_ms):
+            raise HandshakeError("too many connections of one subnet lately", value=group, code="busy")
         self._handshakes[group] += 1
 
     def end_handshake(self, host: str) -> None:
@@ -130,6 +134,14 @@ class Admission:
 
     def remove_inbound(self, host: str) -> None:
         _take(self._inbound, subnet(host))
+
+    def _rate_of(self, group: str, now_ms: int) -> TokenBucket:
+        """How often a subnet may begin: a handshake costs milliseconds of curve arithmetic."""
+        bucket = self._rates.pop(group, None) or TokenBucket(*limits.handshake_rate, now_ms)
+        self._rates[group] = bucket
+        if len(self._rates) > limits.bans_max:
+            self._rates.popitem(last=False)
+        return bucket
 
 
 def _take(counter: Counter[str], group: str) -> None:

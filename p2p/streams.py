@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Final
 
 from omnitensor.protocol import limits
@@ -34,7 +35,8 @@ def tune(writer: asyncio.StreamWriter) -> None:
     writer.transport.set_write_buffer_limits(high=limits.write_buffer_bytes_max)
     connected = writer.get_extra_info("socket")
     if connected is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.write_buffer_bytes_max)
+        with suppress(OSError):  # the other end may be gone already, which whoever reads next will see
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.write_buffer_bytes_max)
 
 
 async def part(streams: Streams, last_words: bytes) -> None:

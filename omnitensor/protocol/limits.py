@@ -174,7 +174,7 @@ bulk_answers_in_flight_max: Final = 2
 """Answers in the bulk lane that are made for one peer at once; the next waits until the line is nearly empty."""
 message_rates: Final[dict[str, tuple[int, int]]] = {
     "VoteNotice": (2_000, 6_000),
-    "CertificateNotice": (400, 2_000),
+    "CertificateNotice": (1_500, 8_000),
     "ProposalNotice": (10, 64),
     "Have": (100, 400),
     "Want": (100, 400),
@@ -218,6 +218,8 @@ peers_per_subnet_max: Final = 8
 """Inbound connections of one IPv4 /24 or IPv6 /48; loopback is exempt."""
 handshakes_in_flight_max: Final = 32
 handshakes_per_subnet_max: Final = 8
+handshake_rate: Final = (4, 32)
+"""Handshakes a second, and at once, that one subnet may begin; loopback is exempt."""
 dial_ms_max: Final = 5_000
 redial_ms_min: Final = 500
 redial_ms_max: Final = 60_000

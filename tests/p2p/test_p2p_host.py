@@ -15,6 +15,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.transactions import transaction_id
 from omnitensor.protocol.types import Height, View
 from p2p import host as host_module
+from p2p.chunks import fetch_chunk
 from p2p.config import HostConfig, Seed
 from p2p.errors import AskError, NetworkError
 from p2p.interface import Charge, Verdict
@@ -536,3 +537,43 @@ def test_it_runs_on_uvloop_too() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(talk())
+
+
+async def test_a_chunk_comes_in_pieces_and_a_piece_of_the_wrong_size_is_charged() -> None:
+    content = bytes(range(256)) * 4_096
+    assert len(content) == limits.chunk_bytes
+    async with nodes() as net:
+        server = await net.start(1)
+        asker = await net.start(2, server.seed)
+        await until(lambda: len(asker.host.peers()) == 1)
+
+        def serve(request: Any) -> Chunk:
+            return Chunk(content[request.offset : request.offset + request.size])
+
+        server.recorder.answer = serve
+        peer_id = server.host.peer_id
+        assert await fetch_chunk(asker.host, peer_id, hash_of(1), 0, len(content)) == content
+        assert {request.size for request in server.recorder.requests} == {limits.piece_bytes_max}  # type: ignore[union-attr]  # ChunkRequests
+        assert await fetch_chunk(asker.host, peer_id, hash_of(1), 0, 300_001) == content[:300_001]
+        server.recorder.answer = lambda request: Chunk(b"short")
+        with pytest.raises(AskError, match="wrong size"):
+            await fetch_chunk(asker.host, peer_id, hash_of(1), 0, 300_001)
+        assert [peer.score for peer in asker.host.peers()] == [-limits.wrong_answer_points]
+        server.recorder.answer = lambda request: None
+        with pytest.raises(AskError, match="does not hold"):
+            await fetch_chunk(asker.host, peer_id, hash_of(1), 0, len(content))
+
+
+async def test_an_address_without_an_id_is_not_dialled_again_while_its_node_is_connected() -> None:
+    async with nodes() as net:
+        smaller, larger = sorted((1, 2), key=lambda number: key_of(number).public)
+        probe = await net.start(larger)
+        port = probe.host.listen_port
+        await probe.host.stop()
+        first = await net.start(smaller, Seed("127.0.0.1", port))
+        second = await net.start(larger, Seed("127.0.0.1", first.host.listen_port), port=port)
+        await until(lambda: len(first.host.peers()) == len(second.host.peers()) == 1)
+        await asyncio.sleep(0.5)
+        tries = second.host.metrics().get("p2p_dials_failed{code=duplicate}", 0)
+        await asyncio.sleep(1.5)
+        assert second.host.metrics().get("p2p_dials_failed{code=duplicate}", 0) == tries <= 1

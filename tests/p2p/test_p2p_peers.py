@@ -92,15 +92,33 @@ def test_places_by_direction_and_subnet() -> None:
 def test_handshakes_at_once_are_bounded_by_subnet_and_in_all() -> None:
     admission = Admission(64)
     for number in range(limits.handshakes_per_subnet_max):
-        admission.begin_handshake(f"203.0.113.{number}")
+        admission.begin_handshake(f"203.0.113.{number}", 0)
     with pytest.raises(HandshakeError, match=r"one subnet.*203\.0\.113\.0/24"):
-        admission.begin_handshake("203.0.113.200")
+        admission.begin_handshake("203.0.113.200", 0)
     for _ in range(limits.handshakes_in_flight_max - limits.handshakes_per_subnet_max):
-        admission.begin_handshake("127.0.0.1")
+        admission.begin_handshake("127.0.0.1", 0)
     with pytest.raises(HandshakeError, match="too many handshakes at once"):
-        admission.begin_handshake("198.51.100.1")
+        admission.begin_handshake("198.51.100.1", 0)
     admission.end_handshake("203.0.113.1")
-    admission.begin_handshake("198.51.100.1")
+    admission.begin_handshake("198.51.100.1", 0)
+
+
+def test_one_subnet_begins_handshakes_at_a_bounded_rate() -> None:
+    admission = Admission(64)
+
+    def attempt(host: str, now_ms: int) -> bool:
+        try:
+            admission.begin_handshake(host, now_ms)
+        except HandshakeError:
+            return False
+        admission.end_handshake(host)
+        return True
+
+    rate, burst = limits.handshake_rate
+    assert sum(attempt(f"203.0.113.{number}", 0) for number in range(100)) == burst
+    assert attempt("198.51.100.1", 0)
+    assert sum(attempt("203.0.113.1", 1_000) for _ in range(100)) == rate
+    assert all(attempt("127.0.0.1", 0) for _ in range(100))
 
 
 @given(
