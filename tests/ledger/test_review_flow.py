@@ -1,0 +1,550 @@
+"""The life of campaigns, items and seats through real blocks: how everything should go, and every way it can end otherwise."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from omnitensor.protocol.bodies import (
+    CampaignClose,
+    CampaignFund,
+    CampaignOpen,
+    CampaignSpec,
+    ReportCommit,
+    SeatAccept,
+    SeatDecline,
+    StakeWithdraw,
+)
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.reviews import Flag, ItemScore
+from omnitensor.protocol.types import Address, Amount, BatchId, CampaignId, Hash, Height
+from state.ledger.batches import mix
+from state.ledger.clockwork import run
+from state.ledger.earnings import earnings
+from state.ledger.prepared import prepare
+from state.ledger.scoring import bar_of
+from state.ledger.verdicts import Decision, find, judge
+from state.records_review import (
+    BatchOutcome,
+    BatchPhase,
+    CampaignStatus,
+    ItemStatus,
+    QueuedItem,
+    SeatState,
+    SubmissionStatus,
+)
+from state.schema import DUE, REVIEWERS, SEATS, SUBMISSIONS, VALIDATORS
+from tests.ledger.world import BAD, GOOD, OMNIT, QUICK, SPEC, World, address_of, declaration, review, salt_of
+
+
+def started(world: World, items: int = 3, spec: CampaignSpec = SPEC) -> tuple[int, int]:
+    """A campaign whose first batch has its seats; their numbers."""
+    campaign = world.open(spec)
+    world.submit("ann", campaign, *[declaration(f"a{n}") for n in range(items)])
+    for _ in range(12):
+        world.block()
+        if world.open_batches() and world.batch(world.open_batches()[0]).phase == BatchPhase.COMMIT:
+            return campaign, world.open_batches()[0]
+    raise AssertionError("no seats were drawn")
+
+
+def everyone_commits(world: World, number: int, score: ItemScore = GOOD) -> None:
+    for name in world.seats(number, SeatState.SEATED, SeatState.ACCEPTED):
+        world.send_commit(name, number, (score,) * len(world.batch(number).items))
+    world.block()
+
+
+def test_accepted_items_are_paid_in_two_parts() -> None:
+    world = World()
+    campaign, number = started(world)
+    everyone_commits(world, number)
+    assert world.batch(number).phase == BatchPhase.REVEAL, "the window ends when everybody has committed"
+    before = world.balance("ann")
+    for name in world.seats(number, SeatState.COMMITTED):
+        world.send_reveal(name, number, (GOOD,) * 3)
+    world.block()
+    batch = world.batch(number)
+    assert (batch.phase, batch.outcome) == (BatchPhase.DONE, BatchOutcome.VERDICT)
+    reward = 3 * OMNIT * (5_000 + 5_000 * (85 - 60) // 40) // 10_000
+    now = reward * 8_000 // 10_000
+    item = world.item(1)
+    assert (item.status, item.overall, item.scores, item.agreement_bps) == (
+        ItemStatus.ACCEPTED,
+        85,
+        GOOD.criteria,
+        10_000,
+    )
+    assert (item.reward, item.paid, item.reward_reserved) == (reward, now, reward - now)
+    assert world.balance("ann") == before + 3 * now
+    assert earnings(world.view, address_of("ann")).pending == 3 * (reward - now)
+    world.blocks(5)
+    item = world.item(1)
+    assert (item.status, item.paid, item.bond) == (ItemStatus.PAID, reward, 0)
+    assert world.balance("ann") == before + 3 * reward + 3 * OMNIT
+    assert [change.status for change in item.history] == [
+        ItemStatus.REVEALED,
+        ItemStatus.QUEUED,
+        ItemStatus.IN_REVIEW,
+        ItemStatus.ACCEPTED,
+        ItemStatus.PAID,
+    ]
+    heights = [change.height for change in item.history]
+    assert heights == sorted(heights)
+    earned = earnings(world.view, address_of("ann"))
+    assert (earned.contribution, earned.pending, earned.items_accepted) == (3 * reward, 0, 3)
+    assert world.campaign(campaign).counts.paid == 3
+
+
+def test_reviewers_are_paid_by_standing_and_closeness() -> None:
+    world = World()
+    _, number = started(world)
+    before = {name: world.balance(name) for name in world.validator_names}
+    review(world)
+    fee = 3 * OMNIT
+    # Unanimous with even priors: 10,000 points; 3 items weigh 1,200 against 10,000 of prior at 2,500.
+    quality = (10_000 * 1_200 + 2_500 * 10_000) // 11_200
+    expected = fee * ((quality - 2_500) * 10_000 // 4_500) // 10_000
+    paid = world.said("pay.reviewer")
+    assert [one["amount"] for one in paid] == [expected] * 5
+    for one in paid:
+        name = world.name_of(Address(bytes(one["to"])))  # type: ignore[arg-type] # an address
+        assert world.balance(name) - before[name] == expected - fees_of(world, name)
+        assert earnings(world.view, address_of(name)).review == expected
+        seat = world.view.get(SEATS, number, 1, address_of(name))
+        assert seat is not None
+        assert (seat.paid, seat.quality_bps, seat.closeness_bps) == (expected, quality, 10_000)
+
+
+def fees_of(world: World, name: str) -> int:
+    ids = {receipt.transaction_id: receipt.fee + receipt.tip for receipt in world.receipts}
+    return sum(
+        ids[prepare(transaction).id]
+        for played in world.played
+        for transaction in played.transactions
+        if transaction.sender == address_of(name)
+    )
+
+
+def test_rejected_items_say_why_and_cost_a_part_of_the_bond() -> None:
+    world = World()
+    campaign, _ = started(world)
+    before = world.balance("ann")
+    available = world.campaign(campaign).escrow.available
+    review(world, BAD)
+    item = world.item(1)
+    assert item.status == ItemStatus.REJECTED
+    assert item.reasons == ("completeness", "accuracy", "relevance", "overall")
+    cost = OMNIT * 2_500 // 10_000
+    assert world.balance("ann") == before + 3 * (OMNIT - cost)
+    closed = world.campaign(campaign)
+    assert closed.penalties == 3 * (cost - cost // 2)
+    assert closed.escrow.available == 10_000 * OMNIT - closed.paid_reviewers + closed.penalties
+    assert closed.escrow.available > available
+    assert world.said("item.rejected")[0]["reasons"] == "completeness,accuracy,relevance,overall"
+
+
+def test_a_near_miss_costs_nothing() -> None:
+    world = World()
+    started(world)
+    before = world.balance("ann")
+    review(world, ItemScore(56, 58, 59))
+    assert world.item(1).status == ItemStatus.REJECTED
+    assert world.balance("ann") == before + 3 * OMNIT
+
+
+def test_disagreement_leaves_an_item_undecided_and_refunds_all() -> None:
+    world = World()
+    campaign, number = started(world, spec=replace(SPEC, agree_min_bps=9_000))
+    before = world.balance("ann")
+    seated = world.seats(number, SeatState.SEATED)
+    review(world, {name: GOOD if place < 4 else BAD for place, name in enumerate(seated)})
+    item = world.item(1)
+    assert (item.status, item.reasons, item.agreement_bps) == (
+        ItemStatus.UNDECIDED,
+        ("disagreement",),
+        8_000,
+    )
+    assert world.balance("ann") == before + 3 * OMNIT
+    assert world.campaign(campaign).paid_reviewers > 0, "whoever reviewed is paid all the same"
+    receipt = world.submit("ben", campaign, declaration("a0"))
+    assert receipt.ok
+    assert world.item(4).status == ItemStatus.QUEUED, "undecided content may come again"
+
+
+def scores_with(flags: list[int], base: ItemScore = GOOD) -> list[ItemScore]:
+    return [replace(base, flags=flag) for flag in flags]
+
+
+ACCEPTED, REJECTED, UNDECIDED = ItemStatus.ACCEPTED, ItemStatus.REJECTED, ItemStatus.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("scores", "decision"),
+    [
+        (scores_with([0, 0, 0, 0, 0]), Decision(ACCEPTED)),
+        (scores_with([Flag.LICENCE, 0, 0, 0, 0]), Decision(ACCEPTED)),
+        (scores_with([Flag.LICENCE, Flag.LICENCE, 0, 0, 0]), Decision(UNDECIDED, ("flagged", "licence"))),
+        (scores_with([Flag.LICENCE, Flag.DUPLICATE, 0, 0, 0]), Decision(UNDECIDED, ("flagged",))),
+        (
+            scores_with([Flag.ILLEGAL] * 4 + [0]),
+            Decision(REJECTED, ("illegal",), fraud=True, flagged=True),
+        ),
+        (scores_with([Flag.WRONG_TIER] * 4 + [0]), Decision(REJECTED, ("wrong_tier",), flagged=True)),
+        (
+            scores_with([Flag.POISONED, Flag.POISONED, 0, 0, 0], BAD),
+            Decision(
+                REJECTED,
+                ("completeness", "accuracy", "relevance", "overall", "poisoned"),
+                flagged=True,
+            ),
+        ),
+        ([GOOD, GOOD, GOOD, BAD, BAD], Decision(UNDECIDED, ("disagreement",))),
+    ],
+)
+def test_flags_and_agreement_decide(scores: list[ItemScore], decision: Decision) -> None:
+    bar = bar_of(SPEC)
+    assert judge(find(scores, [2] * 5, bar), bar, 7_000) == decision
+
+
+def test_an_agreed_fraud_costs_the_whole_bond() -> None:
+    world = World()
+    campaign, _ = started(world)
+    before = world.balance("ann")
+    review(world, replace(BAD, flags=Flag.ILLEGAL))
+    assert world.balance("ann") == before
+    assert world.campaign(campaign).penalties == 3 * OMNIT // 2
+
+
+# -- seats
+
+
+def test_a_declined_seat_is_free_and_drawn_again() -> None:
+    world = World()
+    _, number = started(world)
+    first = world.seats(number, SeatState.SEATED)
+    stake = world.view.get(VALIDATORS, address_of(first[0]))
+    assert stake is not None
+    assert stake.held == 2 * 3 * OMNIT
+    assert world.do(first[0], SeatDecline(BatchId(number), 1)).ok
+    after = world.view.get(VALIDATORS, address_of(first[0]))
+    assert after is not None
+    assert (after.held, after.stake) == (0, stake.stake)
+    now = world.seats(number, SeatState.SEATED)
+    assert len(now) == 5
+    assert first[0] not in now
+    assert world.do(first[1], SeatAccept(BatchId(number), 1)).ok
+    assert world.do(first[1], SeatDecline(BatchId(number), 1)).code == "seat_state"
+    world.blocks(3)
+    assert world.do(first[2], SeatDecline(BatchId(number), 1)).code == "seat_late"
+
+
+def test_a_seat_that_commits_nothing_loses_half_its_bond() -> None:
+    world = World()
+    campaign, number = started(world)
+    absent, *others = world.seats(number, SeatState.SEATED)
+    for name in others:
+        world.send_commit(name, number, (GOOD,) * 3)
+    world.block()
+    assert world.batch(number).phase == BatchPhase.COMMIT
+    world.blocks(8)
+    assert world.batch(number).phase == BatchPhase.REVEAL
+    row = world.view.get(VALIDATORS, address_of(absent))
+    record = world.view.get(REVIEWERS, address_of(absent))
+    assert row is not None
+    assert record is not None
+    bond = 2 * 3 * OMNIT
+    assert (row.stake, row.held, record.missed, record.seats_open) == (world.stake - bond // 2, 0, 1, 0)
+    assert world.campaign(campaign).penalties == bond // 4
+    assert world.said("penalty") == [
+        {
+            "account": address_of(absent),
+            "amount": bond // 2,
+            "burned": bond // 4,
+            "cause": "missed",
+            "batch": number,
+        }
+    ]
+    review(world)
+    assert world.item(1).status == ItemStatus.PAID
+    assert world.seats(number, SeatState.MISSED) == [absent]
+
+
+def test_a_seat_that_withholds_its_report_loses_all_its_bond() -> None:
+    world = World()
+    _, number = started(world)
+    everyone_commits(world, number)
+    silent, *others = world.seats(number, SeatState.COMMITTED)
+    for name in others:
+        world.send_reveal(name, number, (GOOD,) * 3)
+    world.blocks(5)
+    row = world.view.get(VALIDATORS, address_of(silent))
+    assert row is not None
+    assert row.stake == world.stake - 2 * 3 * OMNIT
+    assert world.batch(number).outcome == BatchOutcome.VERDICT
+    assert world.seats(number, SeatState.WITHHELD) == [silent]
+
+
+def test_missing_reports_are_drawn_again_before_any_is_seen() -> None:
+    world = World(validators=9)
+    _, number = started(world)
+    one, *_ = world.seats(number, SeatState.SEATED)
+    world.send_commit(one, number, (GOOD,) * 3)
+    world.blocks(9)
+    batch = world.batch(number)
+    assert (batch.phase, batch.redraws, batch.places) == (BatchPhase.COMMIT, 1, 5)
+    assert len(world.seats(number, SeatState.SEATED)) == 4
+    assert world.seats(number, SeatState.COMMITTED) == [one]
+    review(world)
+    assert world.batch(number).outcome == BatchOutcome.VERDICT
+    assert world.item(1).status == ItemStatus.PAID
+
+
+def test_without_a_quorum_everything_is_refunded() -> None:
+    world = World(validators=5)
+    campaign, number = started(world)
+    one, *_ = world.seats(number, SeatState.SEATED)
+    world.send_commit(one, number, (GOOD,) * 3)
+    before = world.balance("ann")
+    world.blocks(12)
+    batch = world.batch(number)
+    assert (batch.phase, batch.outcome) == (BatchPhase.DONE, BatchOutcome.NO_QUORUM)
+    assert world.item(1).reasons == ("no_quorum",)
+    assert world.balance("ann") == before + 3 * OMNIT
+    assert world.seats(number, SeatState.RELEASED) == [one]
+    row = world.campaign(campaign)
+    assert row.escrow.available == 10_000 * OMNIT + row.penalties
+
+
+def test_a_batch_that_nobody_may_review_waits_and_ends_undecided() -> None:
+    world = World(validators=1)
+    campaign = world.open(sponsor="sponsor")
+    world.submit("val0", campaign, declaration("own"))
+    world.blocks(5)
+    number = world.open_batches()[0]
+    assert world.batch(number).phase == BatchPhase.FROZEN
+    world.blocks(15)
+    assert world.batch(number).outcome == BatchOutcome.NOBODY
+    assert world.item(1).reasons == ("no_reviewers",)
+
+
+def test_everybody_sits_where_fewer_are_there_than_seats() -> None:
+    world = World(validators=3)
+    _, number = started(world)
+    assert len(world.seats(number, SeatState.SEATED)) == 3
+    review(world)
+    assert world.item(1).status == ItemStatus.PAID
+
+
+def test_one_reviewer_alone_decides_and_is_paid_by_standing() -> None:
+    world = World(validators=1)
+    _, number = started(world)
+    review(world)
+    assert world.item(1).status == ItemStatus.PAID
+    seat = world.view.get(SEATS, number, 1, address_of("val0"))
+    assert seat is not None
+    assert (seat.quality_bps, seat.paid) == (2_500, 0)
+
+
+def test_nobody_sits_who_is_sponsor_contributor_jailed_or_bound_elsewhere() -> None:
+    world = World(validators=6)
+    for name, change in (("val2", {"jailed": True}), ("val3", {"held": Amount(world.stake - OMNIT)})):
+        row = world.view.get(VALIDATORS, address_of(name))
+        assert row is not None
+        world.view.put(VALIDATORS, replace(row, **change), address_of(name))
+    world.check_every_block = False
+    campaign = world.open(sponsor="val0")
+    world.submit("val1", campaign, declaration("x"), declaration("y"))
+    world.blocks(6)
+    number = world.open_batches()[0]
+    assert sorted(world.seats(number, SeatState.SEATED)) == ["val4", "val5"]
+
+
+def test_held_stake_can_not_be_withdrawn() -> None:
+    world = World()
+    _, number = started(world)
+    name = world.seats(number, SeatState.SEATED)[0]
+    assert world.do(name, StakeWithdraw(Amount(world.stake))).code == "stake"
+
+
+# -- batches
+
+
+def queued(*whose: str) -> list[tuple[int, QueuedItem]]:
+    return [(n, QueuedItem(address_of(who), Height(1))) for n, who in enumerate(whose, 1)]
+
+
+def test_batches_mix_contributors() -> None:
+    ctx = replace_params(batch_items=8)
+    window = queued(*["ann"] * 20, *["ben"] * 4, "cyd", "dan", "eve", "eve")
+    picked = mix(ctx, window, 8, waited=False)  # type: ignore[arg-type] # item ids
+    assert len(picked) == 8
+    assert picked[0] == 1, "the oldest is always among them"
+    whose = [window[n - 1][1].contributor for n in picked]
+    assert max(whose.count(one) for one in whose) <= 2
+
+
+def test_a_queue_of_one_contributor_waits_and_then_goes() -> None:
+    ctx = replace_params(batch_items=8)
+    window = queued(*["ann"] * 20)
+    assert len(mix(ctx, window, 8, waited=False)) == 2  # type: ignore[arg-type] # item ids
+    assert len(mix(ctx, window, 8, waited=True)) == 8  # type: ignore[arg-type] # item ids
+
+
+def replace_params(**changes: object):  # type: ignore[no-untyped-def] # a block context
+    return World(params=replace(QUICK, **changes)).context(5)
+
+
+def test_a_full_queue_gives_a_batch_at_once_and_the_rest_after_its_wait() -> None:
+    world = World(params=replace(QUICK, batch_contributor_share_bps=10_000))
+    campaign = world.open()
+    world.submit("ann", campaign, *[declaration(f"a{n}") for n in range(8)])
+    assert len(world.batch(1).items) == 6
+    world.blocks(3)
+    assert len(world.batch(2).items) == 2
+
+
+# -- submissions and campaigns
+
+
+def test_an_unrevealed_submission_gives_its_bond_back() -> None:
+    world = World()
+    campaign = world.open()
+    before = world.balance("ann")
+    commitment = world.commit("ann", campaign, (declaration("x"),), salt_of(1))
+    world.block()
+    world.blocks(6)
+    row = world.view.get(SUBMISSIONS, campaign, commitment, address_of("ann"))
+    assert row is not None
+    assert row.status == SubmissionStatus.EXPIRED
+    assert world.balance("ann") == before - fees_of(world, "ann")
+    world.reveal("ann", campaign, (declaration("x"),), salt_of(1))
+    assert world.block().result.receipts[0].code == "submission_done"
+
+
+def test_a_closed_campaign_finishes_what_is_under_way() -> None:
+    world = World()
+    campaign = world.open()
+    declared = (declaration("x"),)
+    world.commit("ann", campaign, declared, salt_of(2))
+    world.block()
+    assert world.do("sponsor", CampaignClose(CampaignId(campaign))).ok
+    assert world.campaign(campaign).status == CampaignStatus.CLOSING
+    world.commit("ben", campaign, (declaration("y"),), salt_of(3))
+    assert world.block().result.receipts[0].code == "campaign_closed"
+    world.reveal("ann", campaign, declared, salt_of(2))
+    assert world.block().result.receipts[0].ok, "what was committed may still be revealed"
+    review(world)
+    row = world.campaign(campaign)
+    assert (row.status, row.escrow.total, row.counts.paid) == (CampaignStatus.CLOSED, 0, 1)
+    assert row.refunded == row.funded - row.paid_contributors - row.paid_reviewers
+    assert world.do("sponsor", CampaignFund(CampaignId(campaign), Amount(1))).code == "campaign_closed"
+
+
+def test_a_campaign_ends_by_its_deadline() -> None:
+    world = World()
+    campaign = world.open(replace(SPEC, closes_at=Height(6)))
+    before = world.balance("sponsor")
+    world.blocks(6)
+    row = world.campaign(campaign)
+    assert (row.status, row.escrow.total) == (CampaignStatus.EXPIRED, 0)
+    assert world.balance("sponsor") == before + 10_000 * OMNIT
+
+
+def test_funding_adds_up() -> None:
+    world = World()
+    campaign = world.open(budget=100 * OMNIT)
+    assert world.do("sponsor", CampaignFund(CampaignId(campaign), Amount(7))).ok
+    assert world.campaign(campaign).escrow.available == 100 * OMNIT + 7
+    assert world.do("ann", CampaignFund(CampaignId(campaign), Amount(7))).code == "not_sponsor"
+    assert world.do("ann", CampaignClose(CampaignId(campaign))).code == "not_sponsor"
+    assert world.do("ann", CampaignClose(CampaignId(99))).code == "campaign_unknown"
+
+
+@pytest.mark.parametrize(
+    ("change", "budget", "code"),
+    [
+        ({"criterion_weights": (1, 2, 3)}, 100, "campaign_spec"),
+        ({"thresholds": (60, 101, 60)}, 100, "campaign_spec"),
+        ({"tier_bps": (0,)}, 100, "campaign_spec"),
+        ({"review_fee": Amount(0)}, 100, "campaign_spec"),
+        ({"categories": SPEC.categories * 2}, 100, "campaign_spec"),
+        ({"media": ("anything",)}, 100, "campaign_spec"),
+        ({"closes_at": Height(1)}, 100, "campaign_spec"),
+        ({}, 1, "budget"),
+        ({}, 100_000_000, "balance"),
+    ],
+)
+def test_a_campaign_that_can_not_work_is_refused(change: dict[str, object], budget: int, code: str) -> None:
+    world = World()
+    receipt = world.do("sponsor", CampaignOpen(replace(SPEC, **change), Amount(budget * OMNIT)))
+    assert receipt.code == code
+    assert receipt.reason
+
+
+@pytest.mark.parametrize(
+    ("declared", "code"),
+    [
+        ([declaration("x", media="video/mp4")], "media_type"),
+        ([declaration("x", media="image/")], "media_type"),
+        ([declaration("x", tier=3)], "tier"),
+        ([declaration("x", category=2)], "category"),
+        ([replace(declaration("x"), content=replace(declaration("x").content, size=0))], "item_size"),
+        ([replace(declaration("x"), content=replace(declaration("x").content, size=2_000_000))], "item_size"),
+        ([declaration(f"x{n}", category=1) for n in range(4)], "category_full"),
+        ([declaration(f"x{n}", tier=2) for n in range(60)], "escrow"),
+    ],
+)
+def test_items_that_the_campaign_does_not_take_are_refused_whole(declared: list, code: str) -> None:  # type: ignore[type-arg] # declarations
+    world = World()
+    campaign = world.open(budget=1_500 * OMNIT)
+    receipt = world.submit("ann", campaign, *declared)
+    assert receipt.code == code
+    assert world.campaign(campaign).counts.submitted == 0
+    assert world.campaign(campaign).escrow.available == 1_500 * OMNIT
+
+
+def test_images_of_any_kind_match_a_wildcard() -> None:
+    world = World()
+    campaign = world.open()
+    assert world.submit("ann", campaign, declaration("x", media="image/png")).ok
+
+
+def test_one_contributor_has_at_most_its_share() -> None:
+    world = World()
+    campaign = world.open(replace(SPEC, contributor_share_max_bps=6_000))
+    assert world.submit("ann", campaign, *[declaration(f"a{n}") for n in range(19)]).ok
+    assert world.submit("ann", campaign, declaration("a19")).code == "contributor_share"
+    assert world.submit("ben", campaign, *[declaration(f"b{n}") for n in range(13)]).ok
+    assert world.submit("ann", campaign, declaration("a20")).code == "contributor_share"
+    assert world.submit("cyd", campaign, declaration("c0")).ok
+
+
+def test_what_does_not_fit_into_a_block_is_done_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step at the end of a block has a budget; entries left over come first in the next block."""
+    monkeypatch.setattr("omnitensor.protocol.limits.review_work_per_block_max", 1)
+    world = World()
+    campaigns = [world.open(replace(SPEC, closes_at=Height(20))) for _ in range(5)]
+    world.blocks(25 - world.height)
+    done = [world.campaign(number).ended_at for number in campaigns]
+    assert done == [20, 21, 22, 23, 24]
+    assert not list(world.view.scan(DUE))
+    assert run(world.view, world.context(30)) == ()
+
+
+def test_a_report_of_the_wrong_length_is_refused_and_can_be_mended() -> None:
+    world = World()
+    _, number = started(world)
+    name, *others = world.seats(number, SeatState.SEATED)
+    world.send_commit(name, number, (GOOD,) * 2)
+    for other in others:
+        world.send_commit(other, number, (GOOD,) * 3)
+    world.block()
+    world.send_reveal(name, number, (GOOD,) * 2)
+    assert world.block().result.receipts[0].code == "report"
+    assert world.do("ann", ReportCommit(BatchId(number), 1, Hash(bytes(32)), b"")).code == "no_seat"
+    assert world.do("ann", ReportCommit(BatchId(99), 1, Hash(bytes(32)), b"")).code == "batch_unknown"
+
+
+def test_default_parameters_form_batches_of_twenty_with_five_of_one_contributor() -> None:
+    params = Params()
+    assert params.batch_items * params.batch_contributor_share_bps // 10_000 == 5
