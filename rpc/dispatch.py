@@ -19,6 +19,9 @@ from rpc.table import Context, MethodTable, Session
 
 _log: Final = structlog.get_logger("rpc")
 
+UNKNOWN: Final = "unknown"
+"""What an observer hears as the method of a call that names none of the table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -65,7 +68,7 @@ class Dispatcher:
     async def _answer(self, call: Call | Refused, context: Context, size: int) -> bytes | None:
         """The response to one call; None to a notification."""
         if isinstance(call, Refused):
-            self._observe("", call.error.data.code)
+            self._observe(UNKNOWN, call.error.data.code)
             return jsonrpc.error_bytes(call.error, call.id)
         try:
             if size > limits.rpc_response_bytes_max:
@@ -75,7 +78,8 @@ class Dispatcher:
             result = await self._run(call, context)
             response = jsonrpc.result_bytes(result, call.id)
         except RpcError as error:
-            self._observe(call.method, error.data.code)
+            # Only names of the table: a stranger's would make metrics grow.
+            self._observe(call.method if call.method in self._table else UNKNOWN, error.data.code)
             return None if call.is_notification else jsonrpc.error_bytes(error, call.id)
         self._observe(call.method, "ok")
         return None if call.is_notification else response

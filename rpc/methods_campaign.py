@@ -32,7 +32,7 @@ from rpc.fields import (
 )
 from rpc.table import TABLE, Context, Params, Result
 from state.reader import Reader
-from state.records_review import Campaign, CampaignStatus, Item, ItemStatus, SubmissionStatus
+from state.records_review import Campaign, CampaignStatus, Item, ItemStatus, Submission, SubmissionStatus
 from state.schema import (
     CAMPAIGNS,
     CAMPAIGNS_BY_SPONSOR,
@@ -275,6 +275,7 @@ def item(context: Context, params: ItemParams) -> ItemShown:
 class SubmissionParams(Params, frozen=True):
     campaign: TaskId
     commitment: HashText
+    contributor: AddressText | None = None
 
 
 class SubmissionShown(Result, frozen=True):
@@ -294,14 +295,7 @@ class SubmissionShown(Result, frozen=True):
 def submission(context: Context, params: SubmissionParams) -> SubmissionShown:
     """A submission by its campaign and commitment."""
     key = number_of(params.campaign)
-    # Others may have copied the commitment, though they can never reveal it: the revealed one is meant, or else the first.
-    rows = [
-        row
-        for _, row in islice(
-            context.reader.scan(SUBMISSIONS, key, hash_of(params.commitment)), limits.rpc_page_max
-        )
-    ]
-    row = min(rows, key=lambda row: (row.status != SubmissionStatus.REVEALED, row.sequence), default=None)
+    row = _submission_row(context.reader, key, params)
     if row is None:
         raise not_found("submission", params.commitment, f"campaign {key} has none of this commitment")
     revealed = row.status == SubmissionStatus.REVEALED
@@ -317,3 +311,12 @@ def submission(context: Context, params: SubmissionParams) -> SubmissionShown:
         reveal_until=row.reveal_until,
         items=list(range(row.first_item, row.first_item + row.count)) if revealed else [],
     )
+
+
+def _submission_row(reader: Reader, key: int, params: SubmissionParams) -> Submission | None:
+    commitment = hash_of(params.commitment)
+    if params.contributor is not None:
+        return reader.get(SUBMISSIONS, key, commitment, address_of(params.contributor))
+    # Others may have copied the commitment, though they can never reveal it: the revealed one is meant, or else the first.
+    rows = [row for _, row in islice(reader.scan(SUBMISSIONS, key, commitment), limits.rpc_page_max)]
+    return min(rows, key=lambda row: (row.status != SubmissionStatus.REVEALED, row.sequence), default=None)

@@ -23,8 +23,7 @@ from omnitensor.protocol.types import ADDRESS_BYTES, Address, Amount
 Show = Callable[[Any], Any]
 
 AMOUNTS_IN_EVENTS: Final = frozenset(
-    "amount available bond budget burned earned escalation escrow fee fees held paid pay penalty refund refunded rest"
-    " returned reward review share slashed spent stake tip unspent".split()
+    "amount available bond bond_cost budget burned fee pending refund reward stake".split()
 )
 """Names of event fields that hold nanoOMNIT; an event's fields have no types of their own."""
 

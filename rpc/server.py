@@ -10,7 +10,6 @@ import ipaddress
 import itertools
 import secrets
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -78,7 +77,8 @@ class RpcServer:
         self._limiter: Final = RateLimiter(self._config.calls_per_second, self._config.calls_burst)
         self._sockets: Final = Sockets(self._dispatcher, backend.feed, self._admit)
         self._uploads: Final = Uploads(backend, clock_ms)
-        self._started: Final[weakref.WeakSet[object]] = weakref.WeakSet()
+        self._silent: Final[dict[object, asyncio.TimerHandle]] = {}
+        """Connections without a request so far, and when each is closed."""
         self._run: Final = secrets.token_hex(4)
         self._numbers: Final = itertools.count(1)
         self._runner: web.AppRunner | None = None
@@ -121,6 +121,8 @@ class RpcServer:
         if self._server is not None:
             self._server.close()
         await self._sockets.stop()
+        for timer in self._silent.values():
+            timer.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -139,19 +141,20 @@ class RpcServer:
         handler = self._runner.server()
         transport.set_protocol(handler)
         handler.connection_made(transport)
-        reference = weakref.ref(handler)
 
-        def check() -> None:
-            waiting = reference()
-            if waiting is not None and waiting not in self._started:
-                transport.abort()
+        def too_late() -> None:
+            del self._silent[handler]
+            transport.abort()
 
-        asyncio.get_running_loop().call_later(limits.rpc_request_ms_max / 1_000, check)
+        later = asyncio.get_running_loop().call_later
+        self._silent[handler] = later(limits.rpc_request_ms_max / 1_000, too_late)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Runs before every handler, and turns what it raises into an answer."""
-        self._started.add(request.protocol)
+        silent = self._silent.pop(request.protocol, None)
+        if silent is not None:
+            silent.cancel()
         request_id = f"{self._run}-{next(self._numbers)}"
         client, began = client_of(request.remote), time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -162,7 +165,9 @@ class RpcServer:
         except ProtocolError as fault:
             response = _error_response(error_of(fault))
         except web.HTTPException as answer:
-            response = answer
+            response = _refuse(answer.status, "http", answer.reason, f"{request.method} {request.path}")
+            if hdrs.ALLOW in answer.headers:
+                response.headers[hdrs.ALLOW] = answer.headers[hdrs.ALLOW]
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception:

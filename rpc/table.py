@@ -6,7 +6,7 @@ Knows types; nothing of sockets. Rows are in ``methods_*``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, get_type_hints
 
@@ -121,8 +121,11 @@ class MethodTable:
 
         return add
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Method]:
         return iter(sorted(self._methods.values(), key=lambda method: method.name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._methods
 
     def __len__(self) -> int:
         return len(self._methods)

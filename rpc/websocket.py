@@ -139,7 +139,7 @@ class Sockets:
             len(self._sockets) >= limits.rpc_websockets_max
             or self._clients[client] >= limits.rpc_websockets_per_client_max
         ):
-            raise web.HTTPServiceUnavailable(text="too many WebSockets\n")
+            raise web.HTTPServiceUnavailable(reason="too many WebSockets")
         response = web.WebSocketResponse(
             heartbeat=HEARTBEAT_S, max_msg_size=limits.rpc_body_bytes_max, compress=False
         )
