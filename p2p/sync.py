@@ -218,7 +218,7 @@ class Sync:
         behind = self.target - self._height
         if behind <= 0:
             self._behind_since_ms = self._started = None
-            self._cut_window(self._height)
+            self._empty_window()
             return
         if self._behind_since_ms is None:
             self._behind_since_ms = now_ms
@@ -231,19 +231,18 @@ class Sync:
         if self._started is None:
             return
         target = self.target
-        self._cut_window(target)
         start = max(self._height + 1, self._slots[-1].end if self._slots else 0)
         while start <= target and len(self._slots) < limits.sync_window_ranges_max:
             count = min(self._range_blocks, target - start + 1)
             self._slots.append(_Slot(start, count))
             start += count
 
-    def _cut_window(self, height: int) -> None:
-        """Forgets ranges that begin above a height, so that what remains has no holes. Late answers to them are ignored."""
-        while self._slots and self._slots[-1].from_height > height:
-            slot = self._slots.pop()
+    def _empty_window(self) -> None:
+        """Forgets what was asked and what came. Late answers are ignored."""
+        for slot in self._slots:
             if slot.fetch is not None and slot.response is None:
                 self._end_fetch(slot)
+        self._slots.clear()
 
     def _choose(self, slot: _Slot) -> PeerId | None:
         """The least busy peer that claims the range's first block; one that refused it only when nobody else is left."""

@@ -111,6 +111,8 @@ def test_with_one_honest_peer_it_ends_at_the_true_height(kinds: list[str], heigh
     assert model.height == height
     assert not model.sync.syncing
     assert model.sync.progress().remaining_ms == 0
+    assert model.sync._slots == []
+    assert {source.asked for source in model.sync._sources.values()} <= {0}
     for one, kind in enumerate(["honest", *kinds]):
         if kind in ("honest", "short"):
             assert peer(one) not in model.dropped
@@ -204,6 +206,28 @@ def test_blocks_that_came_by_consensus_are_not_fetched_or_waited_for() -> None:
     assert sync.ready() is None
     assert sync.next(3) == []
     assert not sync.syncing
+
+
+def test_after_a_boaster_is_gone_the_next_blocks_are_fetched_without_a_hole() -> None:
+    sync = Sync(0, 0, range_blocks=10)
+    sync.peer_status(peer(0), 10_000)
+    sync.peer_status(peer(1), 15)
+    fetches = [action for action in sync.next(0) if isinstance(action, Fetch)]
+    sync.peer_gone(peer(0))
+    for now_ms in (1, 2, 3):
+        for fetch in fetches:
+            if fetch.peer_id == peer(1):
+                start, count = int(fetch.request.from_height), fetch.request.count
+                assert start + count - 1 <= 15
+                sync.received(fetch.ticket, answer(start, count))
+        while (ready := sync.ready()) is not None:
+            sync.applied(ready.from_height + len(ready.response.blocks) - 1, now_ms)
+        fetches = [action for action in sync.next(now_ms) if isinstance(action, Fetch)]
+    assert sync.progress().height == 15
+    assert not sync.syncing
+    sync.peer_status(peer(1), 40)
+    asked = [action.request for action in sync.next(4) if isinstance(action, Fetch)]
+    assert [(int(request.from_height), request.count) for request in asked] == [(16, 10), (26, 10)]
 
 
 def test_progress_tells_target_pace_and_remaining_time() -> None:
