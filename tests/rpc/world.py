@@ -158,10 +158,11 @@ class Client:
         """The whole response to one call."""
         self._next += 1
         self.called.add(method)
-        request = {"jsonrpc": "2.0", "id": self._next, "method": method}
+        number = self._next
+        request = {"jsonrpc": "2.0", "id": number, "method": method}
         answer = await self.message(request if params is None else {**request, "params": params})
         assert answer["jsonrpc"] == "2.0"
-        assert answer["id"] == self._next
+        assert answer["id"] == number
         assert ("result" in answer) != ("error" in answer)
         return answer
 
