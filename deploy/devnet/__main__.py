@@ -80,7 +80,7 @@ def _say_rest(error: BaseException, teller: Teller) -> None:
     if isinstance(error, ProtocolError):
         for part in (error.value, error.remedy):
             if part:
-                teller.output(part)
+                teller.block(part)
 
 
 @contextlib.contextmanager

@@ -152,7 +152,9 @@ class Net:
         for node in running:
             code = node.wait()
             if code != 0:
-                raise DevnetError(f"{node.name} stopped with code {code}; the end of {node.log}:\n{node.tail()}")
+                raise DevnetError(
+                    f"{node.name} stopped with code {code}; the end of {node.log}:\n{node.tail()}"
+                )
 
     def kill(self) -> None:
         for node in self.nodes:

@@ -10,9 +10,8 @@ from deploy.devnet.campaigns import IMAGES, TEXTS
 from deploy.devnet.net import Net, Node, Plan
 from deploy.devnet.people import Person, Show
 from deploy.devnet.process import DevnetError, Program
-from deploy.devnet.samples import Sample
 from deploy.devnet.teller import Teller
-from deploy.devnet.watch import SETTLED, Watch
+from deploy.devnet.watch import SETTLED, Watch, WatchThread
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.types import NANO, SUPPLY_MAX
@@ -20,7 +19,6 @@ from omnitensor.protocol.types import NANO, SUPPLY_MAX
 CHAIN_ID: Final = "omnitensor-devnet"
 BALANCES: Final = {"sponsor": 10_000 * NANO, "contributor": 100 * NANO}
 PAID_SECONDS_MAX: Final = 300.0
-LOOK_SECONDS: Final = 0.5
 
 
 @dataclass
@@ -34,6 +32,7 @@ class Story:
     net: Net | None = None
     campaigns: list[int] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    expected: int = 0
 
     def run(self) -> None:
         """Raises DevnetError, or another ProtocolError, where the story can't go on."""
@@ -42,8 +41,10 @@ class Story:
         self._start_reviewers(net)
         before = self._balances(net)
         self._open_campaigns(net)
-        contributor = self._contribute(net)
-        items = self._watch(net, contributor)
+        watch = WatchThread(Watch(net.nodes[0], net.nodes, self.campaigns, self.names, self.teller))
+        with watch:
+            contributor = self._contribute(net)
+            items = self._wait_until_settled(contributor, watch)
         self._show_rewards(net, contributor)
         self._show_balances(net, before)
         self._check(net, items)
@@ -131,54 +132,41 @@ class Story:
             )
 
     def _contribute(self, net: Net) -> Person:
-        self.teller.chapter("A contributor submits files")
+        self.teller.chapter("A contributor submits files; validators are drawn, judge, commit and reveal")
         contributor = cast.log_in(net, "contributor", net.nodes[0], self.teller.typed)
         texts = samples.write_texts(self.folder / "samples" / "texts", 5)
         images = samples.write_images(self.folder / "samples" / "images", 6)
+        self.names |= {chunk_root_of(sample.path): sample.path.name for sample in (*texts, *images)}
         for campaign, found in zip(self.campaigns, (texts, images), strict=True):
-            self._remember(found)
+            for sample in found:
+                self.teller.say(f"{sample.path.name}: {sample.what}")
             self._upload(contributor, campaign, found[0].path.parent)
-            self.teller.say(f"{len(found)} files: " + ", ".join(sample.path.name for sample in found))
         copy = samples.write_copy(texts[0])
         moved = copy.path.rename(self.folder / "samples" / copy.path.name)
+        self.teller.say(f"{moved.name}: {copy.what}")
         self._upload(contributor, self.campaigns[0], moved)
-        self.teller.say(f"{moved.name} has the bytes of a file that was submitted before")
-        self.teller.output(contributor.cli("check-status", "--task-id", str(self.campaigns[0])))
+        self.teller.block(contributor.cli("check-status", "--task-id", str(self.campaigns[0])))
+        self.expected = len(texts) + len(images) + 1
         return contributor
 
     def _upload(self, contributor: Person, campaign: int, path: Path) -> None:
-        self.teller.output(contributor.cli("upload-data", "--task-id", str(campaign), "--file", str(path)))
+        self.teller.block(contributor.cli("upload-data", "--task-id", str(campaign), "--file", str(path)))
 
-    def _remember(self, found: tuple[Sample, ...]) -> None:
-        for sample in found:
-            self.names[chunk_root_of(sample.path)] = sample.path.name
-
-    def _watch(self, net: Net, contributor: Person) -> list[dict[str, Any]]:
-        self.teller.chapter("Validators are drawn, judge, commit and reveal")
-        watch = Watch(net.nodes[0], net.nodes, self.campaigns, self.names, self.teller)
-        expected = 5 + 2 + 6 + 2
-
-        def settled() -> list[dict[str, Any]] | None:
-            items = watch.look()
-            done = len(items) >= expected and all(item["status"] in SETTLED for item in items)
-            return items if done else None
+    def _wait_until_settled(self, contributor: Person, watch: WatchThread) -> list[dict[str, Any]]:
+        def settled() -> bool:
+            items = watch.items
+            return len(items) >= self.expected and all(item["status"] in SETTLED for item in items)
 
         with self.teller.console.status("blocks go on"):
-            items = calls.until(
-                "every item is paid or rejected",
-                settled,
-                PAID_SECONDS_MAX,
-                every_s=LOOK_SECONDS,
-                on_wait=self.check,
-            )
-        assert items is not None
+            calls.until("every item is paid or rejected", settled, PAID_SECONDS_MAX, on_wait=self.check)
+        watch.stop()
         for campaign in self.campaigns:
-            self.teller.output(contributor.cli("check-status", "--task-id", str(campaign)))
-        return items
+            self.teller.block(contributor.cli("check-status", "--task-id", str(campaign)))
+        return watch.items
 
     def _show_rewards(self, net: Net, contributor: Person) -> None:
         self.teller.chapter("Rewards")
-        self.teller.output(contributor.cli("check-rewards", "--wallet", net.address("contributor")))
+        self.teller.block(contributor.cli("check-rewards", "--wallet", net.address("contributor")))
         net.check()
 
     def _balances(self, net: Net) -> dict[str, int]:

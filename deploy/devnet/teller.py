@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 class Teller:
-    """Writes to one console; counts seconds from when it was made."""
+    """Writes to one console, from any thread; counts seconds from when it was made."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console: Final = console or Console(highlight=False, soft_wrap=True)
@@ -39,10 +39,10 @@ class Teller:
         """A command as a person types it."""
         self.console.print(f"         [cyan]$ {escape(line)}[/cyan]")
 
-    def output(self, text: str) -> None:
-        """What a command printed."""
-        for line in text.rstrip().splitlines():
-            self.console.print(f"           {escape(line)}")
+    def block(self, text: str) -> None:
+        """What a command printed, in one piece however many threads tell."""
+        lines = [f"           {escape(line)}" for line in text.rstrip().splitlines()]
+        self.console.print("\n".join(lines))
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table whose first column is text and whose others are numbers or words."""

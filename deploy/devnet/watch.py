@@ -1,15 +1,18 @@
 """Follows items and batches over a node's JSON-RPC and tells what changes: seats, bytes fetched, reports, verdicts, pay."""
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from deploy.devnet import calls
 from deploy.devnet.net import Node
 from deploy.devnet.teller import Teller
 from omnitensor.protocol.amounts import format_omnit
 
 SETTLED: Final = frozenset({"paid", "rejected", "undecided"})
 PAGE: Final = 100
+LOOK_SECONDS: Final = 0.4
 _FETCHED: Final = re.compile(r"^omnitensor_content_fetched_bytes_total ([0-9.e+]+)$", re.MULTILINE)
 
 SEAT_WORDS: Final = {
@@ -104,6 +107,36 @@ class Watch:
 
     def _name(self, key: str) -> str:
         return self._names.get(key, key[:16])
+
+
+class WatchThread:
+    """Looks every half second while others work."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch: Final = watch
+        self._stop: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._run, name="watch", daemon=True)
+        self.items: list[dict[str, Any]] = []
+        """As of the last look."""
+
+    def __enter__(self) -> "WatchThread":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends after the look that is under way."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                self.items = self._watch.look()
+            except calls.Unanswered:
+                continue  # whoever waits for the story checks that the processes run
 
 
 def _scores(item: Mapping[str, Any]) -> str:
