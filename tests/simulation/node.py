@@ -41,7 +41,7 @@ from consensus.stake.events import (
 )
 from consensus.stake.knowledge import Settings
 from consensus.stake.safety import SafetyError
-from node.safety_store import SafetyStore
+from node.safety_store import FILE_NAME, SafetyStore
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Address, Hash, View
@@ -99,10 +99,15 @@ class SimNode:
         self.incarnation += 1
         world = self.world
         key = world.table.key(self.index)
-        if self.disk.read("votes", 0) is None:
-            self.store = world.store_class.create(self.disk, CHAIN_ID, key, world.random.randbytes)
-        else:
-            self.store = world.store_class.open(self.disk, CHAIN_ID, key)
+        try:
+            if self.disk.read(FILE_NAME, 0) is None:
+                self.store = world.store_class.create(self.disk, CHAIN_ID, key, world.random.randbytes)
+            else:
+                self.store = world.store_class.open(self.disk, CHAIN_ID, key)
+        except PowerCut:
+            self.disk.power_off()
+            world.restart_later(self)
+            return
         self.chain.restart()
         self.core = world.core_class(
             Settings(

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Proposal, Vote, VoteKind
 from tests.simulation.adversaries.hostile import Hostile
+from tests.simulation.application import Application
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
 
 
 class DoubleVoter(Hostile):
     byzantine = "double_voter"
 
+    def __init__(self, world: World, index: int, chain: Application) -> None:
+        super().__init__(world, index, chain)
+        self._supported: set[Hash] = set()
+
     def receive(self, sender: int, message: Any) -> None:
         if isinstance(message, Proposal | Vote) and self.core is not None:
-            self._support(message)
+            vote = message.leader_vote if isinstance(message, Proposal) else message
+            if vote.kind != VoteKind.SKIP and vote.candidate_id not in self._supported:
+                self._supported.add(Hash(vote.candidate_id))
+                self._support(View(vote.view), Hash(vote.candidate_id))
         super().receive(sender, message)
 
-    def _support(self, message: Proposal | Vote) -> None:
-        vote = message.leader_vote if isinstance(message, Proposal) else message
-        view = View(vote.view)
-        if vote.kind == VoteKind.SKIP:
-            return
-        for kind in (VoteKind.NOTARIZE, VoteKind.FINALIZE):
-            own = self.vote(kind, view, Hash(vote.candidate_id))
+    def _support(self, view: View, candidate_id: Hash) -> None:
+        for vote, chance in (
+            (self.vote(VoteKind.NOTARIZE, view, candidate_id), 0.6),
+            (self.vote(VoteKind.FINALIZE, view, candidate_id), 0.6),
+            (self.vote(VoteKind.SKIP, view), 0.3),
+        ):
             for peer in self.peers():
-                if self.world.random.random() < 0.6:
-                    self.send(peer, own)
-        self.network_skip(view)
-
-    def network_skip(self, view: View) -> None:
-        skip = self.vote(VoteKind.SKIP, view)
-        for peer in self.peers():
-            if self.world.random.random() < 0.3:
-                self.send(peer, skip)
+                if self.world.random.random() < chance:
+                    self.send(peer, vote)
