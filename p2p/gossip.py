@@ -89,6 +89,7 @@ class Gossip:
         self._kept_bytes = 0
         self._wanted = Wanted()
         self._wanted_transactions = Wanted()
+        self._announced = _ids()
         self._transactions_judging: set[Hash] = set()
         self._transactions_ignored = SeenCache()
         self.duplicates = 0
@@ -170,11 +171,18 @@ class Gossip:
     def announce(self, ids: Iterable[Hash]) -> None:
         """Transactions that the node holds are announced, at the next tick, to every peer that does not know them."""
         for key in ids:
+            self._announced.add(key)
             for peer in self._peers.values():
-                if key not in peer.known and len(peer.announces) < limits.wanted_ids_per_peer_max:
-                    peer.known.add(key)
-                    peer.offered.add(key)
-                    peer.announces.append(key)
+                _offer(peer, key)
+
+    def greet(self, peer_id: PeerId, held: Callable[[Hash], bool]) -> None:
+        """A new peer is told what was announced before it came and is still `held`."""
+        peer = self._peers[peer_id]
+        for key in list(self._announced):
+            if held(key):
+                _offer(peer, key)
+            else:
+                self._announced.discard(key)
 
     def on_announce(
         self, peer_id: PeerId, announce: TransactionAnnounce, held: Callable[[Hash], bool], now_ms: int
@@ -302,6 +310,13 @@ class Gossip:
         first = out[:half] + inbound[:half]
         rest = [peer_id for peer_id in ranked if peer_id not in first]
         self._mesh = frozenset(first + rest[: limits.gossip_mesh_peers_max - len(first)])
+
+
+def _offer(peer: _Peer, key: Hash) -> None:
+    if key not in peer.known and len(peer.announces) < limits.gossip_known_per_peer_max:
+        peer.known.add(key)
+        peer.offered.add(key)
+        peer.announces.append(key)
 
 
 def _send(peer_id: PeerId, notice: Notice) -> Send:

@@ -342,17 +342,15 @@ class Host:
     def _check_duplicate(self, peer_id: PeerId, *, outbound: bool) -> None:
         """Raises HandshakeError (`duplicate`) unless a new connection of a connected peer is to take the old one's place.
 
-        Of two in opposite directions both ends keep the one that the smaller id dialled. Of two in the same direction
-        the older stays, unless nothing was heard on it for so long that it is likely dead.
+        Of two in opposite directions both ends keep the one that the smaller id dialled; of two in the same direction
+        the older. But one on which nothing was heard for so long that it is likely dead gives way to any.
         """
         old = self._connections.get(peer_id)
         if old is None or old.ended:
             return
-        if old.outbound != outbound:
-            preferred = outbound == (self.peer_id < peer_id)
-        else:
-            preferred = self._clock() - old.heard_ms > limits.silence_ms_max // 3
-        if not preferred:
+        likely_dead = self._clock() - old.heard_ms > limits.silence_ms_max // 3
+        preferred = old.outbound != outbound and outbound == (self.peer_id < peer_id)
+        if not (likely_dead or preferred):
             raise HandshakeError("the peer is connected already", value=peer_id, code="duplicate")
 
     def _connection(
@@ -378,6 +376,8 @@ class Host:
             old.end("duplicate", "another connection of this peer takes its place")
         else:
             self._gossip.peer_up(peer_id, outbound=connection.outbound)
+            self._gossip.greet(peer_id, lambda key: self._handler.transaction(key) is not None)
+            self._wake.set()
         reason = "this node stops"
         try:
             if old is None:

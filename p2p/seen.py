@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.types import Hash
@@ -24,6 +24,9 @@ class IdSet:
 
     def __contains__(self, key: Hash) -> bool:
         return key in self._ids
+
+    def __iter__(self) -> Iterator[Hash]:
+        return iter(self._ids)
 
     def add(self, key: Hash) -> None:
         self._ids[key] = None

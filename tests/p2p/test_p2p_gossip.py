@@ -279,6 +279,18 @@ def test_a_transaction_is_given_only_to_whom_it_was_announced_and_once() -> None
     assert gossip.on_transaction_request(peer(0), TransactionRequest((key,)), pool.get) == []
 
 
+def test_a_peer_that_comes_later_is_told_of_what_still_waits() -> None:
+    gossip = Gossip(b"salt")
+    pool = {transaction_id(one): one for one in (transaction_of(number) for number in range(5))}
+    gossip.announce(pool)
+    del pool[transaction_id(transaction_of(2))]
+    gossip.peer_up(peer(0), outbound=True)
+    gossip.greet(peer(0), pool.__contains__)
+    assert [message_of(send) for send in gossip.tick(0)] == [TransactionAnnounce(tuple(pool))]
+    gossip.greet(peer(0), pool.__contains__)
+    assert gossip.tick(1) == []
+
+
 def test_many_transactions_are_cut_into_messages_within_their_bounds() -> None:
     gossip = Gossip(b"salt")
     gossip.peer_up(peer(0), outbound=True)

@@ -83,6 +83,18 @@ async def test_several_hosts_gossip_votes_and_transactions_through_a_chain_of_pe
         assert middle.host.metrics()["p2p_judged{verdict=relay}"] == 2
 
 
+async def test_a_transaction_taken_while_alone_reaches_the_first_peer() -> None:
+    async with nodes() as net:
+        node = await net.start(1)
+        encoded = transaction_of(1)
+        node.recorder.pool[transaction_id(encoded)] = encoded
+        node.host.announce_transactions([transaction_id(encoded)])
+        await asyncio.sleep(0.1)
+        other = await net.start(2, node.seed)
+        await until(lambda: bool(other.recorder.pool))
+        assert other.recorder.pool == node.recorder.pool
+
+
 async def test_what_the_node_finds_invalid_goes_no_further_and_is_charged() -> None:
     async with nodes() as net:
         first = await net.start(1)
