@@ -17,14 +17,15 @@ import plyvel
 
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.errors import CodecError, StorageError
+from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import U32, HashF
 
 STAMP_KEY: Final = b"\x00stamp"
 """Outside every table: prefixes begin at 1."""
 LOCK_NAME: Final = "OWNER"
-WRITE_BUFFER_BYTES: Final = 16 * 1024 * 1024
+WRITE_BUFFER_BYTES: Final = 8 * MIB
 """Rows in memory before LevelDB writes a table; also the most of its log that an open after a crash reads again."""
-CACHE_BYTES: Final = 16 * 1024 * 1024
+CACHE_BYTES: Final = 8 * MIB
 
 _RESTORE: Final = (
     "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"

@@ -77,7 +77,8 @@ class ValidatorRegister(BodyBase, frozen=True, tag=20):
     name: Annotated[str, Meta(max_length=limits.name_chars_max)]
 
     def weight(self) -> int:
-        return 5_000
+        # The proof of possession takes two pairings, about as long as thirty transfers.
+        return 15_000
 
 
 class StakeAdd(BodyBase, frozen=True, tag=21):

@@ -261,9 +261,9 @@ votes_waiting_max: Final = 4_096
 """Votes that wait to be verified; beyond it a vote is refused."""
 
 # State of a node
-signatures_cached_max: Final = 65_536
+signatures_cached_max: Final = 32_768
 """Transactions whose signature was found good, kept so that a block's need not be checked again."""
-rows_cached_max: Final = 200_000
+rows_cached_max: Final = 50_000
 """Decoded rows of the committed state kept in memory."""
 hashed_rows_cached_max: Final = 8_192
 """Rows whose hashes of 672 bytes are kept in memory."""
@@ -276,7 +276,7 @@ transactions_judged_at_once_max: Final = 16
 
 # Mempool
 mempool_transactions_max: Final = 20_000
-mempool_bytes_max: Final = 16 * MIB
+mempool_bytes_max: Final = 8 * MIB
 mempool_per_sender_max: Final = 64
 """Transactions of one sender that may wait; also how far ahead of the account's nonce one may be."""
 mempool_replacement_bps: Final = 11_000

@@ -84,7 +84,7 @@ class Model:
         return rule(sender, transaction.body) or "ok"
 
     def _weight(self, transaction: Transaction, size: int) -> int:
-        return 300 + size + (5_000 if transaction.body.KIND == "validator_register" else 100)
+        return 300 + size + (15_000 if transaction.body.KIND == "validator_register" else 100)
 
     def _unpayable(self, transaction: Transaction, size: int) -> str | None:
         sender = transaction.sender
