@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, UnidentifiedImageError
-
 from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
 
@@ -178,6 +176,8 @@ def _parts(path: Path) -> Iterator[bytes]:
 
 
 def _inspect_image(path: Path, size: int, media_type: str, decode: bool) -> Media:
+    from PIL import Image, UnidentifiedImageError  # a node that sees no image need not hold it in memory
+
     try:
         with Image.open(path, formats=[IMAGE_FORMATS[media_type]]) as image:
             width, height = image.size

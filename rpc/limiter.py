@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 from omnitensor.protocol import limits
 
 
+@lru_cache(maxsize=1_024)
 def client_of(host: str | None) -> str:
     """Who a client is for limits: its IPv4 address, or the /64 that its IPv6 address lies in."""
     if not host:

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -222,13 +223,7 @@ class RpcServer:
     def _is_known_host(self, host: str) -> bool:
         """A page of another name that resolves to this node gets no answer: it can't forge the Host header."""
         name = _host_name(host)
-        if name == "localhost" or name in self._config.hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        return name == "localhost" or name in self._config.hosts or _is_address(name)
 
     def _is_known_origin(self, origin: str, request: web.Request) -> bool:
         own = f"{request.scheme}://{request.headers.get(hdrs.HOST, '')}"
@@ -316,6 +311,15 @@ def _host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
+
+
+@lru_cache(maxsize=256)
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _error_response(error: RpcError) -> web.Response:

@@ -7,6 +7,7 @@ as one raw block.
 
 from __future__ import annotations
 
+from base64 import b32encode
 from hashlib import sha256
 from typing import Annotated, Final
 
@@ -112,10 +113,9 @@ def verify_chunk(content: ContentId, index: int, data: bytes, proof: list[bytes]
 
 def cid_v1(digest: bytes) -> str:
     """The CIDv1 text (raw, sha2-256, base32) of a 32-byte SHA-256."""
-    from multiformats import CID
-
     assert len(digest) == 32, f"a SHA-256 has 32 bytes, not {len(digest)}"
-    return str(CID("base32", 1, "raw", _CID_PREFIX[2:] + digest))
+    # Multibase's base32 (RFC 4648, lower case, no padding) behind its "b". Lists show many: the library takes 400 µs for one.
+    return "b" + b32encode(_CID_PREFIX + digest).decode("ascii").lower().rstrip("=")
 
 
 def parse_cid(text: str) -> Hash:
