@@ -46,7 +46,7 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
 
 _KINDS: Final[tuple[tuple[type[ProtocolError], int], ...]] = (
     (TransactionError, TRANSACTION_REFUSED),
-    (CodecError, INVALID_PARAMS),
+    (CodecError, TRANSACTION_REFUSED),  # the only bytes that callers encode are transactions
     (KeyFormatError, INVALID_PARAMS),
     (LimitError, LIMIT),
     (SignatureError, NOT_AUTHORISED),

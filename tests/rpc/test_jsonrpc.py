@@ -116,7 +116,6 @@ async def test_method_not_found(client: Client) -> None:
         ("tx.submit", {"tx": ""}),
         ("tx.submit", {"tx": "0"}),
         ("tx.submit", {"tx": "zz"}),
-        ("tx.submit", {"tx": "00"}),
         ("tx.submit", {"tx": "00" * 200_000}),
         ("tx.get", {"id": None}),
         ("tx.by_address", {"address": "omnit1", "cursor": ""}),

@@ -425,9 +425,9 @@ async def test_refused_transactions(client: Client, backend: TestBackend) -> Non
         (order(POOR, 0, body).encoded, -32002),
         (order(SPONSOR, 1, body, signer=key("a2")).encoded, -32002),
         (bytes(forged), -32004),
-        (good.encoded + b"\x00", -32602),
-        (good.encoded[:-1], -32602),
-        (b"\xc1", -32602),
+        (good.encoded + b"\x00", -32002),
+        (good.encoded[:-1], -32002),
+        (b"\xc1", -32002),
     ]
     for encoded, number in cases:
         answer = await client.ask("tx.submit", {"tx": encoded.hex()})
