@@ -152,6 +152,7 @@ class World:
     events: list[tuple[int, Event]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     check_every_block: bool = True
+    check_every_transaction: bool = False
 
     def __post_init__(self) -> None:
         self.base = DictBase()
@@ -227,7 +228,10 @@ class World:
         transactions, self.queue = tuple(self.queue), []
         execution = Execution(self.view, ctx)
         for transaction in transactions:
-            execution.apply(prepare(transaction))
+            if self.check_every_transaction:
+                apply_watched(execution, transaction)
+            else:
+                execution.apply(prepare(transaction))
         outcome = execution.finish()
         self.played.append(Played(ctx, transactions))
         self.receipts += outcome.result.receipts
@@ -339,6 +343,30 @@ class World:
             execution.finish()
             base.apply(view)
         return base.encoded
+
+
+def apply_watched(execution: Execution, transaction: Transaction) -> Receipt:
+    """Executes one transaction: no unit is made or lost, and a refused one changes its sender's fee and nonce alone."""
+    view = execution.view
+    before = {prefix: dict(rows) for prefix, rows in view.changes_by_table().items()}
+    sender = view.get(ACCOUNTS, transaction.sender) or Account(Amount(0), 0)
+    receipt = execution.apply(prepare(transaction))
+    assert sum(row.amount for _, row in view.scan(POTS)) == SUPPLY_MAX
+    in_accounts = sum(row.balance for _, row in view.scan(ACCOUNTS))
+    pot = view.get(POTS, Pot.ACCOUNTS.value)
+    assert pot is not None
+    assert in_accounts + execution.burning + execution.tips == pot.amount
+    if not receipt.ok:
+        assert receipt.reason
+        rest = Account(Amount(sender.balance - receipt.fee - receipt.tip), sender.nonce + 1)
+        assert view.get(ACCOUNTS, transaction.sender) == rest
+        after = {prefix: dict(rows) for prefix, rows in view.changes_by_table().items()}
+        for rows in (before, after):
+            rows.setdefault(ACCOUNTS.prefix, {}).pop(transaction.sender, None)
+        assert {p: rows for p, rows in after.items() if rows} == {
+            p: rows for p, rows in before.items() if rows
+        }
+    return receipt
 
 
 def check_books(world: World) -> None:
