@@ -101,6 +101,11 @@ class Candidates:
     def misses(self, candidate_id: Hash) -> bool:
         return candidate_id in self._missing
 
+    def attempts(self, candidate_id: Hash) -> int:
+        """How often a missing candidate was asked for."""
+        missing = self._missing.get(candidate_id)
+        return missing.attempt if missing is not None else 0
+
     def due(self, now_ms: int) -> tuple[tuple[Hash, Missing], ...]:
         return tuple((wanted, m) for wanted, m in self._missing.items() if m.ask_at_ms <= now_ms)
 

@@ -136,10 +136,12 @@ class FetchCertificates:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """The final block at ``height`` is more than ``catch_up_blocks_max`` above this node's: fetch blocks in bulk instead."""
+    """Blocks up to ``height`` at least are final and not here, too many to fetch singly (``catch_up_blocks_max``), or nobody
+    gives them: sync them from peers' chains. Repeated while it lasts."""
 
     height: Height
     view: View
+    """The newest view known to be final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,9 @@ class Finalized:
 class Commit:
     """Blocks that became final (R6), oldest first, each the child of the one before, the first the child of the chain's head.
 
-    All were checked or built here. ``proof`` is of the last; ``certificates`` justify them (the finalization, and the
-    notarizations that this node has), for the evidence window.
+    All were checked or built here. Those that block sync has committed since this effect was returned are left out by the driver.
+    ``proof`` is of the last; ``certificates`` justify them (the finalization, and the notarizations that this node has), for the
+    evidence window.
     """
 
     chain: tuple[Finalized, ...]

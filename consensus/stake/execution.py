@@ -13,7 +13,9 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.types import Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import FinalityProof
 
-WALK_ANYWAY_ATTEMPTS = 3
+SYNC_AFTER_ATTEMPTS = 2
+"""Unanswered requests for a final candidate after which block sync is called for as well."""
+WALK_ANYWAY_ATTEMPTS = 8
 """Unanswered calls for block sync before missing blocks are fetched one by one after all: nobody may have committed them."""
 
 
@@ -177,25 +179,28 @@ class Execution(Knowledge):
             entry = self._candidates.get(candidate_id)
             if entry is None:
                 self._miss(candidate_id, view)
+                if self._candidates.attempts(candidate_id) > SYNC_AFTER_ATTEMPTS:
+                    # Nobody has it in memory any more: it is committed elsewhere, or its holders are away.
+                    self._call_for_sync(Height(self.final.height + 1))
                 return None
-            if not chain and self._is_behind(Height(entry.block.header.height), view):
+            if not chain and self._is_behind(Height(entry.block.header.height)):
                 return None
             chain.append(entry)
             candidate_id, view = Hash(entry.candidate.parent_id), View(entry.candidate.parent_view)
         return tuple(reversed(chain))
 
-    def _is_behind(self, height: Height, view: View) -> bool:
+    def _is_behind(self, height: Height) -> bool:
         """Whether block sync should close the gap; if so it is called for, from time to time."""
         if height - self.final.height <= limits.catch_up_blocks_max:
-            self._behind_attempts, self._behind_again_ms = 0, None
             return False
-        if self._behind_attempts > WALK_ANYWAY_ATTEMPTS:
-            return False
+        self._call_for_sync(height)
+        return self._behind_attempts <= WALK_ANYWAY_ATTEMPTS
+
+    def _call_for_sync(self, height: Height) -> None:
         if self._behind_again_ms is None or self.now_ms >= self._behind_again_ms:
             self._behind_attempts += 1
-            self._behind_again_ms = self.now_ms + self.settings.standstill_ms
-            self._emit(Behind(height, view))
-        return True
+            self._behind_again_ms = self.now_ms + 4 * self.settings.delta_ms
+            self._emit(Behind(height, self.finalized_view))
 
     def _prune(self) -> None:
         """Forget what the final point has made pointless, and count the standstill from now."""

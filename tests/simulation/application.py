@@ -1,7 +1,7 @@
 """What a block does, for the simulation: a chain of hashes. The real ledger can stand in its place behind ``Application``.
 
-A block's validity depends on the block alone: one whose base fee is ``POISON`` is invalid for everybody. What was committed outlives
-a crash; what was only executed does not.
+A block's validity depends on the block alone: one whose base fee is ``POISON`` is invalid for everybody. What was committed
+outlives a crash; what was only executed does not.
 """
 
 from __future__ import annotations

@@ -73,9 +73,7 @@ class Checkers:
                     f" another {self._final[height].hex()[:12]}"
                 )
             if height > 0 and self._heights.get(index, 0) != height - 1:
-                self.violated(
-                    f"node {index} committed height {height} after {self._heights.get(index, 0)}"
-                )
+                self.violated(f"node {index} committed height {height} after {self._heights.get(index, 0)}")
             self._heights[index] = height
             if height > 1 and self._final.get(height - 1) != bytes(entry.block.header.parent):
                 self.violated(f"block {height} of node {index} does not follow the final block below it")

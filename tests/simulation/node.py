@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from consensus.stake.core import Core
@@ -197,7 +198,9 @@ class SimNode:
         found = self.core.find(candidate_id)
         if found is not None:
             view = View(found.candidate.view)
-            certificates = tuple(c for c in self.core.certificates(view, view) if c.candidate_id == candidate_id)
+            certificates = tuple(
+                c for c in self.core.certificates(view, view) if c.candidate_id == candidate_id
+            )
             self.send(asker, CandidateGiven(found.candidate, found.block, certificates))
 
     def _give_blocks(self, asker: int, height: int) -> None:
@@ -216,8 +219,7 @@ class SimNode:
         if not new or new[0].header.parent != head.hash or given.proof.candidate.block_hash != new[-1].hash:
             return
         self.world.verifier.verify_finality(given.proof)
-        links = zip(new, new[1:], strict=False)
-        if any(above.header.parent != below.hash for below, above in links):
+        if any(above.header.parent != below.hash for below, above in pairwise(new)):
             return
         if any(self.chain.check(block) is not None for block in new):
             return
@@ -258,7 +260,8 @@ class SimNode:
     def _do(self, effect: Effect) -> Callable[[], None] | None:
         """Carry out one effect. Returns what follows once the disk has synced; None when the disk is not waited for."""
         world, random = self.world, self.world.random
-        assert self.core is not None and self.store is not None
+        assert self.core is not None
+        assert self.store is not None
         match effect:
             case Keep(candidate, block):
                 self.store.keep(candidate, block)
@@ -283,8 +286,11 @@ class SimNode:
                 world.network.faults["behind"] += 1
                 self.send(self._somebody(), BlocksWanted(self.chain.committed[-1].block.header.height + 1))
             case Commit(chain, proof, _, prune_below):
-                self.chain.commit([final.block for final in chain], proof)
-                world.committed(self, len(chain))
+                head = self.chain.committed[-1].block.header.height
+                new = [final.block for final in chain if final.block.header.height > head]
+                if new:  # else block sync was faster
+                    self.chain.commit(new, proof)
+                    world.committed(self, len(new))
                 self.store.raise_floor(prune_below)
                 return lambda: None
             case SetTimer(at_ms):

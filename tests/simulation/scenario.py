@@ -61,9 +61,7 @@ def scenario_of(seed: int) -> Scenario:
     """The default mix."""
     random = Random(f"scenario {seed}")
     size = random.choice((4, 4, 4, 5, 5, 6, 7))
-    weights = (
-        tuple(random.randint(1, 40) for _ in range(size)) if random.random() < 0.5 else (10,) * size
-    )
+    weights = tuple(random.randint(1, 40) for _ in range(size)) if random.random() < 0.5 else (10,) * size
     calm = random.random() < 0.1
     return Scenario(
         seed=seed,

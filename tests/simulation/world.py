@@ -5,6 +5,7 @@ Mutants and other experiments pass other classes in; the default is the product.
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -97,7 +98,31 @@ class World:
     # -- running
 
     def run(self) -> Outcome:
-        """Chaos, healing, then progress within the bound or a violation."""
+        """Chaos, healing, then progress within the bound or a violation. A failed assertion is a violation, too."""
+        try:
+            self._run()
+        except AssertionError as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self.checkers.violated(
+                f"assertion at {place.name} in {place.filename.rsplit('/', 1)[-1]}: {error}"
+            )
+        for node in self.nodes:
+            self.retire(node)
+        for line in self.checkers.violations:
+            self.note(-1, "violation", line)
+        return Outcome(
+            self.scenario.seed,
+            self.checkers.violations,
+            self._hash.hexdigest(),
+            self.clock.now_ms,
+            self.events,
+            self.views,
+            max(len(node.chain.committed) - 1 for node in self.honest()),
+            self.network.faults,
+            self.rules,
+        )
+
+    def _run(self) -> None:
         scenario = self.scenario
         self.network.weather = self._rough_weather(None)
         for node in self.nodes:
@@ -115,22 +140,7 @@ class World:
             self.checkers.violated(
                 f"no progress: {scenario.progress_ms} ms after healing not every honest node is at height {goal - 1}: {heights}"
             )
-        for node in self.nodes:
-            self.retire(node)
         self.checkers.finish([(node.index, node.chain.committed) for node in self.honest()])
-        for line in self.checkers.violations:
-            self.note(-1, "violation", line)
-        return Outcome(
-            scenario.seed,
-            self.checkers.violations,
-            self._hash.hexdigest(),
-            self.clock.now_ms,
-            self.events,
-            self.views,
-            max(len(node.chain.committed) - 1 for node in self.honest()),
-            self.network.faults,
-            self.rules,
-        )
 
     def honest(self) -> list[SimNode]:
         return [node for node in self.nodes if not node.byzantine]

@@ -1,4 +1,4 @@
-"""As leader, offers a block on the parent's parent, leaving out the newest notarized one, with whatever skip certificates it holds."""
+"""As leader, offers a block on the parent's parent, leaving out the newest notarized one, with what certificates it holds."""
 
 from __future__ import annotations
 
