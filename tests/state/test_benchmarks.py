@@ -1,0 +1,63 @@
+"""The benchmark runner: what it writes, what it leaves out, what it refuses. Numbers themselves are not judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import replay, run
+from benchmarks.run import Aim, Benchmark
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results" / "latest.json")
+    for name, value in {"ACCOUNTS": 40, "BLOCKS": 2, "TRANSFERS": 20}.items():
+        monkeypatch.setattr(replay, name, value)
+    return tmp_path / "results" / "latest.json"
+
+
+def test_replay_is_measured_and_written(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["replay"]) == 0
+    written = json.loads(results.read_text(encoding="utf-8"))
+    assert 0 < written["replay_share_of_ed25519"] < 2
+    assert written["cpu_count"] >= 1
+    assert "replay_share_of_ed25519" in capsys.readouterr().out
+    results.write_text(json.dumps({"node_rss_mb": 99}), encoding="utf-8")
+    assert run.main(["replay"]) == 0
+    assert json.loads(results.read_text(encoding="utf-8"))["node_rss_mb"] == 99
+
+
+def test_absent_benchmarks_are_left_out_only_where_they_may_be(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = Benchmark("absent", "benchmarks.absent", ("x",), optional=True)
+    monkeypatch.setattr(run, "BENCHMARKS", (absent,))
+    assert run.main([]) == 0
+    assert "left out" in capsys.readouterr().out
+    monkeypatch.setattr(run, "BENCHMARKS", (Benchmark("absent", "benchmarks.absent", ("x",)),))
+    with pytest.raises(ModuleNotFoundError):
+        run.main([])
+
+
+def test_a_promised_number_that_is_missing_is_an_error(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BENCHMARKS", (Benchmark("replay", "benchmarks.replay", ("something_else",)),))
+    with pytest.raises(RuntimeError, match="something_else"):
+        run.main([])
+    assert not results.exists()
+
+
+def test_unknown_names_are_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_aims_have_a_direction() -> None:
+    assert Aim(at_least=0.5).met(0.5)
+    assert not Aim(at_least=0.5).met(0.49)
+    assert Aim(at_most=3).met(3)
+    assert not Aim(at_most=3).met(3.1)
