@@ -65,7 +65,8 @@ def api_key_create(app: App, scopes: tuple[str, ...], valid_for_blocks: int, out
         print_json({**shown, "key": key.public.hex(), "scopes": wanted, "valid_until": until, "tx": found.id})
         return
     say(
-        f"API key for {', '.join(wanted)}, valid up to height {until}; revoke it with: otensor-cli api-key revoke {key.public.hex()}"
+        f"API key for {', '.join(wanted)}, valid up to height {until};"
+        f" revoke it with: otensor-cli api-key revoke {key.public.hex()}"
     )
     if out is not None:
         say(f"it is in {out}")

@@ -125,7 +125,9 @@ def read_secret_file(path: Path) -> str:
             with path.open("rb") as file:  # a pipe, as of <(...)
                 data = file.read(secret_bytes_max)
         except OSError as error:
-            raise InputError(f"the file can't be read ({error.strerror})", value=path) from error
+            raise InputError(
+                f"the file can't be read ({error.strerror})", value=path, remedy="check its name"
+            ) from error
     return data.decode("utf-8", "strict").rstrip("\r\n")
 
 

@@ -15,7 +15,7 @@ from omnitensor.protocol.amounts import format_omnit, parse_omnit
 from omnitensor.protocol.types import BPS
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.results import Campaign, CampaignSummary, TransactionResult
+from omnitensor.sdk.results import Campaign, TransactionResult
 from omnitensor.sdk.specs import PRESETS, CampaignDraft, draft_from, draft_from_toml
 from omnitensor.sdk.sponsor import AsyncSponsor, Opened
 
@@ -29,7 +29,12 @@ def campaign() -> None:
 
 @campaign.command(name="open")
 @click.option(
-    "--from", "toml", metavar="FILE", type=click.Path(path_type=Path), help="TOML file; options go before it."
+    "--file",
+    "--from",
+    "toml",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="TOML file with the campaign; other options go before it.",
 )
 @click.option("--title", metavar="TEXT", help="What is wanted, in a line.")
 @click.option("--instructions", metavar="TEXT", help="What reviewers hold items against; @FILE reads a file.")
@@ -65,7 +70,7 @@ def campaign() -> None:
 @click.option("--item-bytes-max", type=int, metavar="N", help="Largest file.")
 @click.option("--closes-in-blocks", type=int, metavar="N", help="How long submissions are taken.")
 @pass_app
-def campaign_open(app: App, toml: Path | None, **options: Any) -> None:
+def campaign_open(app: App, /, toml: Path | None, **options: Any) -> None:
     """Open a campaign and pay in its budget; prints its id, which contributors give as --task-id."""
     draft = _draft(toml, options)
     wallet = app.wallet()
@@ -95,12 +100,12 @@ def campaign_open(app: App, toml: Path | None, **options: Any) -> None:
 def campaign_list(app: App, status: str | None) -> None:
     """List campaigns."""
 
-    async def ask(client: AsyncClient) -> list[CampaignSummary]:
+    async def ask(client: AsyncClient) -> list[Campaign]:
         return await client.campaigns(status=status)
 
     found = app.run(ask)
     if app.as_json:
-        print_json({"campaigns": [_summary_json(each) for each in found]})
+        print_json({"campaigns": [_campaign_json(each) for each in found]})
         return
     if not found:
         say("no campaigns")
@@ -111,11 +116,11 @@ def campaign_list(app: App, status: str | None) -> None:
             (
                 each.campaign,
                 each.status,
-                each.title,
-                " ".join(each.media),
-                money_json(each.unit_price),
-                money_json(each.escrow.available) if each.escrow else "",
-                each.closes_at,
+                each.spec.title,
+                " ".join(each.spec.media),
+                money_json(each.spec.unit_price),
+                money_json(each.escrow.available),
+                each.spec.closes_at,
             )
             for each in found
         ],
@@ -209,7 +214,7 @@ def _draft(toml: Path | None, options: dict[str, Any]) -> CampaignDraft:
     if missing:
         options_missing = ", ".join("--" + name.replace("_", "-") for name in missing)
         raise InputError(
-            "options are missing", value=options_missing, remedy="give them, or a TOML file with --from"
+            "options are missing", value=options_missing, remedy="give them, or a TOML file with --file"
         )
     return draft_from(given, "the options")
 
@@ -240,17 +245,11 @@ def _category(text: str) -> dict[str, Any]:
         ) from error
 
 
-def _summary_json(each: CampaignSummary) -> dict[str, Any]:
-    plain = each.as_dict()
-    plain |= {"unit_price": money_json(each.unit_price), "review_fee": money_json(each.review_fee)}
-    if each.escrow is not None:
-        plain["escrow"] = {name: money_json(amount) for name, amount in each.escrow.as_dict().items()}
-    return plain
-
-
 def _campaign_json(found: Campaign) -> dict[str, Any]:
     plain = found.as_dict()
     plain["escrow"] = {name: money_json(amount) for name, amount in found.escrow.as_dict().items()}
+    for name in ("funded", "paid_contributors", "paid_reviewers", "refunded"):
+        plain[name] = money_json(getattr(found, name))
     for name in ("unit_price", "review_fee", "item_bond"):
         plain["spec"][name] = money_json(getattr(found.spec, name))
     return plain

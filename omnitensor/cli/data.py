@@ -182,11 +182,12 @@ def item_json(item: Item) -> dict[str, Any]:
     return plain
 
 
-def scores_text(scores: Any) -> str:
-    """Median scores, however the node names them."""
-    if isinstance(scores, dict):
-        return "/".join(str(scores[name]) for name in CRITERIA if name in scores)
-    return "/".join(map(str, scores)) if isinstance(scores, list | tuple) else ""
+def scores_text(item: Item) -> str:
+    """Median scores: completeness, accuracy, relevance, and the weighted whole."""
+    if not item.scores:
+        return ""
+    three = "/".join(str(item.scores.get(name, "")) for name in CRITERIA)
+    return f"{three} = {item.scores['overall']}" if "overall" in item.scores else three
 
 
 def _items_table(items: Sequence[Item], names: dict[str, str]) -> None:
@@ -211,8 +212,8 @@ def _items_table(items: Sequence[Item], names: dict[str, str]) -> None:
                 item.status,
                 item.history[-1].height if item.history else "",
                 moment(item.history[-1].timestamp_ms) if item.history else "",
-                scores_text(item.scores),
-                share(item.agreement_bps) if item.scores else "",
+                scores_text(item),
+                share(item.agreement_bps),
                 money_json(item.paid),
                 ", ".join(item.reasons),
             )

@@ -45,12 +45,12 @@ def console() -> Console:
 
 def say(text: str) -> None:
     """A sentence on standard output."""
-    console().print(Text(text))
+    console().print(Text(printable(text)))
 
 
 def note(text: str) -> None:
     """A sentence on standard error: warnings and progress, never results."""
-    Console(file=sys.stderr, highlight=False, soft_wrap=True).print(Text(text))
+    Console(file=sys.stderr, highlight=False, soft_wrap=True).print(Text(printable(text)))
 
 
 def print_json(value: Any) -> None:
@@ -79,8 +79,13 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> None:
     console().print(shown)
 
 
+def printable(text: str) -> str:
+    """Text from the chain, where strangers write, without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+
+
 def _cell(value: Any) -> Text:
-    text = "" if value is None else str(value)
+    text = "" if value is None else printable(str(value))
     return Text(text, style=_COLOURS.get(text, ""))
 
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from omnitensor.cli.app import App, Group, is_terminal, pass_app, read_secret_file
-from omnitensor.cli.output import money_json, note, print_json, say, table
+from omnitensor.cli.output import money_json, note, print_json, printable, say, table
 from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.reviews import Flag
 from omnitensor.sdk import checks
@@ -111,7 +111,11 @@ def review_list(app: App, api_key_file: Path | None, everything: bool, address: 
     found = app.run(ask)
     if app.as_json:
         plain = [
-            {**each.as_dict(), "fee": money_json(each.fee), "bond": money_json(each.bond)} for each in found
+            {
+                **each.as_dict(),
+                **{name: money_json(getattr(each, name)) for name in ("fee", "bond", "paid", "penalty")},
+            }
+            for each in found
         ]
         print_json({"assignments": plain})
     elif not found:
@@ -303,5 +307,4 @@ def _asked(judged: Judgement) -> dict[str, Any]:
 
 def _printable(raw: bytes) -> str:
     """Text of a stranger without what would steer the terminal."""
-    text = raw.decode("utf-8", "replace")[:TEXT_SHOWN_CHARS]
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return printable(raw.decode("utf-8", "replace")[:TEXT_SHOWN_CHARS])

@@ -86,7 +86,7 @@ class DataBatch(msgspec.Struct, frozen=True):
     """Height up to which the report can be committed."""
     reveal_until: int = 0
     fee: int = 0
-    """nanoOMNIT a review of one item can earn, at complexity 1.0."""
+    """nanoOMNIT that the whole batch can earn."""
 
     @property
     def task_id(self) -> str:

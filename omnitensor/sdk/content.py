@@ -38,6 +38,7 @@ class _Upload(msgspec.Struct):
     upload: str
     missing: list[tuple[int, int]]
     token: str = ""
+    stored: bool = False
 
 
 def file_content(path: Path) -> ContentId:
@@ -68,6 +69,10 @@ async def upload_file(
     """
     for _ in range(ROUNDS_MAX):
         begun = await _begin(transport, wallet, chain_id, content)
+        if begun.stored:
+            if progress is not None:
+                progress(content.size, content.size)
+            return
         indexes = [index for start, end in begun.missing for index in range(start, min(end, content.chunks))]
         done = content.size - sum(content.chunk_size(index) for index in indexes)
         await _put_chunks(transport, begun, path, content, indexes, done, progress)

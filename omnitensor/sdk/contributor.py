@@ -146,15 +146,18 @@ class AsyncContributor(AsyncActor):
         """This account's items in a campaign, with their statuses and reasons."""
         return await self.client.items(campaign, contributor=(await self.wallet()).address)
 
+    async def job_path(self, campaign: int, items: Sequence[BundleItem]) -> Path:
+        """Where the submission of these items is kept while it is under way."""
+        name = f"{campaign}-{_root(items).hex()[:32]}.json"
+        return self.home.work("submissions", await self._place(), name)
+
     # -- one submission
 
     async def _job(self, campaign: results.Campaign, items: Sequence[BundleItem]) -> tuple[Path, Job]:
         """The job of these items: the one on disk, or a new one. Raises InputError when it was finished before."""
         wallet, identity = await self.wallet(), await self.client.identity()
-        root = items_root(tuple(item.declaration for item in items))
-        path = self.home.work(
-            "submissions", await self._place(), f"{campaign.campaign}-{root.hex()[:32]}.json"
-        )
+        root = _root(items)
+        path = await self.job_path(campaign.campaign, items)
         job = self.home.read(path, Job)
         if job is not None and job.stage == "revealed":
             raise InputError(
@@ -304,6 +307,10 @@ class AsyncContributor(AsyncActor):
         return found
 
 
+def _root(items: Sequence[BundleItem]) -> Hash:
+    return items_root(tuple(item.declaration for item in items))
+
+
 def _commit(job: Job) -> SubmissionCommit:
     return SubmissionCommit(CampaignId(job.campaign), hash_of(job.commitment), len(job.items))
 
@@ -349,3 +356,4 @@ class Contributor(Blocking[AsyncContributor]):
     upload = blocking(AsyncContributor.upload)
     resume = blocking(AsyncContributor.resume)
     items = blocking(AsyncContributor.items)
+    job_path = blocking(AsyncContributor.job_path)

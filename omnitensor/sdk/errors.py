@@ -32,6 +32,12 @@ class ConnectionFailed(SdkError):
     code = "connection"
 
 
+class ClosedError(SdkError):
+    """A client that was closed is used again."""
+
+    code = "closed"
+
+
 class ResponseError(SdkError):
     """A node answered something that is no answer of this protocol."""
 

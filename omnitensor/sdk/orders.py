@@ -7,6 +7,7 @@ signed in its place only when the first can never be included: its nonce is take
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from typing import Final
@@ -39,6 +40,9 @@ from omnitensor.sdk.wallet import Wallet
 FEE_MARGIN: Final = 2
 """A transaction may pay up to this many times the base fee of now: room for half a dozen full blocks."""
 VALID_FOR_BLOCKS: Final = 300
+SPREAD: Final = 16
+"""Two equal orders signed at the same time in two places are two orders. So their bytes differ by chance: in the largest fee and
+in the time they are valid, by up to one part in so many. What is paid stays weight times base fee."""
 POLL_S: Final = 2.0
 WAIT_S: Final = 180.0
 SIGNED_ANEW_MAX: Final = 5
@@ -114,6 +118,8 @@ class Orders(Reads):
         limit = min(valid_for_blocks, (await self.params()).valid_until_blocks_max)
         draft = await self._draft(wallet, body, nonce=account.next_nonce, tip=tip)
         fee = fee_of(draft, status.base_fee)
+        fee = msgspec.structs.replace(fee, max_fee=fee.max_fee + secrets.randbelow(fee.max_fee // SPREAD + 1))
+        limit -= secrets.randbelow(limit // SPREAD + 1)
         _check_funds(account, body, fee, tip)
         draft = msgspec.structs.replace(
             draft, max_fee=Amount(fee.max_fee), valid_until=Height(status.height + limit)
@@ -160,8 +166,14 @@ class Orders(Reads):
         timeout_s: float = WAIT_S,
     ) -> results.TransactionResult:
         """Sign, send, and wait until it is final. Raises RefusedError when the chain refused the order."""
-        order = await self.submit(wallet, body, tip=tip, journal=journal)
-        return succeeded(await self.follow(order, timeout_s=timeout_s))
+        for attempt in range(SIGNED_ANEW_MAX):
+            order = await self.submit(wallet, body, tip=tip, journal=journal)
+            try:
+                return succeeded(await self.follow(order, timeout_s=timeout_s))
+            except NonceUsedError:  # another order of this account took its place: it never can be included
+                if attempt + 1 == SIGNED_ANEW_MAX:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     async def deliver(self, order: Order, *, timeout_s: float = WAIT_S) -> results.TransactionResult:
         """See signed bytes through, whether or not they were sent before. Raises NonceUsedError when they never can be
@@ -210,6 +222,8 @@ class Orders(Reads):
             await self.send(order)
             return True
         except RpcError as error:
+            if error.code == "duplicate":
+                return True
             transaction = order.transaction
             if not await self._over(transaction):
                 if error.code not in _NONCE_CODES:
@@ -263,15 +277,14 @@ class Orders(Reads):
             )
 
 
-_NONCE_CODES: Final = frozenset(
-    {"nonce", "nonce_low", "nonce_high", "nonce_used", "nonce_gap", "replacement", "duplicate"}
-)
+_NONCE_CODES: Final = frozenset({"nonce", "nonce_gap", "replacement", "expired"})
+"""Refusals after which it is seen within a few blocks whether a transaction can ever be included."""
 
 
 def fee_of(draft: Transaction, base_fee: int) -> Fee:
     """The fee of an unsigned transaction whose numbers are at their widest. Pure."""
-    weight = weight_of(draft, len(encode(draft)))
-    return Fee(int(weight), base_fee, int(weight) * base_fee, int(weight) * base_fee * FEE_MARGIN)
+    weight = int(weight_of(draft, len(encode(draft))))
+    return Fee(weight, base_fee, weight * base_fee, weight * base_fee * FEE_MARGIN)
 
 
 def spends(body: BodyBase) -> int:

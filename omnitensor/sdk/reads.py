@@ -16,6 +16,9 @@ from omnitensor.sdk.results import Cursor, hash_given, read
 from omnitensor.sdk.transport import Transport
 
 T = TypeVar("T")
+Paged = TypeVar(
+    "Paged", results.ItemPage, results.CampaignPage, results.AssignmentPage, results.ValidatorPage
+)
 
 PAGE_ITEMS: Final = 100
 PAGES_MAX: Final = 10_000
@@ -46,11 +49,23 @@ class Reads:
 
     async def call(self, method: str, /, **params: Any) -> Any:
         """The plain JSON result of any method. Parameters that are None are left out."""
+        if self._expected is not None and self._identity is None and method != "chain.status":
+            await self.status()  # before anything that a node of another chain says is taken for this one's
         given = {name: value for name, value in params.items() if value is not None}
         return await self.transport.call(method, given)
 
     async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
         return read(kind, await self.call(method, **params), method)
+
+    async def _pages(self, kind: type[Paged], method: str, **params: Any) -> AsyncIterator[Paged]:
+        """All pages of a list, one after the other."""
+        cursor: Cursor = None
+        for _ in range(PAGES_MAX):
+            page = await self._ask(kind, method, cursor=cursor, limit=PAGE_ITEMS, **params)
+            yield page
+            cursor = page.next
+            if cursor is None:
+                return
 
     # -- chain
 
@@ -88,11 +103,9 @@ class Reads:
 
     async def block(self, *, height: int | None = None, hash: str | None = None) -> results.BlockInfo:
         """A block by height or hash; the head without either."""
-        answer = await self.call("chain.block", height=height, hash=hash_given(hash) if hash else None)
-        if isinstance(answer, dict) and "header" not in answer:
-            apart = {name: answer.pop(name) for name in ("transactions", "proof") if name in answer}
-            answer = {"header": answer, **apart}
-        return read(results.BlockInfo, answer, "chain.block")
+        return await self._ask(
+            results.BlockInfo, "chain.block", height=height, hash=hash_given(hash) if hash else None
+        )
 
     async def voters(self) -> results.Voters:
         """The validator table of the current epoch."""
@@ -109,10 +122,7 @@ class Reads:
 
     async def session(self, key: bytes) -> results.SessionInfo:
         """Whose session key this is. Raises NotFoundError."""
-        answer = await self.call("account.session", key=key.hex())
-        if answer is None:
-            raise NotFoundError("no account lets this key sign", value=key.hex())
-        return read(results.SessionInfo, answer, "account.session")
+        return await self._ask(results.SessionInfo, "account.session", key=key.hex())
 
     async def rewards(self, address: Address | str) -> results.Rewards:
         return await self._ask(results.Rewards, "account.rewards", address=address_text(address))
@@ -133,9 +143,9 @@ class Reads:
     # -- stake
 
     async def validators(self) -> list[results.ValidatorInfo]:
-        """Every registered validator."""
-        answer = await self._ask(dict[str, Any], "stake.validators")
-        return read(list[results.ValidatorInfo], answer.get("validators", []), "stake.validators")
+        """Every registered validator, by address."""
+        pages = self._pages(results.ValidatorPage, "stake.validators")
+        return [each async for page in pages for each in page.validators]
 
     async def validator(self, address: Address | str) -> results.ValidatorInfo:
         """One validator's stake, holds and reputation. Raises NotFoundError."""
@@ -143,19 +153,10 @@ class Reads:
 
     # -- campaigns and items
 
-    async def campaigns(self, *, status: str | None = None) -> list[results.CampaignSummary]:
-        """All campaigns, or those of a status (open, closing, closed, expired)."""
-        found: list[results.CampaignSummary] = []
-        cursor: Cursor = None
-        for _ in range(PAGES_MAX):
-            page = await self._ask(
-                results.CampaignPage, "campaign.list", cursor=cursor, limit=PAGE_ITEMS, status=status
-            )
-            found += [_summary(each) for each in page.campaigns]
-            cursor = page.next
-            if cursor is None:
-                break
-        return found
+    async def campaigns(self, *, status: str | None = None) -> list[results.Campaign]:
+        """All campaigns, the newest first, or those of a status (open, closing, closed, expired)."""
+        pages = self._pages(results.CampaignPage, "campaign.list", status=status)
+        return [each async for page in pages for each in page.campaigns]
 
     async def campaign(self, campaign: int | str) -> results.Campaign:
         """A campaign in full. Raises NotFoundError, naming the id."""
@@ -171,31 +172,24 @@ class Reads:
         self, campaign: int | str, *, contributor: Address | str | None = None, status: str | None = None
     ) -> AsyncIterator[results.Item]:
         """The same, one after the other and page by page."""
-        number, cursor = campaign_number(campaign), None
-        whose = address_text(contributor) if contributor is not None else None
-        for _ in range(PAGES_MAX):
-            page: results.ItemPage = await self._ask(
-                results.ItemPage,
-                "item.list",
-                campaign=number,
-                contributor=whose,
-                status=status,
-                cursor=cursor,
-                limit=PAGE_ITEMS,
-            )
+        pages = self._pages(
+            results.ItemPage,
+            "item.list",
+            campaign=campaign_number(campaign),
+            contributor=address_text(contributor) if contributor is not None else None,
+            status=status,
+        )
+        async for page in pages:
             for item in page.items:
                 yield item
-            cursor = page.next
-            if cursor is None:
-                return
 
     async def item(self, item: int) -> results.Item:
         return await self._ask(results.Item, "item.get", item=item)
 
-    async def submission(self, campaign: int, commitment: str) -> dict[str, Any]:
+    async def submission(self, campaign: int, commitment: str) -> results.SubmissionInfo:
         """A submission as the chain knows it. Raises NotFoundError."""
         return await self._ask(
-            dict[str, Any], "submission.get", campaign=campaign, commitment=hash_given(commitment)
+            results.SubmissionInfo, "submission.get", campaign=campaign, commitment=hash_given(commitment)
         )
 
     # -- reviews
@@ -204,10 +198,13 @@ class Reads:
         self, validator: Address | str, *, open_only: bool = True
     ) -> list[results.Assignment]:
         """A validator's seats."""
-        answer = await self._ask(
-            results.Assignments, "review.assignments", validator=address_text(validator), open_only=open_only
+        pages = self._pages(
+            results.AssignmentPage,
+            "review.assignments",
+            validator=address_text(validator),
+            open_only=open_only,
         )
-        return answer.assignments
+        return [each async for page in pages for each in page.assignments]
 
     async def batch(self, batch: int, round_: int) -> results.Batch:
         return await self._ask(results.Batch, "review.batch", batch=batch, round=round_)
@@ -241,13 +238,6 @@ def campaign_number(campaign: int | str) -> int:
             remedy="a task id is a number; list them with: otensor-cli campaign list",
         )
     return int(text)
-
-
-def _summary(answer: dict[str, Any]) -> results.CampaignSummary:
-    """A line of a list, whether the node puts the specification's fields inside or beside."""
-    spec = answer.get("spec")
-    flat = {**spec, **answer} if isinstance(spec, dict) else answer
-    return read(results.CampaignSummary, flat, "campaign.list")
 
 
 def _shown(identity: ChainIdentity) -> str:

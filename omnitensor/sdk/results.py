@@ -135,6 +135,9 @@ class ValidatorInfo(Result, frozen=True):
     jailed: bool = False
     reputation: int = 0
     commission_bps: int = 0
+    reports: int = 0
+    missed: int = 0
+    seats_open: int = 0
 
 
 class VoterInfo(Result, frozen=True):
@@ -143,6 +146,11 @@ class VoterInfo(Result, frozen=True):
     stake: int = 0
     weight: int = 0
     consensus_key: str = ""
+
+
+class ValidatorPage(Result, frozen=True):
+    validators: list[ValidatorInfo]
+    next: Cursor = None
 
 
 class Voters(Result, frozen=True):
@@ -206,23 +214,14 @@ class Campaign(Result, frozen=True):
     escrow: Escrow
     counts: dict[str, int] = {}
     opened_at: int = 0
-
-
-class CampaignSummary(Result, frozen=True):
-    campaign: int
-    sponsor: str = ""
-    status: str = ""
-    title: str = ""
-    media: list[str] = []
-    unit_price: int = 0
-    review_fee: int = 0
-    closes_at: int = 0
-    escrow: Escrow | None = None
-    counts: dict[str, int] = {}
+    funded: int = 0
+    paid_contributors: int = 0
+    paid_reviewers: int = 0
+    refunded: int = 0
 
 
 class CampaignPage(Result, frozen=True):
-    campaigns: list[dict[str, Any]]
+    campaigns: list[Campaign]
     next: Cursor = None
 
 
@@ -245,9 +244,9 @@ class Item(Result, frozen=True):
     content: ContentInfo
     tier: int = 0
     category: int = 0
-    submission: Any = None
+    submission: str = ""
     history: list[Step] = []
-    scores: Any = None
+    scores: dict[str, int] | None = None
     agreement_bps: int | None = None
     reasons: list[str] = []
     reward: int | None = None
@@ -269,7 +268,7 @@ class ItemPage(Result, frozen=True):
 
 
 class Assignment(Result, frozen=True):
-    """A seat. `state`: seated, accepted, committed, revealed, declined, missed and so on; `phase`: accept, commit, reveal or done."""
+    """A seat. `state`: seated, accepted, committed, revealed, declined, missed ...; `phase`: accept, commit, reveal or done."""
 
     batch: int
     round: int
@@ -278,10 +277,12 @@ class Assignment(Result, frozen=True):
     phase: str
     items: int
     commit_until: int = 0
-    reveal_from: int = 0
-    reveal_until: int = 0
+    reveal_from: int | None = None
+    reveal_until: int | None = None
     fee: int = 0
     bond: int = 0
+    paid: int = 0
+    penalty: int = 0
 
     @property
     def takes_report(self) -> bool:
@@ -289,13 +290,28 @@ class Assignment(Result, frozen=True):
         return self.state in ("seated", "accepted") and self.phase in ("accept", "commit")
 
 
-class Assignments(Result, frozen=True):
+class AssignmentPage(Result, frozen=True):
     assignments: list[Assignment]
+    next: Cursor = None
 
 
 class SeatInfo(Result, frozen=True):
     validator: str
     state: str
+
+
+class SubmissionInfo(Result, frozen=True):
+    """`status` is committed, revealed or expired; `items` are its items' numbers, once revealed."""
+
+    campaign: int
+    commitment: str
+    contributor: str
+    status: str
+    count: int
+    item_bond: int = 0
+    committed_at: int = 0
+    reveal_until: int = 0
+    items: list[int] = []
 
 
 class BatchItem(Result, frozen=True):

@@ -109,7 +109,7 @@ class AsyncSeats(AsyncActor):
             list(items),
             folder,
             seat.commit_until,
-            seat.reveal_until,
+            seat.reveal_until or 0,
             seat.fee,
         )
 
@@ -147,7 +147,14 @@ class AsyncSeats(AsyncActor):
             if not work.committed and work.commit is not None:
                 work = await self._commit(path, work)
             body = ReportReveal(BatchId(batch), round_, hash_of(work.salt), bytes.fromhex(work.report))
-            final = await self._reveal(path, work, body)
+            try:
+                final = await self._reveal(path, work, body)
+            except RefusedError:
+                seat = await self.seat(batch, round_)
+                if seat.state != "revealed":  # otherwise another device with this key was quicker
+                    raise
+                self._forget(path)
+                return Submitted(batch, round_, seat.campaign, "revealed")
             self._forget(path)
         return Submitted(
             batch,
@@ -161,15 +168,7 @@ class AsyncSeats(AsyncActor):
 
     async def finish(self) -> list[Submitted]:
         """Reveal every committed report whose window is open, and see commits through that were interrupted."""
-        done = []
-        seats = await self.assignments()
-        for seat in seats:
-            if seat.takes_report:
-                await self._go_on(seat)
-            elif seat.state == "committed" and seat.phase == "reveal":
-                done.append(await self.reveal(seat.batch, seat.round))
-        await self._sweep({(seat.batch, seat.round) for seat in seats})
-        return done
+        return (await self._finish())[0]
 
     async def reveal_when_open(self, batch: int, round_: int, *, timeout_s: float | None = None) -> Submitted:
         """Wait for the reveal window of a committed report, and reveal. Raises WaitTimeout or RefusedError."""
@@ -201,6 +200,21 @@ class AsyncSeats(AsyncActor):
         )
 
     # -- inside
+
+    async def _finish(self) -> tuple[list[Submitted], list[Assignment]]:
+        """What `finish` did, and the open seats as they are afterwards."""
+        done: list[Submitted] = []
+        seats = await self.assignments()
+        acted = False
+        for seat in seats:
+            if seat.takes_report:
+                acted |= await self._go_on(seat)
+            elif seat.state == "committed" and seat.phase == "reveal":
+                done.append(await self.reveal(seat.batch, seat.round))
+        if acted or done:
+            seats = await self.assignments()
+        await self._sweep({(seat.batch, seat.round) for seat in seats})
+        return done, seats
 
     async def _commit(self, path: Path, work: SeatWork) -> SeatWork:
         """See the commit through: the one on disk, or one signed now and put there before it is sent."""
@@ -263,13 +277,15 @@ class AsyncSeats(AsyncActor):
             return True
         return False
 
-    async def _go_on(self, seat: Assignment) -> None:
-        """Send an interrupted commit of an open seat."""
+    async def _go_on(self, seat: Assignment) -> bool:
+        """Send an interrupted commit of an open seat; whether there was one."""
         path = self._file(await self._place(), seat.batch, seat.round)
         work = self.home.read(path, SeatWork)
         if work is not None and work.commit is not None and not work.committed:
             with self.home.locked(path), contextlib.suppress(RefusedError):
                 await self._commit(path, work)
+            return True
+        return False
 
     async def _sweep(self, open_seats: set[tuple[int, int]]) -> None:
         """Drop what lies on disk of seats that are over."""

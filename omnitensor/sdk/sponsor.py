@@ -58,27 +58,30 @@ class AsyncSponsor(AsyncActor):
         if nano <= 0:
             raise InputError("an amount above zero is needed", value=amount, remedy="write it like 12.5")
         number = CampaignId(campaign_number(campaign))
-        found = await self.client.campaign(number)
-        if found.status != "open":
-            raise CampaignStateError(
-                f"the campaign is {found.status} and takes no more money", value=number, remedy="open another"
-            )
+        await self._check_own(number)
         return await self.client.execute(await self.wallet(), CampaignFund(number, nano))
 
     async def close_campaign(self, campaign: int | str) -> results.TransactionResult:
         """Take no further submissions; the rest of the money returns when nothing is under way."""
         number = CampaignId(campaign_number(campaign))
-        found = await self.client.campaign(number)
-        wallet = await self.wallet()
+        await self._check_own(number)
+        return await self.client.execute(await self.wallet(), CampaignClose(number))
+
+    async def _check_own(self, number: int) -> None:
+        """That a campaign is this sponsor's and open, before a fee is paid. Raises CampaignStateError."""
+        found, wallet = await self.client.campaign(number), await self.wallet()
         if found.sponsor != wallet.text:
             raise CampaignStateError(
-                f"only the sponsor {found.sponsor} can close campaign {number}",
+                f"only its sponsor {found.sponsor} looks after campaign {number}",
                 value=wallet.text,
                 remedy="log in as the sponsor",
             )
         if found.status != "open":
-            raise CampaignStateError(f"the campaign is {found.status} already", value=number)
-        return await self.client.execute(wallet, CampaignClose(number))
+            raise CampaignStateError(
+                f"the campaign is {found.status}",
+                value=number,
+                remedy="open another: otensor-cli campaign open",
+            )
 
     async def status(self, campaign: int | str) -> results.Campaign:
         """The campaign: escrow, counts of items by status, specification."""

@@ -10,6 +10,7 @@ import contextlib
 from typing import Final
 
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.sdk.errors import ClosedError
 from omnitensor.sdk.transport import Transport
 
 REOPEN_DELAY_S: Final = 5.0
@@ -43,9 +44,13 @@ class Ticker:
     async def _listen(self) -> None:
         while True:
             # Waiters go on by the clock alone while there is no subscription.
-            with contextlib.suppress(ProtocolError):
+            try:
                 async with self._transport.subscribe("blocks") as events:
                     async for _ in events:
                         self._moved.set()
                         self._moved = asyncio.Event()
+            except ClosedError:
+                return
+            except ProtocolError:
+                pass
             await asyncio.sleep(REOPEN_DELAY_S)

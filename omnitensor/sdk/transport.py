@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,14 @@ import aiohttp
 import msgspec
 
 from omnitensor.protocol.limits import MIB
-from omnitensor.sdk.errors import ConnectionFailed, InputError, NotFoundError, ResponseError, RpcError
+from omnitensor.sdk.errors import (
+    ClosedError,
+    ConnectionFailed,
+    InputError,
+    NotFoundError,
+    ResponseError,
+    RpcError,
+)
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:9644"
 response_bytes_max: Final = 32 * MIB
@@ -81,9 +89,11 @@ class Transport:
         self.retry: Final = retry or Retry()
         self._ids = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close connections."""
+        """Close connections, for good."""
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -172,6 +182,8 @@ class Transport:
             self._unreachable(_words(error), error)
 
     def _http(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise ClosedError("the client was closed", value=self.endpoint, remedy="make another one")
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self.retry.timeout_s, sock_connect=10),
@@ -237,5 +249,5 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or "connection refused"
+        return os.strerror(error.os_error.errno).lower() if error.os_error.errno else "connection failed"
     return str(error) or type(error).__name__

@@ -22,7 +22,7 @@ from omnitensor.sdk.actor import async_of
 from omnitensor.sdk.batches import DataBatch, ValidationResults
 from omnitensor.sdk.checks import Scorer
 from omnitensor.sdk.client import AsyncClient, Client
-from omnitensor.sdk.errors import CampaignStateError, InputError, NotFoundError
+from omnitensor.sdk.errors import CampaignStateError, ClosedError, InputError, NotFoundError
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import LOOP, Blocking, blocking
 from omnitensor.sdk.reads import campaign_number
@@ -76,10 +76,10 @@ class AsyncValidator(AsyncSeats):
         await self._check_able()
         told = False
         while True:
-            campaign = await self.client.campaign(number)
-            await self.finish()
-            if seat := _first_open(await self.assignments(), {number}):
+            _, seats = await self._finish()
+            if seat := _first_open(seats, {number}):
                 return await self.fetch(seat)
+            campaign = await self.client.campaign(number)
             if campaign.status in OVER:
                 raise CampaignStateError(
                     f"the campaign is {campaign.status}: it draws no more reviewers",
@@ -118,10 +118,10 @@ class AsyncValidator(AsyncSeats):
         batches: int | None = None,
         watch: Watch | None = None,
     ) -> int:
-        """Review whatever this validator is drawn for (in some campaigns, or all), until cancelled or `batches` are revealed.
+        """Review whatever this validator is drawn for, in some campaigns or all, until it is cancelled or closed.
 
-        Faults of the network are waited out; an item that the scorer fails on is judged by the checks alone. Returns the
-        number of reports revealed.
+        With `batches` it ends after so many revealed reports. Faults of the network are waited out; an item that the scorer
+        fails on is judged by the checks alone. Returns the number of reports revealed.
         """
         campaigns = {campaign_number(task) for task in task_ids} if task_ids is not None else None
         tell = watch or _log
@@ -131,6 +131,8 @@ class AsyncValidator(AsyncSeats):
             try:
                 revealed += await self._turn(campaigns, tell)
                 faults = 0
+            except ClosedError:
+                break
             except (ProtocolError, ExceptionGroup) as error:
                 faults += 1
                 tell(ReviewMoment("fault", str(error)))
@@ -141,10 +143,10 @@ class AsyncValidator(AsyncSeats):
 
     async def _turn(self, campaigns: set[int] | None, tell: Watch) -> int:
         """One look at the seats: reveal what can be revealed, commit to what is new. Returns the number of reveals."""
-        done = await self.finish()
+        done, seats = await self._finish()
         for each in done:
             tell(ReviewMoment("revealed", "report revealed", each.batch, each.round, each.campaign))
-        while seat := _first_open(await self.assignments(), campaigns):
+        while seat := _first_open(seats, campaigns):
             place = (seat.batch, seat.round, seat.campaign)
             tell(ReviewMoment("seated", f"drawn for {seat.items} items", *place))
             batch = await self.fetch(seat)
@@ -153,6 +155,7 @@ class AsyncValidator(AsyncSeats):
             )
             await self.commit(found)
             tell(ReviewMoment("committed", f"scores of {len(found)} items committed", *place))
+            seats = await self.assignments()
         return len(done)
 
     async def _check_able(self) -> None:
