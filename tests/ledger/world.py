@@ -146,6 +146,7 @@ class World:
     validators: int = 7
     params: Params = QUICK
     stake: int = 100_000 * OMNIT
+    balance_each: int = 10_000_000 * OMNIT
     chain_id: str = CHAIN
     height: int = 0
     played: list[Played] = field(default_factory=list)
@@ -162,8 +163,8 @@ class World:
         self.validator_names = tuple(f"val{n}" for n in range(self.validators))
         spent = 0
         for name in (*self.people, *self.validator_names, "proposer"):
-            overlay.put(ACCOUNTS, Account(Amount(10_000_000 * OMNIT), 0), address_of(name))
-            spent += 10_000_000 * OMNIT
+            overlay.put(ACCOUNTS, Account(Amount(self.balance_each), 0), address_of(name))
+            spent += self.balance_each
         for name in self.validator_names:
             row = Validator(
                 Amount(self.stake),
