@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -16,6 +18,8 @@ from rpc.backend import Backend
 from rpc.errors import LIMIT, UNAVAILABLE, domain_error, error_of
 from rpc.jsonrpc import INTERNAL_ERROR, Call, Refused, RpcError, standard_error
 from rpc.table import Context, MethodTable, Session
+
+T = TypeVar("T")
 
 _log: Final = structlog.get_logger("rpc")
 
@@ -40,7 +44,8 @@ class Dispatcher:
         """``observe`` hears of every call: method and outcome (``ok`` or the error's code)."""
         self._table: Final = table
         self._backend: Final = backend
-        self._heavy: Final = asyncio.Semaphore(limits.rpc_heavy_calls_max)
+        # Threads of its own: reads of strangers never take those that consensus waits for.
+        self._threads: Final = ThreadPoolExecutor(limits.rpc_heavy_calls_max, thread_name_prefix="rpc")
         self._observe: Final = observe or (lambda method, outcome: None)
 
     async def handle(
@@ -53,7 +58,7 @@ class Dispatcher:
                 admit(len(request.calls))
         except RpcError as error:
             return Answer(jsonrpc.error_bytes(error, None), error.code)
-        context = Context(self._backend, self._backend.reader(), session)
+        context = Context(self._backend, self._backend.reader(), session, self._in_thread)
         responses: list[bytes] = []
         size = 0
         for call in request.calls:
@@ -64,6 +69,10 @@ class Dispatcher:
         if not responses:
             return Answer(None)
         return Answer(jsonrpc.batch_bytes(responses) if request.is_batch else responses[0])
+
+    def close(self) -> None:
+        """Lets go of the threads; what waits for one is given up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(self, call: Call | Refused, context: Context, size: int) -> bytes | None:
         """The response to one call; None to a notification."""
@@ -90,7 +99,7 @@ class Dispatcher:
         try:
             params = method.arguments(call.params)
             if method.is_heavy:
-                return await self._bounded(self._in_thread(method.run, context, params))
+                return await self._bounded(self._in_thread(partial(method.run, context, params)))
             if method.is_async:
                 return await self._bounded(method.run(context, params))
             return method.run(context, params)
@@ -108,9 +117,8 @@ class Dispatcher:
                 INTERNAL_ERROR, "internal", "the node has a fault", remedy="its log says more"
             ) from bug
 
-    async def _in_thread(self, run: Callable[[Context, Any], Any], context: Context, params: Any) -> Any:
-        async with self._heavy:
-            return await asyncio.to_thread(run, context, params)
+    async def _in_thread(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
     async def _bounded(self, work: Awaitable[Any]) -> Any:
         async with asyncio.timeout(limits.rpc_timeout_ms / 1_000):

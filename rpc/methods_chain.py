@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -279,7 +279,8 @@ async def transaction(context: Context, params: IdParams) -> TransactionShown:
     tx_id = hash_of(params.id)
     placed = context.reader.receipt(tx_id)
     if placed is not None:
-        return await asyncio.to_thread(_final, context.reader, params.id, placed)
+        final: TransactionShown = await context.in_thread(partial(_final, context.reader, params.id, placed))
+        return final
     pending = context.backend.pending(tx_id)
     return TransactionShown(id=params.id, status="unknown") if pending is None else _shown(params.id, pending)
 

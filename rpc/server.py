@@ -126,6 +126,8 @@ class RpcServer:
             timer.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
+        self._dispatcher.close()
+        self._uploads.close()
 
     # The door
 

@@ -50,6 +50,8 @@ class Context:
     reader: Reader
     """One consistent state for all calls of a batch."""
     session: Session | None
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]]
+    """Runs a read that would hold up the event loop; for methods that wait for something else as well."""
 
 
 P = TypeVar("P", bound=Params)

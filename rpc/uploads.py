@@ -11,9 +11,10 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -33,6 +34,8 @@ from rpc.fields import AddressText, HashText, address_of, content_of, hash_of
 from rpc.jsonrpc import INVALID_PARAMS, parse_json, standard_error
 from state.reader import Reader
 from state.schema import SESSION_KEYS
+
+T = TypeVar("T")
 
 PIECE_BYTES: Final = 64 * 1024
 
@@ -73,6 +76,10 @@ class Uploads:
         self._store: Final = backend.content
         self._clock_ms: Final = clock_ms
         self._grants: Final[OrderedDict[str, _Grant]] = OrderedDict()
+        # Threads of its own: a slow disk, or hashing gigabytes, holds up uploads alone.
+        self._threads: Final = ThreadPoolExecutor(limits.rpc_upload_threads_max, thread_name_prefix="content")
+        self._ends: Final[dict[str, asyncio.Task[None]]] = {}
+        self._finishing: Final = asyncio.Semaphore(limits.rpc_finishes_max)
         self._receiving: Final = asyncio.Semaphore(limits.rpc_uploads_max)
         self._fetching: Final = asyncio.Semaphore(limits.rpc_fetches_max)
 
@@ -87,6 +94,13 @@ class Uploads:
             web.post(upload + "/finish", self.finish),
             web.get(content, self.download),
         ]
+
+    def close(self) -> None:
+        """Lets go of the threads; what waits for one is given up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _on_disk(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     # Uploading
 
@@ -103,7 +117,7 @@ class Uploads:
         account = address_of(order.account)
         self._authorise(self._backend.reader(), order, content, account)
         leaves = tuple(bytes.fromhex(leaf) for leaf in order.leaf_hashes)
-        begun = await asyncio.to_thread(self._store.begin, content, account, leaves)
+        begun = await self._on_disk(self._store.begin, content, account, leaves)
         token = secrets.token_hex(32)
         self._grants.pop(begun.upload_id, None)
         self._grants[begun.upload_id] = _Grant(_token_hash(token), content, order.expires_ms)
@@ -173,30 +187,45 @@ class Uploads:
             )
         async with self._receiving:
             data = await read_body(request, limits.chunk_bytes)
-            await asyncio.to_thread(self._store.put_chunk, upload_id, index, data)
+            await self._on_disk(self._store.put_chunk, upload_id, index, data)
         return web.Response(status=204)
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """``GET /uploads/{id}``: the chunks still missing."""
         upload_id, grant = self._granted(request)
-        if await asyncio.to_thread(self._store.has, grant.content.chunk_root):
+        if await self._on_disk(self._store.has, grant.content.chunk_root):
             return web.json_response({"upload": upload_id, "missing": (), "stored": True})
-        missing = await asyncio.to_thread(self._store.missing, upload_id)
+        missing = await self._on_disk(self._store.missing, upload_id)
         return web.json_response({"upload": upload_id, "missing": missing, "stored": False})
 
     async def finish(self, request: web.Request) -> web.StreamResponse:
         """``POST /uploads/{id}/finish``: checks the whole. Again after it is stored, it answers the same."""
         upload_id, grant = self._granted(request)
         content = grant.content
-        if not await asyncio.to_thread(self._store.has, content.chunk_root):
-            await asyncio.to_thread(self._store.finish, upload_id)
-        facts = await asyncio.to_thread(_facts, self._store.path(content.chunk_root))
+        if not await self._on_disk(self._store.has, content.chunk_root):
+            await self._finished(upload_id)
+        facts = await self._on_disk(_facts, self._store.path(content.chunk_root))
         return web.json_response({**msgspec.structs.asdict(content_of(content)), "media": facts})
+
+    async def _finished(self, upload_id: str) -> None:
+        """Checks an upload once, however often a client whose patience ended asks meanwhile."""
+        task = self._ends.get(upload_id)
+        if task is None:
+            task = self._ends[upload_id] = asyncio.create_task(self._finish_once(upload_id))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(task)
+
+    async def _finish_once(self, upload_id: str) -> None:
+        try:
+            async with self._finishing:
+                await self._on_disk(self._store.finish, upload_id)
+        finally:
+            del self._ends[upload_id]
 
     async def abort(self, request: web.Request) -> web.StreamResponse:
         """``DELETE /uploads/{id}``: drops what has arrived."""
         upload_id, _ = self._granted(request)
-        await asyncio.to_thread(self._store.abort, upload_id)
+        await self._on_disk(self._store.abort, upload_id)
         del self._grants[upload_id]
         return web.Response(status=204)
 
@@ -221,7 +250,7 @@ class Uploads:
     async def download(self, request: web.Request) -> web.StreamResponse:
         """``GET`` or ``HEAD /content/{chunk root}``: the bytes, or a range of them; from peers where they are not here."""
         root = Hash(bytes.fromhex(request.match_info["chunk_root"]))
-        if not await asyncio.to_thread(self._store.has, root) and not await self._fetched(root):
+        if not await self._on_disk(self._store.has, root) and not await self._fetched(root):
             raise not_found("content", root.hex(), "it may come: try again later, or ask another node")
         return web.FileResponse(
             self._store.path(root),

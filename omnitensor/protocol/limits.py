@@ -113,6 +113,9 @@ rpc_request_ms_max: Final = 10_000
 """How long a connection may take to send its first request's head."""
 rpc_receive_ms_max: Final = 120_000
 """How long a request's body may take to arrive."""
+rpc_upload_threads_max: Final = 4
+rpc_finishes_max: Final = 2
+"""Uploads being checked as a whole at one time."""
 rpc_fetches_max: Final = 16
 """Requests that wait for content from peers at one time."""
 rpc_timeout_ms: Final = 30_000

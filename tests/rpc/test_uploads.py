@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,30 @@ async def test_chunk_cut_off_in_the_middle_leaves_nothing(client: Client, backen
     await asyncio.sleep(0.1)
     assert (await client.send("GET", f"/uploads/{begun['upload']}", begun["token"]))[1]["missing"] == [[0, 3]]
     assert await put(client, begun, 0, chunk_of(0)) == 204
+
+
+async def test_finishing_twice_at_once_is_finishing_once(
+    client: Client, backend: TestBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client whose patience ends while a large file is hashed asks again, and gets the same answer."""
+    finish, finished = backend.content.finish, []
+
+    def slow(upload_id: str) -> ContentId:
+        finished.append(upload_id)
+        time.sleep(0.3)
+        return finish(upload_id)
+
+    _, begun = await client.begin(DATA, ALICE)
+    for index in range(3):
+        assert await put(client, begun, index, chunk_of(index)) == 204
+    monkeypatch.setattr(backend.content, "finish", slow)
+    path = f"/uploads/{begun['upload']}/finish"
+    impatient = asyncio.create_task(client.send("POST", path, begun["token"]))
+    await asyncio.sleep(0.1)
+    impatient.cancel()
+    answers = await asyncio.gather(*(client.send("POST", path, begun["token"]) for _ in range(3)))
+    assert [status for status, _ in answers] == [200] * 3
+    assert finished == [begun["upload"]]
 
 
 async def test_wrong_chunks(client: Client) -> None:
