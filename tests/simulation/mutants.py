@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant("votes not durable", Product(store=ForgetfulStore), "selective_sender", 40, crash_chance=0.8),
     Mutant("own votes not reloaded", Product(core=AmnesiacCore), "selective_sender", 20, crash_chance=0.8),
-    Mutant("notarizes twice", Product(core=EagerCore, store=CarelessStore), "equivocating_leader", 10),
+    Mutant("notarizes twice", Product(core=EagerCore, store=CarelessStore), "equivocating_leader", 30),
     Mutant("blocks not executed", Product(core=UnexecutedCore), "poisoning_leader", 5),
 )
 
