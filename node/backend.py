@@ -17,6 +17,7 @@ from node.metrics import Metrics
 from node.named_content import contents_named
 from node.syncing import Syncer
 from omnitensor.protocol.errors import TransactionError
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.transactions import Transaction, transaction_id
 from omnitensor.protocol.types import Address, Hash, Height, TimeMs
 from omnitensor.protocol.votes import ValidatorTable
@@ -46,6 +47,7 @@ class NodeBackend:
         feed: BlockFeed,
         metrics: Metrics,
         validator: Address | None,
+        evidence: Callable[[], tuple[Evidence, ...]],
     ) -> None:
         self._config = config
         self._version = version
@@ -59,6 +61,7 @@ class NodeBackend:
         self._feed = feed
         self._metrics = metrics
         self._validator = validator
+        self._evidence = evidence
         self._started_ms = TimeMs(time.time_ns() // 1_000_000)
 
     @property
@@ -102,6 +105,10 @@ class NodeBackend:
 
     def next_nonce(self, address: Address) -> int:
         return self._application.waiting.next_nonce(address)
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What waits to be on chain."""
+        return self._evidence()
 
     async def fetch(self, chunk_root: Hash) -> bool:
         """From peers, when the chain names the content; it is not fetched for anybody's asking."""

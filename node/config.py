@@ -128,6 +128,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "validator.enabled", parse_bool, True, "Vote when this node's consensus key is in the validator table"
     ),
+    Setting(
+        "evidence.reporter_key_file",
+        parse_text,
+        "",
+        "File (mode 0600) with a session key of the scope report, with which the node submits evidence; none by default",
+    ),
     Setting("content.quota_mib", parse_count, 20_480, "Space for contributed content, in MiB"),
     Setting(
         "content.upload_hours",
@@ -156,6 +162,7 @@ class Config:
     p2p_peers_max: int
     p2p_peers_per_address_max: int
     validator_enabled: bool
+    evidence_reporter_key_file: str
     content_quota_mib: int
     content_upload_hours: int
     logs_level: str
@@ -176,6 +183,10 @@ class Config:
     @property
     def content_path(self) -> Path:
         return self.home / "content"
+
+    @property
+    def evidence_path(self) -> Path:
+        return self.home / "evidence.bin"
 
     @property
     def keys_path(self) -> Path:

@@ -22,6 +22,7 @@ from node.metrics import Metrics
 from node.safety_store import SafetyStore
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Candidate, Vote
 from p2p.interface import Network
@@ -85,8 +86,9 @@ class Driver:
         network: Network,
         questions: Questions,
         metrics: Metrics,
+        accuse: Callable[[Evidence], None],
     ) -> None:
-        """``safety`` is None for an observer, which casts no votes."""
+        """``safety`` is None for an observer, which casts no votes. ``accuse`` is given evidence that the core found."""
         self._chain_id = chain_id
         self._core = core
         self._safety = safety
@@ -95,6 +97,7 @@ class Driver:
         self._network = network
         self._questions = questions
         self._metrics = metrics
+        self._accuse = accuse
         self._events: asyncio.Queue[tuple[ev.Event, bool]] = asyncio.Queue()
         self._room = asyncio.Semaphore(limits.driver_events_max)
         self._timer: asyncio.TimerHandle | None = None
@@ -170,8 +173,8 @@ class Driver:
             case fx.Charge(peer, reason):
                 self._charge(peer, reason)
             case fx.Accuse(evidence):
-                self._metrics.evidence.labels(type(evidence).__name__).inc()
-                self._log.error("a validator contradicts itself", evidence=str(evidence)[:400])
+                self._metrics.evidence.labels(evidence.fault.label).inc()
+                self._accuse(evidence)
             case fx.Halt(report):
                 self.halted = report
                 self._log.error("halted", report=report)

@@ -16,12 +16,14 @@ from consensus.stake.verify import Verifier
 from datalayer.store import ContentStore
 from node.application import ChainApplication
 from node.driver import Driver, now_ms
+from node.evidence import EvidencePool
 from node.fetching import serve
 from node.metrics import Metrics
 from node.verification import BatchVerifier
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.errors import CodecError, LimitError, ProtocolError, SignatureError, StorageError
+from omnitensor.protocol.evidence import EVIDENCE_KINDS, Evidence
 from omnitensor.protocol.types import Hash, Height, View
 from omnitensor.protocol.votes import Certificate, Proposal, Vote, VoteKind
 from p2p.interface import Charge, Head, Judgement, PeerInfo, Verdict
@@ -84,6 +86,7 @@ class PeerHandler:
         """Certificates being verified, by what they say: the last in line for each."""
         self.driver: Driver | None = None
         self.sync: PeerStatusListener | None = None
+        self.evidence: EvidencePool | None = None
 
     # -- what the network asks
 
@@ -117,9 +120,11 @@ class PeerHandler:
     async def on_gossip(self, peer_id: PeerId, message: Gossip) -> Judgement:
         """Verified, handed to the core, passed on; or why not."""
         driver = self.driver
-        if driver is None or driver.halted is not None:
-            return Verdict.LATER
         try:
+            if isinstance(message, EVIDENCE_KINDS):
+                return await self._on_evidence(message)
+            if driver is None or driver.halted is not None:
+                return Verdict.LATER
             match message:
                 case Vote():
                     return await self._on_vote(driver, peer_id, message)
@@ -175,6 +180,12 @@ class PeerHandler:
         await self._in_crypto(lambda: self._verifier.verify_proposal(proposal, known.__contains__))
         await driver.submit(ev.ProposalReceived(now_ms(), peer_id, proposal))
         return Verdict.RELAY
+
+    async def _on_evidence(self, evidence: Evidence) -> Judgement:
+        """Passed on once, by whoever learned something of it."""
+        if self.evidence is None:
+            return Verdict.LATER
+        return Verdict.RELAY if await self.evidence.take(evidence) else Verdict.IGNORE
 
     async def _in_crypto(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._crypto, work)

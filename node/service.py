@@ -24,18 +24,24 @@ from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
 from node.driver import Driver, now_ms
+from node.evidence import EvidencePool
 from node.fetching import ContentFetcher
 from node.metrics import Metrics, ProcessNumbers
 from node.named_content import is_named
 from node.peers import PeerHandler
 from node.questions import PeerQuestions
+from node.reporting import Reporter, load_key
 from node.safety_files import DiskFiles
 from node.safety_store import SafetyStore
 from node.syncing import Syncer
+from node.tasks import Tasks
 from node.verification import BatchVerifier
 from node.version import version
 from node.waiting import WaitingTransactions
+from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.evidence import Evidence
+from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import View
 from p2p.config import HostConfig, parse_seed
@@ -52,6 +58,10 @@ EXIT_FAILED: Final = 1
 CRYPTO_THREADS: Final = 2
 READ_THREADS: Final = 2
 EXPIRE_SECONDS: Final = 600
+EVIDENCE_SECONDS: Final = 1.0
+EVIDENCE_REPEAT_SECONDS: Final = 30.0
+"""Evidence that is not on chain yet is told to peers again after so long: they may have been away."""
+EVIDENCE_TASKS_MAX: Final = 64
 
 log = structlog.get_logger("node")
 
@@ -63,6 +73,7 @@ class Node:
         """Opens keys, chain, content and safety store. Raises a typed error naming what is missing, damaged or in use."""
         self.config: Final = config
         self.keys: Final = node_keys.load(config.keys_path)
+        reporter_key = self._reporter_key()
         genesis = Genesis.load(config.genesis_path)
         with contextlib.ExitStack() as opened:
             chain = Chain.open(config.chain_path, genesis)
@@ -78,7 +89,7 @@ class Node:
                 unreferenced_ms=config.content_upload_hours * 3_600_000,
             )
             opened.callback(self._content.close)
-            self._wire(chain)
+            self._wire(chain, reporter_key)
             opened.pop_all()
 
     def _index_in_table(self) -> int | None:
@@ -92,7 +103,12 @@ class Node:
         files = DiskFiles(self.config.safety_path)
         return SafetyStore.open(files, chain_id, self.keys.consensus_public)
 
-    def _wire(self, chain: Chain) -> None:
+    def _reporter_key(self) -> SigningKey | None:
+        """The key to report with, where one is named. Relative paths are below the node's folder."""
+        named = self.config.evidence_reporter_key_file
+        return load_key(self.config.home / named) if named else None
+
+    def _wire(self, chain: Chain, reporter_key: SigningKey | None) -> None:
         config = self.config
         self.metrics = Metrics()
         self.metrics.registry.register(ProcessNumbers())
@@ -134,6 +150,11 @@ class Node:
         self._sync = Syncer(self.network, self.application, self._crypto, self._synced)
         self._handler.sync = self._sync
         self._questions = PeerQuestions(self.network, self._verifier, self._crypto, self._sync.wake)
+        self._evidence = EvidencePool(
+            config.evidence_path, chain.chain_id, chain.reader, self._crypto, self._disk
+        )
+        self._handler.evidence = self._evidence
+        self._accusing = Tasks("evidence", EVIDENCE_TASKS_MAX)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics)
         self.driver: Driver | None = None
         self._backend = NodeBackend(
@@ -149,7 +170,18 @@ class Node:
             self._feed,
             self.metrics,
             validator,
+            self._evidence.held,
         )
+        self._reporter: Reporter | None = None
+        if reporter_key is not None:
+            self._reporter = Reporter(
+                reporter_key,
+                chain.chain_id,
+                self.network.peer_id,
+                chain.reader,
+                self.application.waiting.next_nonce,
+                self._backend.submit,
+            )
         self._rpc = RpcServer(self._backend, self._rpc_config(), observe=self._count_call)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -183,6 +215,7 @@ class Node:
             ("sync", self._sync.run()),
             ("consensus", self._consensus()),
             ("housekeeping", self._housekeeping()),
+            ("evidence", self._look_after_evidence()),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(self._task_ended)
@@ -211,6 +244,7 @@ class Node:
             stack.push_async_callback(self._votes.stop)
             stack.push_async_callback(self._fetcher.stop)
             stack.push_async_callback(self._stop_tasks)
+            stack.push_async_callback(self._accusing.stop)
             stack.push_async_callback(self._questions.stop)
             stack.push_async_callback(self.network.stop)
             stack.push_async_callback(self._rpc.stop)
@@ -257,9 +291,34 @@ class Node:
             network=self.network,
             questions=self._questions,
             metrics=self.metrics,
+            accuse=self._accuse,
         )
         self.driver = self._handler.driver = self._questions.driver = driver
         await driver.run()
+
+    def _accuse(self, evidence: Evidence) -> None:
+        """What consensus found here: held, and told to all peers."""
+        self._accusing.start(self._take_own(evidence))
+
+    async def _take_own(self, evidence: Evidence) -> None:
+        if await self._evidence.take(evidence):
+            self.network.broadcast(evidence)
+
+    async def _look_after_evidence(self) -> None:
+        """Submits what the node holds, where it has a reporter's key; drops what is settled; repeats the rest to peers."""
+        await self._evidence.load()
+        loop = asyncio.get_running_loop()
+        repeat_at = loop.time() + EVIDENCE_REPEAT_SECONDS
+        while True:
+            await asyncio.sleep(EVIDENCE_SECONDS)
+            await self._evidence.forget_settled()
+            held = self._evidence.held()
+            if self._reporter is not None:
+                await self._reporter.step(held)
+            if loop.time() >= repeat_at:
+                repeat_at = loop.time() + EVIDENCE_REPEAT_SECONDS
+                for evidence in held[: limits.evidence_repeats_max]:
+                    self.network.broadcast(evidence)
 
     async def _synced(self) -> None:
         """Sync has committed a range: consensus goes on above it."""

@@ -13,10 +13,12 @@ from typing import Final
 from omnitensor.protocol import bls, merkle
 from omnitensor.protocol.blocks import Block, Header, Receipt, transactions_root
 from omnitensor.protocol.codec import Record, encode
+from omnitensor.protocol.conviction import EvidenceError, convicted
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.limits import block_transactions_max
 from omnitensor.protocol.transactions import Transaction, transaction_id
-from omnitensor.protocol.types import Hash, HashF
+from omnitensor.protocol.types import Address, Hash, HashF
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable, VoteKind
 
 PATH_HASHES_MAX: Final = 64
@@ -28,6 +30,17 @@ class ProofError(ProtocolError):
     """A proof that does not show what it should."""
 
     code = "proof"
+
+
+def check_evidence(evidence: Evidence, chain_id: str, table: ValidatorTable) -> tuple[Address, ...]:
+    """Accounts of the validators whom evidence convicts, checked as the chain checks it. Raises ProofError.
+
+    `table` is the caller's own, of the evidence's epoch.
+    """
+    try:
+        return tuple(table.entries[index].address for index in convicted(evidence, chain_id, table))
+    except EvidenceError as error:
+        raise ProofError(error.reason, value=error.value, remedy=error.remedy or _REMEDY) from error
 
 
 class Inclusion(Record, frozen=True):

@@ -15,6 +15,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block, Header
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.evidence import EVIDENCE_KINDS, Evidence
 from omnitensor.protocol.types import U16, U32, U64, EpochF, HashF, HeightF, ViewF
 from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
 
@@ -77,6 +78,12 @@ class ProposalNotice(Record, frozen=True, tag=12):
     """A leader's proposal, block included."""
 
     proposal: Proposal
+
+
+class EvidenceNotice(Record, frozen=True, tag=15):
+    """Evidence against a validator, passed on by whoever found it to convict somebody."""
+
+    evidence: Evidence
 
 
 class Have(Record, frozen=True, tag=13):
@@ -253,12 +260,11 @@ class NotHeld(Record, frozen=True, tag=70):
     """Answer to any request for what the sender does not have or will not give now."""
 
 
-Gossip = Vote | Certificate | Proposal
+Gossip = Vote | Certificate | Proposal | Evidence
 """What is flooded: each valid message reaches everybody and is judged by each node once."""
+GossipNotice = VoteNotice | CertificateNotice | ProposalNotice | EvidenceNotice
 Notice = (
-    VoteNotice
-    | CertificateNotice
-    | ProposalNotice
+    GossipNotice
     | Have
     | Want
     | TransactionAnnounce
@@ -363,19 +369,23 @@ def decode_envelope(frame: bytes) -> Envelope:
     return decode(Envelope, frame, limits.frame_bytes_max)  # type: ignore[arg-type]  # a union is no type[T]
 
 
-def notice_of(gossip: Gossip) -> VoteNotice | CertificateNotice | ProposalNotice:
-    """The notice that carries a vote, certificate or proposal."""
+def notice_of(gossip: Gossip) -> GossipNotice:
+    """The notice that carries a vote, certificate, proposal or evidence."""
     if isinstance(gossip, Vote):
         return VoteNotice(gossip)
     if isinstance(gossip, Certificate):
         return CertificateNotice(gossip)
+    if isinstance(gossip, EVIDENCE_KINDS):
+        return EvidenceNotice(gossip)
     return ProposalNotice(gossip)
 
 
-def gossip_of(notice: VoteNotice | CertificateNotice | ProposalNotice) -> Gossip:
-    """The vote, certificate or proposal in a notice."""
+def gossip_of(notice: GossipNotice) -> Gossip:
+    """The vote, certificate, proposal or evidence in a notice."""
     if isinstance(notice, VoteNotice):
         return notice.vote
     if isinstance(notice, CertificateNotice):
         return notice.certificate
+    if isinstance(notice, EvidenceNotice):
+        return notice.evidence
     return notice.proposal

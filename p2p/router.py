@@ -17,6 +17,8 @@ from p2p.gossip import Gossip, Send
 from p2p.interface import Charge, Handler, Head, Judgement, Verdict
 from p2p.messages import (
     CertificateNotice,
+    EvidenceNotice,
+    GossipNotice,
     Have,
     NotHeld,
     Notice,
@@ -86,7 +88,7 @@ class Router:
     ) -> Coroutine[Any, Any, None] | None:
         peer_id = connection.peer_id
         match message:
-            case VoteNotice() | CertificateNotice() | ProposalNotice():
+            case VoteNotice() | CertificateNotice() | ProposalNotice() | EvidenceNotice():
                 key = self._gossip.arrived(peer_id, frame, self._clock())
                 return None if key is None else self._judge(peer_id, key, message)
             case Transactions():
@@ -124,9 +126,7 @@ class Router:
             answer = None
         return NotHeld() if answer is None else answer
 
-    async def _judge(
-        self, peer_id: PeerId, key: Hash, message: VoteNotice | CertificateNotice | ProposalNotice
-    ) -> None:
+    async def _judge(self, peer_id: PeerId, key: Hash, message: GossipNotice) -> None:
         judgement: Judgement = Verdict.LATER
         try:
             judgement = await self._handler.on_gossip(peer_id, gossip_of(message))

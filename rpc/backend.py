@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Hash, Height, TimeMs
 from omnitensor.protocol.votes import ValidatorTable
@@ -91,6 +92,10 @@ class Backend(Protocol):
 
     def next_nonce(self, address: Address) -> int:
         """Nonce for the sender's next transaction, counting those that wait."""
+        ...
+
+    def evidence(self) -> Sequence[Evidence]:
+        """Verified evidence that the node holds and that is not on chain, the oldest first."""
         ...
 
     async def fetch(self, chunk_root: Hash) -> bool:

@@ -157,6 +157,7 @@ class ValidatorShown(Result, frozen=True):
     held: Annotated[AmountText, Meta(description="Bonded to open seats, out of the stake")]
     unbonding: list[UnbondingShown]
     jailed: bool
+    removed: Annotated[bool, Meta(description="It contradicted itself, and is never a validator again")]
     reputation: Annotated[int, Meta(description="Standing as a reviewer, in basis points")]
     commission_bps: Count
     registered_at: Count
@@ -177,6 +178,7 @@ def _validator(reader: Reader, address: Address, row: Validator) -> ValidatorSho
             for key, part in reader.scan(UNBONDING_BY_VALIDATOR, address)
         ],
         jailed=row.jailed,
+        removed=row.removed,
         reputation=quality(reviewer.reputation if reviewer else FRESH, reader.params()),
         commission_bps=row.commission_bps,
         registered_at=row.registered_at,

@@ -50,7 +50,7 @@ from omnitensor.protocol.types import (
 )
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
 from state.commitment import EMPTY, Commitment
-from state.ledger import validators
+from state.ledger import epochs, validators
 from state.ledger.accounts import Pot
 from state.ledger.supply import check_everything
 from state.ledger.view import View
@@ -226,6 +226,8 @@ def _fill(view: View, genesis: Genesis) -> None:
             row.stake, row.consensus_key, row.proof_of_possession, row.commission_bps, row.name
         )
         validators.admit(view, Height(0), row.address, body)
+    if genesis.validators:  # `_checked` wants one; a ledger alone does without
+        epochs.begin(view, GENESIS_EPOCH, ZERO_HASH, genesis.table.entries)
 
 
 def _checked(genesis: Genesis) -> Genesis:

@@ -1,9 +1,13 @@
 """What the state holds: the value of every row that is not of a campaign or a review. Data only; rows are named in ``schema``."""
 
+from typing import Annotated
+
+from msgspec import Meta
 from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.codec import Record
+from omnitensor.protocol.limits import validators_max
 from omnitensor.protocol.types import (
     U16,
     U32,
@@ -12,9 +16,12 @@ from omnitensor.protocol.types import (
     AmountF,
     BlsPublicKeyF,
     Bps,
+    EpochF,
     HashF,
     HeightF,
+    ViewF,
 )
+from omnitensor.protocol.votes import ValidatorEntry
 
 
 class Unit(Record, frozen=True):
@@ -63,6 +70,8 @@ class Validator(Record, frozen=True):
     name: str
     jailed: bool
     registered_at: HeightF
+    removed: bool = False
+    """It was convicted, and is never a validator again; ``jailed`` is set with it."""
 
     def with_stake(self, stake: int) -> "Validator":
         return replace(self, stake=stake)
@@ -78,6 +87,30 @@ class Unbonding(Record, frozen=True):
     """Stake on its way back to its validator's account, to be paid at the height in its key."""
 
     amount: AmountF
+
+
+class ValidatorSet(Record, frozen=True):
+    """The voters of an epoch, and the seed that draws its leaders. Both are read at the boundary below it and never change."""
+
+    seed: HashF
+    """The beacon after the boundary; zero in epoch 0, whose seed is the hash of the genesis block."""
+    entries: Annotated[tuple[ValidatorEntry, ...], Meta(min_length=1, max_length=validators_max)]
+    """Sorted by address."""
+
+
+class Conviction(Record, frozen=True):
+    """Why a validator was removed: what it signed twice and where, who showed it, and what became of the money."""
+
+    fault: U16
+    """An ``omnitensor.protocol.evidence.Fault``."""
+    epoch: EpochF
+    view: ViewF
+    evidence: HashF
+    height: HeightF
+    reporter: AddressF
+    slashed: AmountF
+    burned: AmountF
+    reward: AmountF
 
 
 # -- rows of the chain itself, outside the state

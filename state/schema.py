@@ -19,6 +19,7 @@ from omnitensor.protocol.votes import FinalityProof
 from state.records import (
     Account,
     BlockEvents,
+    Conviction,
     Counter,
     GenesisRow,
     HeadRow,
@@ -30,6 +31,7 @@ from state.records import (
     Unbonding,
     Unit,
     Validator,
+    ValidatorSet,
 )
 from state.records_review import (
     Batch,
@@ -49,7 +51,7 @@ V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Stamped into a database; another number is never opened as this one."""
 
 
@@ -177,7 +179,15 @@ CONSENSUS_KEYS = Table(0x17, Unit, "consensus keys", (BLS_KEY,))
 """Every consensus key that was ever registered: none serves two validators."""
 UNBONDING = Table(0x18, Unbonding, "unbonding", (INT, ADDRESS, INT))
 """By height of payment, validator, and number."""
-UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRESS, INT, INT), Kind.INDEX)
+UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRESS, INT, INT))
+VALIDATOR_SETS = Table(0x1A, ValidatorSet, "validator sets", (INT,))
+"""By epoch, from the oldest whose evidence still counts to the one above the last boundary."""
+CONVICTIONS = Table(0x1B, Conviction, "convictions", (ADDRESS,))
+"""By validator: each is convicted once."""
+REMOVALS = Table(0x1C, Unit, "removals", (ADDRESS,))
+"""Convicted validators whose seats are not all let go yet."""
+OPEN_SEATS = Table(0x1D, Unit, "open seats", (ADDRESS, INT, INT))
+"""Seats that hold a bond, by validator, batch and round."""
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
 CAMPAIGNS = Table(0x20, Campaign, "campaigns", (INT,))

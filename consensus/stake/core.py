@@ -198,7 +198,7 @@ class Core(Standstill):
             if conflicts(
                 other.kind, Hash(other.candidate_id), certificate.kind, Hash(certificate.candidate_id)
             ):
-                self._emit(Accuse(ConflictingCertificates(other, certificate)))
+                self._emit(Accuse(ConflictingCertificates.of(other, certificate)))
         return all(other.kind != certificate.kind for other in held)
 
     def _take_proposal(self, proposal: Proposal, peer: Peer) -> None:

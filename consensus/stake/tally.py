@@ -62,7 +62,7 @@ class VoteBook:
         before = self._by_signer.setdefault(vote.signer, [])
         conflict = next(
             (
-                ConflictingVotes(old, vote)
+                ConflictingVotes.of(old, vote)
                 for old in before
                 if conflicts(old.kind, old.candidate_id, vote.kind, vote.candidate_id)
             ),

@@ -10,7 +10,7 @@ from importlib import metadata
 import click
 from click.shell_completion import get_completion_class
 
-from omnitensor.cli import account, apikey, campaign, data, review, stake
+from omnitensor.cli import account, apikey, campaign, data, evidence, review, stake
 from omnitensor.cli.app import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -57,6 +57,7 @@ for command in (
     review.review,
     stake.stake,
     stake.validator,
+    evidence.evidence,
     apikey.api_key,
     account.transfer,
     account.tx,

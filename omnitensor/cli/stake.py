@@ -77,6 +77,7 @@ def stake_show(app: App, wallet: str | None) -> None:
             ("reputation", found.reputation),
             ("commission", share(found.commission_bps)),
             ("jailed", "yes" if found.jailed else "no"),
+            *([("removed", "for good: it contradicted itself")] if found.removed else []),
         ]
     )
 

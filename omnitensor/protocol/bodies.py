@@ -8,6 +8,7 @@ from msgspec import Meta
 from omnitensor.protocol import limits
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.types import (
     U16,
     U32,
@@ -30,9 +31,11 @@ class Scope(IntEnum):
     REVIEW = 1
     UPLOAD = 2
     WORK = 4
+    REPORT = 8
+    """Submitting evidence, and no more: for a node that reports by itself."""
 
 
-SCOPES_ALL: Final = 7
+SCOPES_ALL: Final = 15
 
 
 class BodyBase(Record, frozen=True):
@@ -230,6 +233,17 @@ class ReportReveal(BodyBase, frozen=True, tag=53):
         return 100 + 50 * (len(self.report) // 4)
 
 
+class EvidenceSubmit(BodyBase, frozen=True, tag=60):
+    """Convicts whoever signed what no honest validator signs: it is slashed and removed for good, and the sender is paid."""
+
+    KIND: ClassVar[str] = "evidence_submit"
+    SCOPE: ClassVar[Scope | None] = Scope.REPORT
+    evidence: Evidence
+
+    def weight(self) -> int:
+        return 30_000  # two signatures to verify, and the keys of a hundred validators to add up
+
+
 Body = (
     Transfer
     | SessionKeyAdd
@@ -246,6 +260,7 @@ Body = (
     | SeatDecline
     | ReportCommit
     | ReportReveal
+    | EvidenceSubmit
 )
 """Every kind of body; on the wire an array headed by the kind's tag."""
 
@@ -265,4 +280,5 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     SeatDecline,
     ReportCommit,
     ReportReveal,
+    EvidenceSubmit,
 )

@@ -17,6 +17,7 @@ block_transactions_max: Final = 5_000
 proposal_bytes_max: Final = 960 * KIB
 vote_bytes_max: Final = 256
 certificate_bytes_max: Final = 512
+evidence_bytes_max: Final = 1 * KIB
 
 # Consensus
 validators_max: Final = 100
@@ -168,6 +169,8 @@ peer_ban_ms: Final = 10 * 60 * 1_000
 # Staking
 unbonding_per_validator_max: Final = 32
 """Withdrawals of one validator that may wait for payment at once."""
+seats_released_per_block_max: Final = 200
+"""Open seats of removed validators that are let go at the end of one block; the rest follow in the next."""
 unbonding_paid_per_block_max: Final = 200
 """Withdrawals paid at the end of one block; the rest follow in the next."""
 outbox_frames_max: Final = (4_096, 512, 1_024, 64)
@@ -179,6 +182,7 @@ message_rates: Final[dict[str, tuple[int, int]]] = {
     "VoteNotice": (2_000, 6_000),
     "CertificateNotice": (1_500, 8_000),
     "ProposalNotice": (10, 64),
+    "EvidenceNotice": (10, 128),
     "Have": (100, 400),
     "Want": (100, 400),
     "TransactionAnnounce": (200, 1_000),
@@ -272,6 +276,12 @@ questions_in_flight_max: Final = 32
 """Requests for candidates and certificates under way; consensus asks again for what was not asked."""
 question_ms_max: Final = 3_000
 """How long such a request may take: another peer is asked long before."""
+
+evidence_pool_max: Final = 256
+"""Evidence that a node holds until it is on chain or too old; one piece for each validator that nothing else convicts."""
+evidence_file_bytes_max: Final = 1 * MIB
+evidence_repeats_max: Final = 16
+"""Pieces of evidence that are said again to all peers at one time."""
 
 # State of a node
 signatures_cached_max: Final = 32_768

@@ -30,6 +30,12 @@ class Params(Record, frozen=True):
     # Validators
     validator_stake_min: AmountF = Amount(32_000 * NANO)
     unbonding_blocks: U32 = 1_209_600
+    double_vote_slash_bps: Bps = 500
+    """Share of stake, unbonding included, that a validator loses that contradicted itself; it is removed besides."""
+    slash_burn_bps: Bps = 5_000
+    """Share of what is slashed that burns."""
+    reporter_share_bps: Bps = 2_000
+    """The reporter's share of what does not burn; the rest goes to the reserve."""
 
     # Campaigns and review
     first_campaign_id: U32 = 1

@@ -1,43 +1,45 @@
-"""What validators say to one another: candidates, votes, certificates, proposals, and the table that weighs them.
+"""What validators say to one another: candidates, proposals, and the table that weighs votes; votes themselves are in ``ballots``.
 
 Data only; the rules are in ``consensus``.
 """
 
-from enum import IntEnum
 from functools import cached_property
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from omnitensor.protocol import hashing
+from omnitensor.protocol.ballots import SKIP_ID, Certificate, Vote, VoteKind, vote_message
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import justification_certificates_max, validators_max
 from omnitensor.protocol.types import (
-    U16,
     U64,
-    ZERO_HASH,
     Address,
     AddressF,
     BlsPublicKey,
     BlsPublicKeyF,
-    BlsSignatureF,
     Epoch,
     EpochF,
     Hash,
     HashF,
-    View,
     ViewF,
 )
 
-
-class VoteKind(IntEnum):
-    """The three things that a validator can say of a view."""
-
-    NOTARIZE = 1
-    SKIP = 2
-    FINALIZE = 3
+__all__ = [
+    "SKIP_ID",
+    "Candidate",
+    "Certificate",
+    "FinalityProof",
+    "Proposal",
+    "ValidatorEntry",
+    "ValidatorTable",
+    "ValidatorTableError",
+    "Vote",
+    "VoteKind",
+    "vote_message",
+]
 
 
 class Candidate(Record, frozen=True):
@@ -53,44 +55,6 @@ class Candidate(Record, frozen=True):
     @property
     def id(self) -> Hash:
         return hashing.CANDIDATE(encode(self))
-
-
-def vote_message(chain_id: str, epoch: Epoch, kind: VoteKind, view: View, candidate_id: Hash) -> bytes:
-    """The 32 bytes that a vote's BLS signature covers: chain, epoch, kind, view and candidate."""
-    return hashing.VOTE(encode((chain_id, int(epoch), int(kind), int(view), bytes(candidate_id))))
-
-
-class Vote(Record, frozen=True):
-    """One validator's vote. ``candidate_id`` is zero in a SKIP."""
-
-    kind: VoteKind
-    epoch: EpochF
-    view: ViewF
-    candidate_id: HashF
-    signer: U16
-    """Index in the epoch's validator table."""
-    signature: BlsSignatureF
-
-    def message(self, chain_id: str) -> bytes:
-        return vote_message(chain_id, self.epoch, self.kind, self.view, self.candidate_id)
-
-
-class Certificate(Record, frozen=True):
-    """A quorum's votes for one thing: bitmap over the epoch's table and one aggregate signature.
-
-    Bit ``i % 8`` (from the low end) of byte ``i // 8`` stands for the validator at index ``i``. The bitmap has exactly as many
-    bytes as the table needs, and no bit beyond the table.
-    """
-
-    kind: VoteKind
-    epoch: EpochF
-    view: ViewF
-    candidate_id: HashF
-    signers: Annotated[bytes, Meta(min_length=1, max_length=(validators_max + 7) // 8)]
-    signature: BlsSignatureF
-
-    def message(self, chain_id: str) -> bytes:
-        return vote_message(chain_id, self.epoch, self.kind, self.view, self.candidate_id)
 
 
 class Proposal(Record, frozen=True):
@@ -184,10 +148,6 @@ class ValidatorTable:
 
     def weight_of(self, indexes: "tuple[int, ...] | frozenset[int] | set[int]") -> int:
         return sum(self.entries[index].weight for index in indexes)
-
-
-SKIP_ID: Final = ZERO_HASH
-"""Candidate id in a SKIP vote or certificate."""
 
 
 class FinalityProof(Record, frozen=True):

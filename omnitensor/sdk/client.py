@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from omnitensor.protocol.bodies import Transfer
+from omnitensor.protocol.bodies import EvidenceSubmit, Transfer
+from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.types import Address, Amount
 from omnitensor.sdk import results
@@ -49,6 +50,17 @@ class AsyncClient(Orders):
         """Send nanoOMNIT to an account, and wait until that is final."""
         target = parse_address(to) if isinstance(to, str) else to
         return await self.execute(wallet, Transfer(target, Amount(amount)), tip=tip)
+
+    async def submit_evidence(
+        self, wallet: Wallet, evidence: Evidence | bytes, *, tip: int = 0
+    ) -> results.TransactionResult:
+        """Report a validator that contradicted itself, and wait until that is final. Raises RefusedError.
+
+        `evidence` may be its canonical bytes (`HeldEvidence.encoded`); bytes without a conflict raise CodecError before anything
+        is spent. An API key of the scope `report` can do this.
+        """
+        given = decode_evidence(evidence) if isinstance(evidence, bytes) else evidence
+        return await self.execute(wallet, EvidenceSubmit(given), tip=tip)
 
     @asynccontextmanager
     async def events(
@@ -113,3 +125,5 @@ class Client(Blocking[AsyncClient]):
     wait = blocking(AsyncClient.wait)
     wait_height = blocking(AsyncClient.wait_height)
     transfer = blocking(AsyncClient.transfer)
+    evidence = blocking(AsyncClient.evidence)
+    submit_evidence = blocking(AsyncClient.submit_evidence)

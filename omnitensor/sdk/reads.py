@@ -17,7 +17,12 @@ from omnitensor.sdk.transport import Transport
 
 T = TypeVar("T")
 Paged = TypeVar(
-    "Paged", results.ItemPage, results.CampaignPage, results.AssignmentPage, results.ValidatorPage
+    "Paged",
+    results.ItemPage,
+    results.CampaignPage,
+    results.AssignmentPage,
+    results.ValidatorPage,
+    results.EvidencePage,
 )
 
 PAGE_ITEMS: Final = 100
@@ -150,6 +155,13 @@ class Reads:
     async def validator(self, address: Address | str) -> results.ValidatorInfo:
         """One validator's stake, holds and reputation. Raises NotFoundError."""
         return await self._ask(results.ValidatorInfo, "stake.validator", address=address_text(address))
+
+    async def evidence(self) -> results.EvidencePage:
+        """What the node holds against validators, and every conviction on chain, by validator."""
+        pages = [page async for page in self._pages(results.EvidencePage, "chain.evidence")]
+        return results.EvidencePage(
+            pool=pages[-1].pool, convictions=[each for page in pages for each in page.convictions]
+        )
 
     # -- campaigns and items
 

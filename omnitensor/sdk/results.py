@@ -133,11 +133,45 @@ class ValidatorInfo(Result, frozen=True):
     held: int = 0
     unbonding: list[Unbonding] = []
     jailed: bool = False
+    removed: bool = False
     reputation: int = 0
     commission_bps: int = 0
     reports: int = 0
     missed: int = 0
     seats_open: int = 0
+
+
+class HeldEvidence(Result, frozen=True):
+    """Evidence that a node holds and that is not on chain yet; ``encoded`` is what is submitted."""
+
+    id: str
+    kind: str
+    fault: str
+    epoch: int
+    view: int
+    validators: list[str]
+    encoded: str
+
+
+class Conviction(Result, frozen=True):
+    """A validator that contradicted itself, and what it cost. Amounts in nanoOMNIT."""
+
+    validator: str
+    fault: str
+    epoch: int
+    view: int
+    evidence: str
+    height: int
+    reporter: str
+    slashed: int
+    burned: int
+    reward: int
+
+
+class EvidencePage(Result, frozen=True):
+    pool: list[HeldEvidence]
+    convictions: list[Conviction]
+    next: Cursor = None
 
 
 class VoterInfo(Result, frozen=True):

@@ -13,6 +13,8 @@ from omnitensor.protocol.types import Address
 from state.ledger import (
     campaigns,
     clockwork,
+    evidence,
+    removal,
     reports,
     seats,
     sessions,
@@ -42,6 +44,7 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.SeatDecline: seats.decline,
     bodies.ReportCommit: reports.commit,
     bodies.ReportReveal: reports.reveal,
+    bodies.EvidenceSubmit: evidence.submit,
 }
 
-END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded, clockwork.run)
+END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded, removal.carry_out, clockwork.run)

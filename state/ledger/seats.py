@@ -19,7 +19,7 @@ from state.ledger.events import event
 from state.ledger.view import ReadView, View
 from state.records import UNIT
 from state.records_review import Batch, BatchPhase, Campaign, Reviewer, Seat, SeatState
-from state.schema import BATCHES, REVIEWERS, SEATS, SEATS_BY_VALIDATOR, VALIDATORS
+from state.schema import BATCHES, OPEN_SEATS, REVIEWERS, SEATS, SEATS_BY_VALIDATOR, VALIDATORS
 
 NEW_REVIEWER = Reviewer(reputation.FRESH, 0, 0, 0)
 
@@ -105,6 +105,7 @@ def fill(
         )
         view.put(SEATS, seat, number, batch.round, address)
         view.put(SEATS_BY_VALIDATOR, UNIT, address, number, batch.round)
+        view.put(OPEN_SEATS, UNIT, address, number, batch.round)
         _hold(view, address, batch.bond)
         events.append(
             event(
@@ -147,6 +148,7 @@ def decline(view: View, ctx: BlockContext, sender: Address, body: SeatDecline) -
 def release(view: View, number: BatchId, batch: Batch, seated: Seated, state: SeatState) -> None:
     """Frees what a seat holds of its validator's stake, and gives the seat its last state."""
     _let_go(view, seated.validator, seated.seat.bond)
+    view.delete(OPEN_SEATS, seated.validator, number, batch.round)
     view.put(
         SEATS,
         replace(seated.seat, state=state, bond=Amount(0)),

@@ -26,7 +26,9 @@ def validator(view: ReadView, address: Address) -> Validator | None:
 
 def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegister) -> tuple[Event, ...]:
     """Makes the sender a validator. Its consensus key must be new to the chain and its possession proved."""
-    if view.get(VALIDATORS, sender) is not None:
+    known = view.get(VALIDATORS, sender)
+    if known is not None:
+        _check_not_removed(known, sender)
         raise Rejected(
             "validator_exists",
             "the account is a validator already",
@@ -116,15 +118,21 @@ def withdraw_stake(view: View, ctx: BlockContext, sender: Address, body: StakeWi
             value=row.unbonding_count,
             remedy="wait until one is paid",
         )
-    due = ctx.height + ctx.params.unbonding_blocks
-    index = next_number(view, UNBONDING_COUNTER)
-    move(view, Pot.STAKE, Pot.UNBONDING, body.amount)
-    view.put(UNBONDING, Unbonding(body.amount), due, sender, index)
-    view.put(UNBONDING_BY_VALIDATOR, Unbonding(body.amount), sender, due, index)
-    view.put(
-        VALIDATORS, row.with_unbonding(rest, row.unbonding + body.amount, row.unbonding_count + 1), sender
-    )
+    due = unbond(view, ctx, sender, row, body.amount)
     return (event("stake.withdrawn", validator=sender, amount=body.amount, due=due),)
+
+
+def unbond(view: View, ctx: BlockContext, address: Address, row: Validator, amount: int) -> Height:
+    """Sends part of a validator's stake on its way back to its account; the height at which it is paid."""
+    due = Height(ctx.height + ctx.params.unbonding_blocks)
+    index = next_number(view, UNBONDING_COUNTER)
+    move(view, Pot.STAKE, Pot.UNBONDING, amount)
+    waiting = Unbonding(Amount(amount))
+    view.put(UNBONDING, waiting, due, address, index)
+    view.put(UNBONDING_BY_VALIDATOR, waiting, address, due, index)
+    row = row.with_unbonding(row.stake - amount, row.unbonding + amount, row.unbonding_count + 1)
+    view.put(VALIDATORS, row, address)
+    return due
 
 
 def pay_unbonded(view: View, ctx: BlockContext) -> tuple[Event, ...]:
@@ -155,4 +163,15 @@ def _registered(view: ReadView, address: Address) -> Validator:
             value=address,
             remedy="register with: otensor-cli validator register",
         )
+    _check_not_removed(row, address)
     return row
+
+
+def _check_not_removed(row: Validator, address: Address) -> None:
+    if row.removed:
+        raise Rejected(
+            "validator_removed",
+            "the validator signed what no honest one signs, and was removed for good",
+            value=address,
+            remedy="its stake is paid after the unbonding time; validate with another account and another key",
+        )

@@ -15,6 +15,7 @@ from datalayer.store import ContentStore
 from omnitensor.protocol.bodies import BodyBase
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import TransactionError
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.keys import SigningKey, format_address
 from omnitensor.protocol.transactions import Transaction, transaction_id
 from omnitensor.protocol.types import Address, Hash, Height, TimeMs
@@ -59,6 +60,7 @@ class TestBackend:
         self.elsewhere: dict[Hash, bytes] = {}
         """Content that peers hold."""
         self.fault: Exception | None = None
+        self.evidence_held: tuple[Evidence, ...] = ()
         """Raised by the next reads of the status, as a bug would be."""
 
     def close(self) -> None:
@@ -95,6 +97,9 @@ class TestBackend:
             return False
         store_content(self.content, data, b"")
         return True
+
+    def evidence(self) -> Sequence[Evidence]:
+        return self.evidence_held
 
     def status(self) -> NodeStatus:
         if self.fault is not None:

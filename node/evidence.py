@@ -1,0 +1,119 @@
+"""Evidence that this node holds: verified, bounded, kept across restarts, until it is on chain or too old. Lives on the event loop.
+
+Takes what consensus finds here and what peers pass on; slashes nobody and submits nothing (``reporting`` does).
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.codec import decode, encode
+from omnitensor.protocol.conviction import convicted
+from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.evidence import Evidence
+from omnitensor.protocol.private_files import read_private, write_private
+from omnitensor.protocol.types import Address, Hash
+from omnitensor.protocol.votes import ValidatorTable
+from state.ledger.epochs import table_of
+from state.ledger.evidence import open_culprits
+from state.reader import Reader
+
+log = structlog.get_logger("evidence")
+
+
+class EvidencePool:
+    """One piece of evidence for each validator that is not convicted by another: so nobody can fill it but with real faults."""
+
+    def __init__(
+        self, path: Path, chain_id: str, reader: Callable[[], Reader], crypto: Executor, disk: Executor
+    ) -> None:
+        """``path``: the file that keeps the pool across restarts."""
+        self._path = path
+        self._chain_id = chain_id
+        self._reader = reader
+        self._crypto = crypto
+        self._disk = disk
+        self._held: Final[dict[Hash, tuple[Evidence, frozenset[Address]]]] = {}
+        self._saving = asyncio.Lock()
+
+    def held(self) -> tuple[Evidence, ...]:
+        """What waits to be on chain, the oldest first."""
+        return tuple(evidence for evidence, _ in self._held.values())
+
+    async def take(self, evidence: Evidence) -> bool:
+        """Whether it is new and convicts somebody whom nothing else does: then it is held. Raises EvidenceError when forged."""
+        table = self._wanted(evidence)
+        if table is None:
+            return False
+        work = partial(convicted, evidence, self._chain_id, table)
+        await asyncio.get_running_loop().run_in_executor(self._crypto, work)
+        if self._wanted(evidence) is None:  # another piece may have come meanwhile
+            return False
+        culprits = frozenset(open_culprits(self._reader(), evidence, table))
+        self._held[evidence.id] = (evidence, culprits)
+        log.error(
+            "a validator contradicts itself",
+            fault=evidence.fault.label,
+            epoch=evidence.epoch,
+            view=evidence.view,
+            validators=[address.hex() for address in sorted(culprits)],
+        )
+        await self._save()
+        return True
+
+    async def forget_settled(self) -> None:
+        """Drops what is on chain by now, and what is older than the evidence window."""
+        reader = self._reader()
+        settled = [key for key, (evidence, _) in self._held.items() if not _open(reader, evidence)]
+        for key in settled:
+            del self._held[key]
+        if settled:
+            await self._save()
+
+    async def load(self) -> None:
+        """Takes in what was held before the last stop. A damaged file is set aside: evidence comes again from peers."""
+        try:
+            if not self._path.exists():
+                return
+            data = read_private(self._path, limits.evidence_file_bytes_max)
+            kept: tuple[Evidence, ...] = decode(tuple[Evidence, ...], data)
+        except ProtocolError as error:
+            log.warning("the evidence kept from before can't be read", reason=str(error))
+            return
+        for evidence in kept[: limits.evidence_pool_max]:
+            try:
+                await self.take(evidence)
+            except ProtocolError as error:
+                log.warning("evidence kept from before does not convict", reason=str(error))
+
+    def _wanted(self, evidence: Evidence) -> ValidatorTable | None:
+        """The table to hold evidence against; None where there is none, or it says nothing new."""
+        if evidence.id in self._held or len(self._held) >= limits.evidence_pool_max:
+            return None
+        reader = self._reader()
+        table = table_of(reader, evidence.epoch)
+        if table is None:
+            return None
+        accused = {address for _, culprits in self._held.values() for address in culprits}
+        return table if set(open_culprits(reader, evidence, table)) - accused else None
+
+    async def _save(self) -> None:
+        async with self._saving:
+            data = encode(self.held())
+            work = partial(write_private, self._path, data, replace=True)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._disk, work)
+            except ProtocolError as error:
+                log.error("evidence can't be kept", reason=str(error))
+
+
+def _open(reader: Reader, evidence: Evidence) -> bool:
+    """Whether evidence would still convict somebody on chain."""
+    table = table_of(reader, evidence.epoch)
+    return table is not None and bool(open_culprits(reader, evidence, table))
