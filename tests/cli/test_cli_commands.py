@@ -294,6 +294,26 @@ def test_review_by_hand_and_by_loop(chain: SmallChain, tmp_path: Path) -> None:
     assert "revealed" in last.must("review", "list", "--all").out
 
 
+def test_decline_a_seat(chain: SmallChain, tmp_path: Path) -> None:
+    sponsor = person(tmp_path, chain, "sponsor")
+    number = str(sponsor.must(*CAMPAIGN.split(), "--json").json["campaign"])
+    contributor = person(tmp_path, chain, "contributor")
+    path = write_texts(tmp_path / "data", 1, skip=64)[0]
+    contributor.must("upload-data", "--task-id", number, "--file", str(path))
+    drawn = person(tmp_path, chain, "v1")
+
+    def seat() -> list[dict[str, int]]:
+        found = drawn.must("review", "list", "--all", "--json").json["assignments"]
+        return [each for each in found if each["campaign"] == int(number)]
+
+    chain.until(lambda: bool(seat()))
+    (mine,) = seat()
+    assert "given back" in drawn.must("review", "decline", str(mine["batch"])).out
+    assert seat()[0]["state"] == "declined"
+    again = drawn.type("review", "decline", str(mine["batch"]))
+    assert (again.code, "declined" in again.err) == (1, True)
+
+
 def chain_item(who: Person, number: str) -> dict[str, dict[str, int]]:
     (item,) = who.must("check-status", "--task-id", number, "--json").json["items"]
     found: dict[str, dict[str, int]] = item

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from omnitensor.protocol.codec import decode
+from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_secret
+from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.sdk import BusyError, Client, Contributor, Home, InputError, Validator, Wallet
-from omnitensor.sdk.contributor import Job
+from omnitensor.sdk.contributor import Job, Moment
 from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import SmallChain
 from tests.sdk.test_sdk_story import open_campaign
@@ -194,6 +196,48 @@ def test_other_scores_after_the_commit(
         with pytest.raises(InputError, match="other scores were committed"):
             validator.commit(found.with_scores(0, relevance=3))
     assert orders_of(chain, "v0", start) == ["report_commit"]
+
+
+def test_node_that_dropped_the_upload(chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path) -> None:
+    """Interrupted between upload and commit for so long that the node dropped the bytes: they are uploaded again."""
+    campaign = open_campaign(chain, wallet("sponsor"), home)
+    (path,) = write_texts(tmp_path / "texts", 1, skip=56)
+    assert run_and_kill(CONTRIBUTE, "after", 2, "contributor", chain, str(campaign), str(path)) == -9
+    root = content_id_of(path.read_bytes()).chunk_root
+    assert chain.content.has(root)
+    chain.content.drop(root)
+    with Contributor(wallet("contributor"), endpoint=chain.endpoint, home=home) as contributor:
+        contributor.upload(campaign, [path])
+    assert chain.content.has(root)
+
+
+def test_large_file_goes_up_in_chunks_and_goes_on(
+    chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path
+) -> None:
+    """Five chunks; after a kill in the middle only those that are missing are sent."""
+    campaign = open_campaign(chain, wallet("sponsor"), home, item_bytes_max=8 * MIB, media=["text/plain"])
+    path = tmp_path / "large.txt"
+    path.write_text("".join(f"line {number} of a long text\n" for number in range(160_000)))
+    content = content_id_of(path.read_bytes())
+    assert content.chunks == 5
+    contributor = Contributor(wallet("contributor"), endpoint=chain.endpoint, home=home)
+    sent: list[int] = []
+
+    def stop_at_two(moment: Moment) -> None:
+        if moment.stage == "upload":
+            sent.append(moment.done)
+            if moment.done >= 2 * MIB:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        contributor.upload(campaign, [path], watch=stop_at_two)
+    moments: list[Moment] = []
+    contributor.upload(campaign, [path], watch=moments.append)
+    contributor.close()
+    first = next(moment for moment in moments if moment.stage == "upload")
+    assert first.done >= 2 * MIB, "what had arrived is not sent again"
+    assert chain.content.stat(content.chunk_root) == content
+    assert b"".join(chain.content.read_chunk(content.chunk_root, n) for n in range(5)) == path.read_bytes()
 
 
 def test_two_processes_at_one_submission(
