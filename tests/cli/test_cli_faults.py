@@ -16,6 +16,8 @@ from tests.sdk.samples import write_digits, write_texts
 from tests.sdk.small_chain import SmallChain
 from tests.state.chain_fixtures import key
 
+pytestmark = pytest.mark.xdist_group("cli-faults")
+
 NOWHERE = "http://127.0.0.1:9"
 
 

@@ -28,6 +28,8 @@ from omnitensor.sdk.reads import Reads
 from omnitensor.sdk.results import BlockInfo
 from tests.sdk.small_chain import SmallChain, finality_proof
 
+pytestmark = pytest.mark.xdist_group("light")
+
 
 @pytest.fixture
 def final(chain: SmallChain, wallet, home) -> tuple[Block, FinalityProof, ValidatorTable]:  # type: ignore[no-untyped-def] # fixtures
