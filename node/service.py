@@ -66,6 +66,12 @@ EVIDENCE_TASKS_MAX: Final = 64
 log = structlog.get_logger("node")
 
 
+class ListenError(ProtocolError):
+    """An address that the node is to serve on and can't."""
+
+    code = "listen"
+
+
 class Node:
     """One running node. ``start`` once, ``stop`` once."""
 
@@ -187,6 +193,7 @@ class Node:
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._caught_up = asyncio.Event()
+        self._telling: asyncio.TimerHandle | None = None
 
     def _host_config(self) -> HostConfig:
         config = self.config
@@ -209,7 +216,14 @@ class Node:
 
     async def start(self) -> None:
         """RPC first, so that an operator can ask how far the node is; then peers, sync and consensus."""
-        await self._rpc.start()
+        try:
+            await self._rpc.start()
+        except OSError as error:
+            raise ListenError(
+                f"JSON-RPC can't listen there: {error.strerror}",
+                value=self.config.rpc_listen,
+                remedy="stop what uses this port, or choose another with --rpc-listen",
+            ) from error
         await self.network.start()
         for name, work in (
             ("sync", self._sync.run()),
@@ -251,6 +265,8 @@ class Node:
         log.info("stopped")
 
     async def _stop_tasks(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -328,7 +344,14 @@ class Node:
             self.driver.post(ev.Synced(now_ms(), point))
 
     def _head_moved(self) -> None:
-        """Tells the peers; the sync hears of it when it looks."""
+        """Tells the peers soon; the sync hears of it when it looks."""
+        if self._telling is None:
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_later(limits.status_pause_ms_min / 1_000, self._tell_head)
+
+    def _tell_head(self) -> None:
+        """Not of every block: in a sync there are hundreds a second, and peers charge for more than they can use."""
+        self._telling = None
         head = self._handler.head()
         self.network.broadcast_status(StatusUpdate(head.height, head.hash, head.view))
 
