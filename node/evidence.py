@@ -1,4 +1,4 @@
-"""Evidence that this node holds: verified, bounded, kept across restarts, until it is on chain or too old. Lives on the event loop.
+"""Evidence that this node holds, verified and bounded, until it is on chain or too old. Lives on the event loop.
 
 Takes what consensus finds here and what peers pass on; slashes nobody and submits nothing (``reporting`` does).
 """

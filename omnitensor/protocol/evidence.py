@@ -68,20 +68,22 @@ def _check(first: Vote | Certificate, second: Vote | Certificate) -> None:
 class EvidenceBase(Record, frozen=True):
     """Common to both kinds of evidence: what is convicted of what, and where."""
 
-    first: Vote | Certificate
-    second: Vote | Certificate
+    @property
+    def messages(self) -> tuple[Vote, Vote] | tuple[Certificate, Certificate]:
+        """The two messages, in their order."""
+        raise AssertionError("each kind of evidence has its own")
 
     @property
     def epoch(self) -> Epoch:
-        return Epoch(self.first.epoch)
+        return Epoch(self.messages[0].epoch)
 
     @property
     def view(self) -> View:
-        return View(self.first.view)
+        return View(self.messages[0].view)
 
     @property
     def fault(self) -> Fault:
-        first, second = self.first, self.second
+        first, second = self.messages
         found = fault_of(first.kind, Hash(first.candidate_id), second.kind, Hash(second.candidate_id))
         assert found is not None, "evidence is not built without a conflict"
         return found
@@ -108,6 +110,10 @@ class ConflictingVotes(EvidenceBase, frozen=True, tag=1):
         return cls(one, other) if _in_order(one, other) else cls(other, one)
 
     @property
+    def messages(self) -> tuple[Vote, Vote]:
+        return self.first, self.second
+
+    @property
     def culprits(self) -> tuple[int, ...]:
         """Indexes of the convicted in the epoch's validator table."""
         return (self.first.signer,)
@@ -130,6 +136,10 @@ class ConflictingCertificates(EvidenceBase, frozen=True, tag=2):
     def of(cls, one: Certificate, other: Certificate) -> "ConflictingCertificates":
         """Evidence of two certificates in either order."""
         return cls(one, other) if _in_order(one, other) else cls(other, one)
+
+    @property
+    def messages(self) -> tuple[Certificate, Certificate]:
+        return self.first, self.second
 
     @property
     def culprits(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""What validators say to one another: candidates, proposals, and the table that weighs votes; votes themselves are in ``ballots``.
+"""What validators say to one another: candidates, proposals, and the table that weighs votes.
 
-Data only; the rules are in ``consensus``.
+Votes themselves are in ``ballots``. Data only; the rules are in ``consensus``.
 """
 
 from functools import cached_property

@@ -36,24 +36,24 @@ def test_two_votes_convict_just_when_the_specification_says(
     one, two = SHOP.vote(first[0], 4, first[1], 1), SHOP.vote(second[0], 4, second[1], 1)
     fault = fault_of_vote(View(0), {first[0]: first[1]}, VoteRecord(second[0], View(4), second[1]))
     if convicts(first, second):
-        assert ConflictingVotes(one, two).culprits == (1,)
+        assert ConflictingVotes.of(one, two).culprits == (1,)
         assert isinstance(fault, SafetyError)
         with pytest.raises(NoConflict):
-            ConflictingVotes(one, replace(two, view=5))
+            ConflictingVotes.of(one, replace(two, view=5))
         with pytest.raises(NoConflict):
-            ConflictingVotes(one, replace(two, signer=2))
+            ConflictingVotes.of(one, replace(two, signer=2))
         with pytest.raises(NoConflict):
-            ConflictingVotes(one, replace(two, epoch=Epoch(1)))
+            ConflictingVotes.of(one, replace(two, epoch=Epoch(1)))
     else:
         assert fault is None
         with pytest.raises(NoConflict):
-            ConflictingVotes(one, two)
+            ConflictingVotes.of(one, two)
 
 
 def test_certificates_convict_who_signed_both() -> None:
     skip = SHOP.certificate(S, 4, signers=(0, 2, 3, 4))
     final = SHOP.certificate(F, 4, A, (1, 2, 3, 4))
-    assert ConflictingCertificates(skip, final).culprits == (2, 3, 4)
+    assert ConflictingCertificates.of(skip, final).culprits == (2, 3, 4)
     for first, second in (
         (skip, SHOP.certificate(N, 4, A)),
         (skip, replace(final, view=5)),
@@ -61,7 +61,7 @@ def test_certificates_convict_who_signed_both() -> None:
         (SHOP.certificate(S, 4, signers=(0,)), SHOP.certificate(F, 4, A, (1,))),
     ):
         with pytest.raises(NoConflict):
-            ConflictingCertificates(first, second)
+            ConflictingCertificates.of(first, second)
 
 
 def test_floor_and_shape_of_what_may_be_signed() -> None:
