@@ -50,7 +50,13 @@ class BatchVerifier:
                 verdicts = await loop.run_in_executor(
                     self._executor, verify_batch, [item for item, _ in batch]
                 )
-            except BaseException:
+            except Exception as error:
+                # Whoever waits hears of it; the next batch may fare better.
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            except asyncio.CancelledError:
                 for _, future in batch:
                     future.cancel()
                 raise
