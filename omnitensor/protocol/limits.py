@@ -264,6 +264,10 @@ driver_events_max: Final = 2_048
 """Verified messages that wait for the consensus core; beyond it their senders wait."""
 votes_waiting_max: Final = 4_096
 """Votes that wait to be verified; beyond it a vote is refused."""
+votes_per_source_and_batch_max: Final = 16
+"""Of one peer's votes in a batch that is verified: each forged one costs a search, until the peer is banned."""
+transactions_judged_at_once_max: Final = 16
+"""Transactions of peers that are judged before the mempool gets to what consensus wants of it."""
 content_fetches_waiting_max: Final = 256
 """Contents that wait for their turn to be fetched; beyond it a fetch is refused."""
 final_transactions_known_max: Final = 65_536

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from consensus.stake import events as ev
 from consensus.stake.safety import SafetyMemory
 from node.driver import Below, Checked, Driver, now_ms
 from node.tasks import Tasks
-from node.verification import BatchVerifier
-from omnitensor.protocol import bls, limits
+from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import View
@@ -202,32 +200,6 @@ async def test_peers_wait_while_the_core_is_busy(stage: Stage, monkeypatch: pyte
     await run_for_a_moment(driver.run(), lambda: len(core.events) >= 11)
     stamps = [event.now_ms for event in core.events]
     assert stamps == sorted(stamps), "who waited is stamped when its turn comes"
-
-
-async def test_verification_goes_on_after_a_failure() -> None:
-    class Broken(ThreadPoolExecutor):
-        failures = 1
-
-        def submit(self, *arguments: Any, **options: Any) -> Any:
-            if self.failures:
-                self.failures -= 1
-                raise MemoryError
-            return super().submit(*arguments, **options)
-
-    with Broken(1) as threads:
-        verifier = BatchVerifier(threads)
-        secret = bls.keygen(b"k" * 32)
-        public, signature = bls.sk_to_pk(secret), bls.sign(secret, b"m" * 32)
-        with pytest.raises(MemoryError):
-            await verifier.verify(public, b"m" * 32, signature)
-        assert await verifier.verify(public, b"m" * 32, signature)
-        assert not await verifier.verify(public, b"n" * 32, signature)
-        verdicts = await asyncio.gather(
-            *(verifier.verify(public, bytes([number % 2]) * 32, signature) for number in range(6)),
-            verifier.verify(public, b"m" * 32, signature),
-        )
-        assert verdicts == [False] * 6 + [True]
-        await verifier.stop()
 
 
 async def test_background_work_is_bounded_and_its_failures_are_told(
