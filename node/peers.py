@@ -13,6 +13,7 @@ import structlog
 
 from consensus.stake import events as ev
 from consensus.stake.verify import Verifier
+from consensus.stake.watch import Watch
 from datalayer.store import ContentStore
 from node.application import ChainApplication
 from node.driver import Driver, now_ms
@@ -86,7 +87,10 @@ class PeerHandler:
         """Certificates being verified, by what they say: the last in line for each."""
         self.driver: Driver | None = None
         self.sync: PeerStatusListener | None = None
+        self._watch = Watch()
         self.evidence: EvidencePool | None = None
+        self.announce: Callable[[Evidence], object] = lambda _: None
+        """Tells all peers of evidence that was found here."""
 
     # -- what the network asks
 
@@ -140,13 +144,21 @@ class PeerHandler:
         core = driver.core
         self._verifier.check_vote_shape(vote)
         if not core.wants_vote(vote):
-            return Verdict.LATER if vote.view > core.view else Verdict.IGNORE
+            return Verdict.LATER if vote.view > core.view else await self._on_late_vote(vote)
         if self._votes.full:
             return Verdict.LATER
         if not await self._votes.verify(*self._verifier.vote_item(vote), peer_id):
             raise SignatureError("a vote's signature is not its signer's", value=vote.signature)
+        self._watch.remember(vote)
         await driver.submit(ev.VoteReceived(now_ms(), peer_id, vote))
         return Verdict.RELAY
+
+    async def _on_late_vote(self, vote: Vote) -> Judgement:
+        """A vote that counts for nothing any more may still contradict one that did."""
+        evidence = self._watch.conflict(vote)
+        if evidence is not None and self.evidence is not None and await self.evidence.take(evidence):
+            self.announce(evidence)
+        return Verdict.IGNORE
 
     async def _on_certificate(self, driver: Driver, peer_id: PeerId, certificate: Certificate) -> Judgement:
         """Of those for one thing that come at once, one is verified, and the others are not needed when it is genuine."""

@@ -160,6 +160,7 @@ class Node:
             config.evidence_path, chain.chain_id, chain.reader, self._crypto, self._disk
         )
         self._handler.evidence = self._evidence
+        self._handler.announce = self.network.broadcast
         self._accusing = Tasks("evidence", EVIDENCE_TASKS_MAX)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics)
         self.driver: Driver | None = None

@@ -334,6 +334,7 @@ _LANES: Final[dict[type, Lane]] = {
     VoteNotice: Lane.CONSENSUS,
     CertificateNotice: Lane.CONSENSUS,
     ProposalNotice: Lane.CONSENSUS,
+    EvidenceNotice: Lane.CONSENSUS,
     Have: Lane.CONSENSUS,
     Want: Lane.CONSENSUS,
     CandidateRequest: Lane.CONSENSUS,

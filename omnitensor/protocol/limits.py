@@ -283,6 +283,8 @@ questions_in_flight_max: Final = 32
 question_ms_max: Final = 3_000
 """How long such a request may take: another peer is asked long before."""
 
+watched_views_max: Final = 128
+"""Views whose votes a node remembers, so that a vote that comes late still convicts."""
 evidence_pool_max: Final = 256
 """Evidence that a node holds until it is on chain or too old; one piece for each validator that nothing else convicts."""
 evidence_file_bytes_max: Final = 1 * MIB

@@ -68,7 +68,12 @@ class Court(World):
         return Vote(kind, Epoch(epoch), View(view), candidate, signer, signature)  # type: ignore[arg-type]  # of the right length
 
     def certificate(
-        self, signers: tuple[int, ...], kind: VoteKind, candidate: Hash = SKIP_ID, *, bitmap: bytes | None = None
+        self,
+        signers: tuple[int, ...],
+        kind: VoteKind,
+        candidate: Hash = SKIP_ID,
+        *,
+        bitmap: bytes | None = None,
     ) -> Certificate:
         votes = [self.vote(signer, kind, candidate) for signer in signers]
         bits = sum(1 << signer for signer in signers).to_bytes((len(self.table_names) + 7) // 8, "little")

@@ -13,7 +13,13 @@ from msgspec.structs import replace
 
 from omnitensor.protocol import conviction
 from omnitensor.protocol.ballots import SKIP_ID, VoteKind
-from omnitensor.protocol.bodies import EvidenceSubmit, ItemDeclaration, StakeAdd, StakeWithdraw, ValidatorRegister
+from omnitensor.protocol.bodies import (
+    EvidenceSubmit,
+    ItemDeclaration,
+    StakeAdd,
+    StakeWithdraw,
+    ValidatorRegister,
+)
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.evidence import ConflictingVotes, Evidence, NoConflict, decode_evidence
@@ -98,7 +104,6 @@ def story(court: Court) -> None:
     assert court.do(name, again).code == "validator_removed"
 
 
-
 def seats_story(court: Court) -> None:
     """Seats are let go at no cost: replaced while reports are committed, done without afterwards."""
     campaign = court.open()
@@ -130,7 +135,9 @@ def seats_story(court: Court) -> None:
     later = court.open()
     court.submit("ann", later, *declared("y", 6))
     court.blocks(8)
-    assert not set(court.batch(court.open_batches()[0]).seats) & {address_of(n) for n in (*sitting[:2], third)}
+    assert not set(court.batch(court.open_batches()[0]).seats) & {
+        address_of(n) for n in (*sitting[:2], third)
+    }
     assert not list(court.view.scan(REMOVALS))
 
 
@@ -378,10 +385,22 @@ def forget_seats(view: Any, ctx: Any) -> tuple[Any, ...]:
 
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "unbonding stake is spared": (ledger_evidence, "_slash", slash_stake_alone),
-    "nothing burns": (ledger_evidence, "shares", lambda amount, params: (0, amount // 10, amount - amount // 10)),
-    "the reporter takes all": (ledger_evidence, "shares", lambda amount, params: (amount // 2, amount - amount // 2, 0)),
+    "nothing burns": (
+        ledger_evidence,
+        "shares",
+        lambda amount, params: (0, amount // 10, amount - amount // 10),
+    ),
+    "the reporter takes all": (
+        ledger_evidence,
+        "shares",
+        lambda amount, params: (amount // 2, amount - amount // 2, 0),
+    ),
     "money is lost": (ledger_evidence, "shares", lambda amount, params: (amount // 2, amount // 10, 0)),
-    "signatures are not looked at": (ledger_evidence, "convicted", lambda evidence, chain, table: evidence.culprits),
+    "signatures are not looked at": (
+        ledger_evidence,
+        "convicted",
+        lambda evidence, chain, table: evidence.culprits,
+    ),
     "any chain will do": (
         ledger_evidence,
         "convicted",
@@ -390,7 +409,9 @@ MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "convicted again and again": (
         ledger_evidence,
         "open_culprits",
-        lambda view, evidence, table: tuple(table.entries[i].address for i in evidence.culprits if i < len(table)),
+        lambda view, evidence, table: tuple(
+            table.entries[i].address for i in evidence.culprits if i < len(table)
+        ),
     ),
     "removed only until it is let out": (removal, "begin", jailed_only),
     "a minority's certificate": (conviction.ValidatorTable, "quorum_weight", 1),
@@ -401,7 +422,9 @@ MUTANTS: dict[str, tuple[Any, str, Any]] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_planted_faults_are_seen(name: str) -> None:
     target, attribute, wrong = MUTANTS[name]
-    steps = tuple(wrong if attribute == "carry_out" and each is removal.carry_out else each for each in END_OF_BLOCK)
+    steps = tuple(
+        wrong if attribute == "carry_out" and each is removal.carry_out else each for each in END_OF_BLOCK
+    )
     with (
         mock.patch.object(target, attribute, wrong),
         mock.patch.object(transition, "END_OF_BLOCK", steps),

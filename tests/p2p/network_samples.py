@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from omnitensor.protocol.blocks import Block, Header
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.content import content_id_of
+from omnitensor.protocol.evidence import ConflictingVotes
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import BlsSignature, Epoch, Hash, Height, TimeMs, View, Weight
 from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, VoteKind
@@ -20,6 +23,7 @@ from p2p.messages import (
     ChunkRequest,
     ContentOffer,
     ContentQuery,
+    EvidenceNotice,
     Goodbye,
     Have,
     Hello,
@@ -106,6 +110,7 @@ SAMPLES: tuple[Message, ...] = (
     VoteNotice(vote_of(1)),
     CertificateNotice(_CERTIFICATE),
     ProposalNotice(Proposal(_CANDIDATE, _BLOCK, (_CERTIFICATE,), vote_of(2))),
+    EvidenceNotice(ConflictingVotes.of(vote_of(1), replace(vote_of(1), candidate_id=hash_of(77)))),
     Have((hash_of(1), hash_of(2))),
     Want((hash_of(1),)),
     TransactionAnnounce((hash_of(3),)),

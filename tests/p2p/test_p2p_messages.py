@@ -24,7 +24,6 @@ from p2p.messages import (
     Notice,
     Peers,
     Ping,
-    ProposalNotice,
     Reply,
     Request,
     Response,
@@ -71,7 +70,7 @@ def test_tags_are_unique_and_requests_have_one_response_each() -> None:
 
 def test_votes_go_before_transactions_before_bytes() -> None:
     lanes = {type(sample).__name__: lane_of(sample) for sample in SAMPLES}  # type: ignore[arg-type]  # messages
-    for kind in ("VoteNotice", "CertificateNotice", "ProposalNotice"):
+    for kind in ("VoteNotice", "CertificateNotice", "ProposalNotice", "EvidenceNotice"):
         assert lanes[kind] is Lane.CONSENSUS
     for kind in ("TransactionAnnounce", "TransactionRequest", "Transactions"):
         assert lanes[kind] is Lane.TRANSACTIONS
@@ -82,7 +81,7 @@ def test_votes_go_before_transactions_before_bytes() -> None:
 
 def test_gossip_goes_into_its_notice_and_out_again() -> None:
     for sample in SAMPLES:
-        if isinstance(sample, messages.VoteNotice | messages.CertificateNotice | ProposalNotice):
+        if isinstance(sample, messages.GossipNotice):
             assert notice_of(gossip_of(sample)) == sample
 
 
