@@ -46,7 +46,7 @@ class Bench:
         self.key = SigningKey.generate()
         for node in self.net.nodes:
             write_private(node.home / "reporter.key", format_api_key(self.key).encode() + b"\n")
-        rpc_port, p2p_port = ports.free_ports(2)
+        rpc_port, p2p_port = ports.free_ports(10)[-2:]  # behind those of the net
         copy = self.first.home.parent / "copy"
         shutil.copytree(self.first.home, copy)
         (
