@@ -38,8 +38,9 @@ def convicted(
         raise EvidenceError(
             f"the evidence is not of epoch {table.epoch}", value=evidence.epoch, code="evidence_epoch"
         )
-    signers = [_signers(message, table) for message in evidence.messages]
-    for message, indexes in zip(evidence.messages, signers, strict=True):
+    messages: tuple[Vote | Certificate, ...] = evidence.messages
+    signers = [_signers(message, table) for message in messages]
+    for message, indexes in zip(messages, signers, strict=True):
         keys = [table.key(index) for index in indexes]
         if not scheme.fast_aggregate_verify(keys, message.message(chain_id), message.signature):
             raise EvidenceError(
