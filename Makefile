@@ -93,6 +93,11 @@ formal/node_modules/.package-lock.json: formal/package.json formal/package-lock.
 	@cd formal && npm ci --silent
 	@touch $@
 
+.PHONY: soak
+soak: setup ## Real nodes in network namespaces, cut off, killed, doubled: MINUTES=10 (needs root and iproute2)
+	@code=0; $(PY) -m deploy.soak --minutes $(or $(MINUTES),10) $(ARGS) || code=$$?; \
+	if [ $$code -eq 77 ]; then exit 0; else exit $$code; fi
+
 .PHONY: bench
 bench: setup ## Measure, and write benchmarks/results/latest.json
 	@$(PY) -m benchmarks.run $(ARGS)

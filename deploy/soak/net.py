@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from consensus.schedule.leaders import LeaderSchedule
 from deploy.devnet import calls
 from deploy.devnet.net import Net, Node, Plan
 from deploy.soak.namespaces import Place
 from node import keys as node_keys
+from omnitensor.protocol import hashing
 from omnitensor.protocol.keys import SigningKey, format_api_key
 from omnitensor.protocol.private_files import write_private
-from omnitensor.protocol.types import NANO, View
+from omnitensor.protocol.types import NANO, Address
 from state.genesis import Genesis
 
 P2P_PORT: Final = 9645
@@ -78,7 +78,7 @@ class SoakNet:
         for node in net.nodes:
             write_private(node.home / "reporter.key", format_api_key(self.report_key).encode() + b"\n")
         genesis = Genesis.load(folder / "genesis.json")
-        leader = genesis.table.entries[LeaderSchedule(genesis.table, genesis.hash).leader(View(1))].address
+        leader = first_leader(genesis)
         doubled = next(node for node in net.nodes if node.account.address == leader)
         steady = [node for node in net.nodes if node is not doubled]
         addresses = [place.address for place in places[: len(steady)]]
@@ -97,3 +97,14 @@ class SoakNet:
     def kill(self) -> None:
         for node in (*self.steady, self.doubled, self.copy):
             node.kill()
+
+
+def first_leader(genesis: Genesis) -> Address:
+    """Who leads view 1 of epoch 0: drawn by stake, as the specification says it."""
+    drawn = hashing.LEADER(genesis.hash, bytes(8), (1).to_bytes(8, "big"))
+    left = int.from_bytes(drawn, "big") % genesis.table.total_weight
+    for entry in genesis.table.entries:
+        if left < entry.weight:
+            return entry.address
+        left -= entry.weight
+    raise AssertionError("the draw is below the whole weight")

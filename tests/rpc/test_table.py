@@ -20,7 +20,8 @@ from rpc.methods import TABLE
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = sorted(method.name for method in TABLE)
 CONTRACT = """
-chain.status chain.params chain.block chain.blocks chain.validators chain.supply tx.submit tx.get tx.by_address account.get
+chain.status chain.params chain.block chain.blocks chain.evidence chain.validators chain.supply tx.submit tx.get tx.by_address
+account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover
 """.split()
@@ -91,12 +92,12 @@ def test_every_record_can_be_shown(kind: type) -> None:
 
 
 NUMBERS_IN_EVENTS = frozenset(
-    "batch campaign closeness_bps commit_until contributors count draw_at due item items overall quality_bps reports"
-    " reveal_from reveal_until round scopes size valid_until".split()
+    "batch campaign closeness_bps commit_until contributors count draw_at due epoch item items overall quality_bps reports"
+    " reveal_from reveal_until round scopes size valid_until view".split()
 )
 WORDS_IN_EVENTS = frozenset(
-    "account cause chunk_root commitment contributor key media_type name owner reason reasons sponsor status title to"
-    " validator".split()
+    "account cause chunk_root commitment contributor evidence fault key media_type name owner reason reasons reporter sponsor"
+    " status title to validator".split()
 )
 
 

@@ -60,8 +60,8 @@ class TestBackend:
         self.elsewhere: dict[Hash, bytes] = {}
         """Content that peers hold."""
         self.fault: Exception | None = None
-        self.evidence_held: tuple[Evidence, ...] = ()
         """Raised by the next reads of the status, as a bug would be."""
+        self.evidence_held: tuple[Evidence, ...] = ()
 
     def close(self) -> None:
         self.content.close()
