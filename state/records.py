@@ -84,14 +84,24 @@ class Unbonding(Record, frozen=True):
 
 
 class HeadRow(Record, frozen=True):
-    """The last committed block, and what the next one continues: the tree over all block hashes, and the state's commitment."""
+    """The last committed block, and what the next one continues: the tree over all block hashes."""
 
     height: HeightF
     hash: HashF
     history: tuple[HashF, ...]
     """Roots of the perfect subtrees over the hashes of all blocks up to this one, the largest first."""
-    sum: bytes
-    rows: U64
+
+
+class HashRow(Record, frozen=True):
+    """A node of the tree over the hashes of all blocks."""
+
+    hash: HashF
+
+
+class PageRow(Record, frozen=True):
+    """A page of the state's trie (see ``omnitensor.protocol.state_proof``)."""
+
+    entries: bytes
 
 
 class HeightRow(Record, frozen=True):

@@ -6,7 +6,7 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 - *state*: committed to by the state root in every header. Only the ledger writes it.
 - *index*: derived from the state's history for readers, written in the same batch, outside the root. The ledger may write
   it through its view and never reads it.
-- *chain*: blocks, receipts, proofs and the head. Only ``chain`` writes it.
+- *chain*: blocks, receipts, proofs, the head, and the trees that the roots in headers are of. Only ``chain`` writes it.
 """
 
 from enum import Enum
@@ -21,8 +21,10 @@ from state.records import (
     BlockEvents,
     Counter,
     GenesisRow,
+    HashRow,
     HeadRow,
     HeightRow,
+    PageRow,
     PlacedReceipt,
     PotTotal,
     SessionKey,
@@ -49,7 +51,7 @@ V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Stamped into a database; another number is never opened as this one."""
 
 
@@ -139,6 +141,7 @@ ADDRESS: Final = 33
 HASH: Final = 32
 KEY: Final = 32
 BLS_KEY: Final = 48
+PLACE: Final = 33
 INT: Final = 8
 REST: Final = 0
 
@@ -161,6 +164,10 @@ TRANSACTIONS_BY_ADDRESS = Table(
 """By address (sender, and whomever its events name), height, place in the block."""
 GENESIS = Table(0x08, GenesisRow, "genesis", (REST,), Kind.CHAIN)
 """One row under the empty key."""
+PAGES = Table(0x09, PageRow, "pages", (PLACE,), Kind.CHAIN)
+"""The trie over all rows of tables of kind *state*, by place (see ``state.trie``)."""
+HISTORY = Table(0x0A, HashRow, "history", (INT, INT), Kind.CHAIN)
+"""Roots of the perfect subtrees over the hashes of all blocks, by level and index; level 0 are the leaves."""
 
 # -- state: the ledger's ground (0x10 .. 0x1f)
 PARAMS = Table(0x10, Params, "parameters", (REST,))
