@@ -41,7 +41,10 @@ class Voting(Execution):
             return
         match self._grounds(entry.candidate):
             case Grounds.HOPELESS:
-                self._invalid(entry, "its parent is not what a quorum chose")
+                self._invalid(
+                    entry,
+                    "its parent is not what a quorum chose: if a quorum stands behind both, a third of the stake voted twice",
+                )
                 return
             case Grounds.INCOMPLETE:
                 return

@@ -106,7 +106,7 @@ class Story:
             self.teller.work(
                 "each validator gave its reviewer an API key, which can review and nothing else"
             ),
-            ThreadPoolExecutor(2) as threads,
+            ThreadPoolExecutor(len(net.nodes)) as threads,
         ):
             keys = list(
                 threads.map(lambda node: cast.make_api_key(net, node, self._typed_for(node)), net.nodes)

@@ -15,7 +15,7 @@ from omnitensor.protocol.reviews import ItemScore
 from omnitensor.protocol.types import Amount, BatchId, CampaignId, Height
 from state.ledger.accounts import Pot, pot
 from state.records_review import SEATS_LIVE, BatchOutcome, BatchPhase, CampaignStatus, ItemStatus, SeatState
-from state.schema import BATCHES, DUE, ITEMS, QUEUE, SEATS, VALIDATORS
+from state.schema import BATCHES, DUE, EARNINGS, ITEMS, QUEUE, REVIEWERS, SEATS, VALIDATORS
 from tests.ledger.world import OMNIT, QUICK, SPEC, World, check_books, declaration, salt_of
 
 CAMPAIGNS = 400
@@ -133,6 +133,8 @@ def test_every_campaign_ends_at_exactly_zero(group: int) -> None:
         assert all(row.held == 0 for _, row in world.view.scan(VALIDATORS))
         assert all(row.state not in SEATS_LIVE[:3] for _, row in world.view.scan(SEATS))
         assert not list(world.view.scan(QUEUE))
+        assert all(row.seats_open == 0 for _, row in world.view.scan(REVIEWERS))
+        assert all(row.pending == 0 for _, row in world.view.scan(EARNINGS))
         for _, item in world.view.scan(ITEMS):
             assert item.status in (ItemStatus.PAID, ItemStatus.REJECTED, ItemStatus.UNDECIDED)
             assert item.bond == item.reward_reserved == item.review_reserved == 0

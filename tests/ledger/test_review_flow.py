@@ -171,6 +171,39 @@ def test_disagreement_leaves_an_item_undecided_and_refunds_all() -> None:
     assert world.item(4).status == ItemStatus.QUEUED, "undecided content may come again"
 
 
+def test_agreeing_where_everything_is_good_earns_less_and_less_and_costs_nothing() -> None:
+    """Without gold nobody can tell diligence from habit there: standing sinks below break-even, and is not charged."""
+    world = World(validators=5)
+    campaign = world.open()
+    for batch in range(14):
+        world.submit("ann", campaign, *[declaration(f"{batch}/{n}") for n in range(6)])
+        review(world)
+    paid = [one["amount"] for one in world.said("pay.reviewer")]
+    assert len(paid) == 70
+    assert min(paid[:5]) > 0
+    assert paid[-1] == 0
+    assert not world.said("penalty")
+    seat = world.view.get(SEATS, 14, 1, address_of("val0"))
+    assert seat is not None
+    assert seat.quality_bps < QUICK.reputation_break_even_bps
+
+
+def test_disagreeing_with_everybody_is_charged() -> None:
+    world = World(validators=5)
+    _, number = started(world)
+    odd, *_ = world.seats(number, SeatState.SEATED)
+    review(world, {odd: BAD})
+    seat = world.view.get(SEATS, number, 1, address_of(odd))
+    row = world.view.get(VALIDATORS, address_of(odd))
+    assert seat is not None
+    assert row is not None
+    quality = (-10_000 * 1_200 + 2_500 * 10_000) // 11_200
+    penalty = 3 * OMNIT * -((quality - 2_500) * 10_000 // 4_500) // 10_000
+    assert (seat.quality_bps, seat.paid, seat.penalty) == (quality, 0, penalty)
+    assert row.stake == world.stake - penalty
+    assert world.said("penalty")[-1]["burned"] == penalty // 2
+
+
 def scores_with(flags: list[int], base: ItemScore = GOOD) -> list[ItemScore]:
     return [replace(base, flags=flag) for flag in flags]
 
@@ -199,11 +232,14 @@ ACCEPTED, REJECTED, UNDECIDED = ItemStatus.ACCEPTED, ItemStatus.REJECTED, ItemSt
             ),
         ),
         ([GOOD, GOOD, GOOD, BAD, BAD], Decision(UNDECIDED, ("disagreement",))),
+        # Exactly a quarter of the weight, and exactly the agreement asked for.
+        (scores_with([Flag.LICENCE, 0, 0, 0]), Decision(UNDECIDED, ("flagged", "licence"))),
+        ([GOOD] * 7 + [BAD] * 3, Decision(ACCEPTED)),
     ],
 )
 def test_flags_and_agreement_decide(scores: list[ItemScore], decision: Decision) -> None:
     bar = bar_of(SPEC)
-    assert judge(find(scores, [2] * 5, bar), bar, 7_000) == decision
+    assert judge(find(scores, [2] * len(scores), bar), bar, 7_000) == decision
 
 
 def test_an_agreed_fraud_costs_the_whole_bond() -> None:

@@ -61,6 +61,7 @@ from state.schema import (
     POTS,
     SEATS,
     SUBMISSIONS,
+    SUBMISSIONS_OPEN,
     VALIDATORS,
     number,
 )
@@ -382,6 +383,10 @@ def check_books(world: World) -> None:
     assert pots[Pot.BONDS] == sum(item.bond for item in items) + sum(
         row.count * row.item_bond for row in open_submissions
     )
+    open_by_account: dict[bytes, int] = {}
+    for row in open_submissions:
+        open_by_account[row.contributor] = open_by_account.get(row.contributor, 0) + 1
+    assert open_by_account == {key: row.number for key, row in view.scan(SUBMISSIONS_OPEN)}
     for key, campaign in campaigns.items():
         mine = [item for item in items if item.campaign == number(key)]
         escrow = campaign.escrow

@@ -31,6 +31,8 @@ class Scenario:
     clock_drift_ms: int = 400
     skew_ms: int = 0
     """Clocks are off by up to this, and are set anew at restarts."""
+    jump_ms: int = 0
+    """Now and then a clock is wrong by up to this, until all are set right when the network heals."""
     execution_ms: int = 10
     disk_ms: int = 4
     chaos_ms: int = 12_000
@@ -41,6 +43,8 @@ class Scenario:
     """Chance, each half second of chaos, that the network is cut in two (for up to three seconds)."""
     crash_chance: float = 0.0
     """Chance, each half second of chaos, that some node's power goes, half the time in the middle of a disk write."""
+    blackout_chance: float = 0.0
+    """Chance, each half second of chaos, that the power of all nodes goes at once."""
     progress_blocks: int = 3
     """Blocks that every honest node must commit after healing,"""
     progress_ms: int = 60_000
@@ -70,6 +74,7 @@ def scenario_of(seed: int) -> Scenario:
         block_interval_ms=random.choice((100, 200, 300, 500)),
         delta_ms=random.choice((60, 100, 150)),
         skew_ms=random.choice((0, 0, 50, 150)),
+        jump_ms=random.choice((0, 0, 0, 5_000)),
         execution_ms=random.choice((0, 10, 40)),
         disk_ms=random.choice((0, 4, 30)),
         chaos_ms=random.choice((6_000, 9_000, 12_000)),
@@ -78,6 +83,7 @@ def scenario_of(seed: int) -> Scenario:
         spike_chance=0.0 if calm else random.choice((0.0, 0.02, 0.1)),
         partition_chance=0.0 if calm else random.choice((0.0, 0.0, 0.05, 0.15)),
         crash_chance=0.0 if calm else random.choice((0.0, 0.05, 0.15, 0.3)),
+        blackout_chance=0.0 if calm else random.choice((0.0, 0.0, 0.1)),
     )
 
 

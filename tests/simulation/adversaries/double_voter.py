@@ -30,8 +30,8 @@ class DoubleVoter(Hostile):
 
     def _support(self, view: View, candidate_id: Hash) -> None:
         for vote, chance in (
-            (self.vote(VoteKind.NOTARIZE, view, candidate_id), 0.6),
-            (self.vote(VoteKind.FINALIZE, view, candidate_id), 0.6),
+            (self.vote(VoteKind.NOTARIZE, view, candidate_id), 0.85),
+            (self.vote(VoteKind.FINALIZE, view, candidate_id), 0.85),
             (self.vote(VoteKind.SKIP, view), 0.3),
         ):
             for peer in self.peers():

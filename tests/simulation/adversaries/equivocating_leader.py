@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consensus.stake.effects import Propose
+from consensus.stake.events import VoteReceived
 from omnitensor.protocol.types import View
 from omnitensor.protocol.votes import Candidate, VoteKind
 from tests.simulation.adversaries.hostile import Hostile
@@ -31,4 +32,5 @@ class EquivocatingLeader(Hostile):
             self.send(peer, chosen)
             for kind in (VoteKind.NOTARIZE, VoteKind.FINALIZE):
                 self.send(peer, self.vote(kind, View(candidate.view), chosen.leader_vote.candidate_id))
-        self._speak(both[0].leader_vote)
+        # Its own core believes in the first; peers hear only of their half, so that they find out as late as possible.
+        self._handle(VoteReceived(self.now_ms(), None, both[0].leader_vote))

@@ -1,0 +1,145 @@
+"""Hundreds of seeded executions of the real core under faults, hostile validators and crashes; every checker must stay silent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consensus.stake.knowledge import Rule
+from omnitensor.protocol.blocks import Block
+from tests.simulation.application import HashChain
+from tests.simulation.run import play_seed, replay_command
+from tests.simulation.scenario import Scenario, scenario_of, tolerated
+from tests.simulation.scheme import RealScheme
+from tests.simulation.world import Product, World
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS, CHUNK = 512, 32
+EVERYDAY_RULES = {rule.name for rule in Rule} - {Rule.R5_HALT.name}
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_seeds_hold(first: int) -> None:
+    """No fork, no honest evidence, no halt, everything final available, progress after healing; and every rule at work."""
+    fired: set[str] = set()
+    views = 0
+    for seed in range(first, first + CHUNK):
+        outcome = play_seed(seed)
+        assert not outcome.violations, f"{outcome.violations[0]}\nreplay: {replay_command(seed)}"
+        fired |= set(outcome.rules)
+        views += outcome.views
+    assert fired >= EVERYDAY_RULES, f"rules that never fired: {EVERYDAY_RULES - fired}"
+    assert views > 10 * CHUNK
+
+
+def test_default_mix_stays_within_what_is_tolerated_and_uses_every_adversary() -> None:
+    kinds: set[str] = set()
+    for seed in range(SEEDS):
+        scenario = scenario_of(seed)
+        hostile = sum(scenario.weights[index] for index in scenario.byzantine)
+        assert 3 * hostile < sum(scenario.weights)
+        assert hostile <= tolerated(scenario.weights)
+        kinds |= set(scenario.byzantine.values())
+    assert len(kinds) == 7
+
+
+def test_same_seed_same_trace_in_processes_with_different_hash_seeds() -> None:
+    code = "from tests.simulation.run import play_seed; print(play_seed(11).trace_hash, play_seed(23).trace_hash)"
+    hashes = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for hash_seed in ("1", "4242")
+    ]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[0].split())) == 2
+
+
+def test_holds_with_real_signatures() -> None:
+    """A short execution on BLS: the cheap scheme is not what makes the others pass."""
+    scenario = Scenario(
+        seed=5,
+        weights=(10, 10, 10, 10),
+        byzantine={3: "garbage"},
+        block_interval_ms=200,
+        chaos_ms=2_000,
+        loss=0.05,
+        crash_chance=0.2,
+        progress_blocks=2,
+    )
+    outcome = World(scenario, Product(scheme=RealScheme)).run()
+    assert not outcome.violations
+    assert outcome.height >= 4
+
+
+class BrokenMachine(HashChain):
+    """Computes wrongly from height 5 on."""
+
+    def check(self, block: Block) -> str | None:
+        return "wrong sum" if block.header.height >= 5 else super().check(block)
+
+
+def test_a_node_that_computes_wrongly_halts_and_says_where() -> None:
+    """R5: a quorum notarizes what it finds invalid; it stops, the others go on."""
+    world = World(Scenario(seed=3, weights=(10, 10, 10, 10), chaos_ms=3_000))
+    broken = world.nodes[2]
+    broken.chain = BrokenMachine(broken.chain.committed[0].block)
+    outcome = world.run()
+    assert outcome.rules[Rule.R5_HALT.name] == 1
+    assert "wrong sum" in broken.halted
+    assert "view" in broken.halted
+    assert 5 <= len(broken.chain.committed) < 8, "it commits nothing that it finds invalid"
+    assert all(len(node.chain.committed) > 8 for node in world.nodes if node is not broken)
+
+
+def test_with_too_much_hostile_stake_the_checkers_see_it() -> None:
+    """Half the stake hostile: a fork and a stall must show, else the checkers are blind."""
+
+    def seen(*kinds: str) -> Iterator[str]:
+        for seed in range(60):
+            scenario = Scenario(
+                seed=seed,
+                weights=(10, 10, 10, 10),
+                byzantine=dict(enumerate(kinds)),
+                chaos_ms=8_000,
+                progress_ms=5_000,
+            )
+            yield from World(scenario).run().violations
+
+    assert any("FORK" in violation for violation in seen("equivocating_leader", "double_voter"))
+    assert any("no progress" in violation for violation in seen("silent", "silent"))
+
+
+def test_calm_network_is_fast() -> None:
+    """Without faults a block comes every interval (rounded up to two message delays) and nothing is skipped."""
+    scenario = Scenario(seed=1, weights=(10,) * 4, block_interval_ms=200, chaos_ms=10_000)
+    outcome = World(scenario).run()
+    assert not outcome.violations
+    assert outcome.rules.get(Rule.R4.name, 0) + outcome.rules.get(Rule.R4_EARLY.name, 0) == 0
+    assert outcome.height >= 0.75 * outcome.virtual_ms / scenario.block_interval_ms
+
+
+@pytest.mark.parametrize("option", [["--seed", "4"], ["--seeds", "9", "--jobs", "2", "--start", "100"]])
+def test_command_line_tells_what_it_did(option: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation.run", *option],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rules" in done.stdout
+    assert "views" in done.stdout
