@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.codec import Record
+from omnitensor.protocol.rows import Account as Account
 from omnitensor.protocol.types import (
     U16,
     U32,
@@ -22,13 +23,6 @@ class Unit(Record, frozen=True):
 
 
 UNIT = Unit()
-
-
-class Account(Record, frozen=True):
-    """Spendable balance in nanoOMNIT, and the nonce that the account's next transaction must have."""
-
-    balance: AmountF
-    nonce: U64
 
 
 class PotTotal(Record, frozen=True):

@@ -12,6 +12,7 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
+from omnitensor.protocol import rows
 from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
@@ -172,7 +173,7 @@ HISTORY = Table(0x0A, HashRow, "history", (INT, INT), Kind.CHAIN)
 # -- state: the ledger's ground (0x10 .. 0x1f)
 PARAMS = Table(0x10, Params, "parameters", (REST,))
 """One row under the empty key."""
-ACCOUNTS = Table(0x11, Account, "accounts", (ADDRESS,))
+ACCOUNTS = Table(rows.ACCOUNTS_PREFIX, Account, "accounts", (ADDRESS,))
 POTS = Table(0x12, PotTotal, "pots", (REST,))
 """By name of the pot; ``accounts`` is the sum over all accounts."""
 COUNTERS = Table(0x13, Counter, "counters", (REST,))
@@ -187,14 +188,14 @@ UNBONDING = Table(0x18, Unbonding, "unbonding", (INT, ADDRESS, INT))
 UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRESS, INT, INT), Kind.INDEX)
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
-CAMPAIGNS = Table(0x20, Campaign, "campaigns", (INT,))
+CAMPAIGNS = Table(rows.CAMPAIGNS_PREFIX, Campaign, "campaigns", (INT,))
 SUBMISSIONS = Table(0x21, Submission, "submissions", (INT, HASH, ADDRESS))
 """By campaign, commitment and contributor: whoever copies another's commitment blocks nobody, and can never reveal it."""
 SUBMISSIONS_OPEN = Table(0x22, Count, "open submissions", (ADDRESS,))
 """How many commitments of an account are neither revealed nor expired."""
 CONTRIBUTORS = Table(0x23, Count, "contributors", (INT, ADDRESS))
 """Items of an account that a campaign admitted, by campaign and account."""
-ITEMS = Table(0x24, Item, "items", (INT,))
+ITEMS = Table(rows.ITEMS_PREFIX, Item, "items", (INT,))
 CONTENT_ROOTS = Table(0x25, Holder, "content by chunk root", (INT, HASH))
 """Whose a content is, by campaign and chunk root."""
 CONTENT_DIGESTS = Table(0x26, Holder, "content by SHA-256", (INT, HASH))

@@ -32,7 +32,8 @@ from omnitensor.sdk.errors import (
     RpcError,
     WaitTimeout,
 )
-from omnitensor.sdk.reads import ChainIdentity, Reads
+from omnitensor.sdk.proven import ProvenReads
+from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.ticker import Ticker
 from omnitensor.sdk.transport import Transport
 from omnitensor.sdk.wallet import Wallet
@@ -76,7 +77,7 @@ Journal = Callable[[Order], None]
 """Called with a signed order before it is sent: what it writes to disk lets a later process go on."""
 
 
-class Orders(Reads):
+class Orders(ProvenReads):
     """The writing half of a client."""
 
     def __init__(self, transport: Transport, expected: ChainIdentity | None = None) -> None:
