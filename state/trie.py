@@ -183,23 +183,31 @@ class _Work:
 
     def _updated_way(self, top: Inner, depth: int, at: int) -> Node:
         """The same for one change: down to its page and up again, without a call for every level."""
-        number, node = self._numbers[at], top
+        number, bits = self._numbers[at], _BITS
         way: list[Inner] = []
-        found: Node = top
-        while type(found) is Inner:
-            way.append(found)
-            found = found.right if number & _BITS[depth] else found.left
+        node: Node = top
+        while type(node) is Inner:
+            way.append(node)
+            node = node.right if number & bits[depth] else node.left
             depth += 1
-        fresh: Node = self._updated_page(found, depth, at, at + 1)
-        if fresh is found:
+        fresh: Node = self._updated_page(node, depth, at, at + 1)
+        if fresh is node:
             return top
+        while way and type(fresh) is Page:
+            found, depth = way.pop(), depth - 1
+            left, right = (found.left, fresh) if number & bits[depth] else (fresh, found.right)
+            fresh = self._joined(left, right, depth, number)
+        digest = fresh.hash
         while way:
-            node, depth = way.pop(), depth - 1
-            left, right = (node.left, fresh) if number & _BITS[depth] else (fresh, node.right)
-            if type(fresh) is Page:
-                fresh = self._joined(left, right, depth, number)
+            found, depth = way.pop(), depth - 1
+            if number & bits[depth]:
+                left = found.left
+                digest = sha256(b"\x01" + left.hash + digest).digest()
+                fresh = Inner(digest, left, fresh)
             else:
-                fresh = Inner(sha256(_INNER + left.hash + right.hash).digest(), left, right)
+                right = found.right
+                digest = sha256(b"\x01" + digest + right.hash).digest()
+                fresh = Inner(digest, fresh, right)
         return fresh
 
     def _joined(self, left: Node, right: Node, depth: int, number: int) -> Node:

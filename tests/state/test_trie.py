@@ -118,7 +118,7 @@ FULL = [(index, b"a" * 32) for index in range(len(UNIVERSE))]
 @example([FULL[:17], [(0, None)]], True)  # a page too many, and one page again
 @example([FULL[:40], [(index, None) for index in range(17, 40)], [(16, None)]], True)
 @example([FULL[:17], [(index, None) for index in range(17)]], False)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_history_gives_the_definitions_root_and_pages(
     batches: list[list[tuple[int, bytes | None]]], in_memory: bool
 ) -> None:
@@ -151,7 +151,7 @@ def shape(node: Node) -> object:
 
 
 @given(BATCHES, st.lists(CHANGE, max_size=20), st.lists(CHANGE, max_size=20))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_rivals_on_one_parent_do_not_disturb_each_other(
     batches: list[list[tuple[int, bytes | None]]],
     one: list[tuple[int, bytes | None]],
