@@ -131,6 +131,8 @@ class Driver:
                     raise self._failure
                 for effect in self._core.handle(event):
                     await self._carry_out(effect)
+                    if isinstance(effect, fx.Halt):
+                        return
                 self._metrics.view.set(self._core.view)
         finally:
             self._stop()

@@ -4,12 +4,16 @@ Safety never mentions leaders; a schedule that favoured somebody would cost fair
 """
 
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
 from omnitensor.protocol import hashing
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import ValidatorTable
+
+LEADERS_REMEMBERED: Final = 1_024
+"""Draws kept: the rules ask for the current view's leader again and again."""
 
 
 class LeaderSchedule:
@@ -25,10 +29,11 @@ class LeaderSchedule:
         self.seed: Final = seed
         self._epoch: Final = int(table.epoch).to_bytes(8, "big")
         self._cumulative: Final = tuple(accumulate(entry.weight for entry in table.entries))
+        self._drawn: Final = lru_cache(maxsize=LEADERS_REMEMBERED)(self._by_stake)
 
     def leader(self, view: View) -> int:
         """Index in the epoch's table of the validator that leads ``view``."""
-        return self._by_stake(view)
+        return self._drawn(view)
 
     def _by_stake(self, view: View) -> int:
         drawn = hashing.LEADER(self.seed, self._epoch, int(view).to_bytes(8, "big"))

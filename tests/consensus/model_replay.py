@@ -1,7 +1,7 @@
 """Takes the Python core through an execution of the formal model, step by step, and says where the two part.
 
 Each honest validator is the real core with the real verifier and safety store. What a step of the model delivers is made of votes
-that cores have really cast and of what the hostile can sign; what must follow is the trace's own: view, new votes, final candidate.
+that cores have really cast and of what the hostile can sign; what must follow is the trace's: view, new votes, final candidate.
 Time, pace and fetching are outside the model: clocks move only when a timer is to run out, and a request is answered when the
 trace says so.
 """
@@ -269,9 +269,7 @@ class Replay:
             if (candidate.view, candidate.parent_view, candidate.parent_id) != (view, on.view, on.id):
                 raise Parted(f"candidate {number} is on another parent than in the model")
             wanted = self._claims_of_justification(parent, view, basis)
-            shown = [
-                (c.kind, int(c.view), self.number_of(c.candidate_id)) for c in propose.justification
-            ]
+            shown = [(c.kind, int(c.view), self.number_of(c.candidate_id)) for c in propose.justification]
             if shown != wanted:
                 raise Parted(f"candidate {number} is justified by {shown}; in the model by {wanted}")
         replica.proposed.clear()
@@ -297,9 +295,7 @@ class Replay:
                 found = self.offered[cand]
                 assert found.candidate is not None
                 self.verifier.verify_candidate(found.candidate, found.block)
-                replica.handle(
-                    CandidateReceived(replica.now_ms, "peer", found.candidate, found.block, ())
-                )
+                replica.handle(CandidateReceived(replica.now_ms, "peer", found.candidate, found.block, ()))
             case "timeout":
                 self._time_out(replica, (VoteKind.SKIP, view, ROOT))
             case "leader skips":
@@ -323,7 +319,7 @@ class Replay:
 
     def _certificate(self, number: int, replica: Replica, claim: Claim) -> None:
         """A certificate in every other step; else the votes behind it, one by one, so that the core makes it itself (R7)."""
-        kind, view, _ = claim
+        view = claim[1]
         crowd = sum(found.view == view for found in self.offered.values())
         certificate = self.certificate(claim)
         if number % 2 == 0 or crowd > 2:  # of a leader with three candidates only two votes are taken
@@ -380,7 +376,11 @@ class Replay:
     def vote(self, signer: int, claim: Claim) -> Vote:
         """A vote as signed; of an honest validator only one that its core has cast."""
         kind, view, number = claim
-        if signer not in self.hostile and claim not in self.replicas_said(signer) and number != self.next_number:
+        if (
+            signer not in self.hostile
+            and claim not in self.replicas_said(signer)
+            and number != self.next_number
+        ):
             raise Parted(f"honest validator {signer} has never said {claim}")
         candidate_id = SKIP_ID if kind == VoteKind.SKIP else self.offered[number].id
         message = vote_message(CHAIN_ID, EPOCH, kind, View(view), candidate_id)

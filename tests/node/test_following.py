@@ -198,7 +198,7 @@ async def test_a_liar_is_banned_at_once_and_the_sync_goes_on(
         voters.chain.commit(block.hash, voters.proof(above))
     node = await follower(history)
     try:
-        answers = {BlocksRequest: lie(history)}
+        answers: dict[type, Answer] = {BlocksRequest: lie(history)}
         async with stranger(history.folders.genesis, node, height=8, answers=answers) as liar:
             await until("the liar is gone", lambda: liar.asked and not is_peer(node, liar))
             assert height_of(node) == 0
