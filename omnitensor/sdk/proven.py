@@ -76,7 +76,7 @@ class ProvenReads(Reads):
         """The canonical bytes of any row of the state, or None where its absence is proven."""
         table = table or await self.genesis_table()
         shown = await self._ask(results.RowProof, "state.row", key=key.hex())
-        header = await self.verified_header(shown.height, table)
+        header = await self._final_header(shown.height, table)
         value = None if shown.value is None else bytes_of(shown.value)
         check_row(header, key, value, state_proof_from(shown))
         return Proven(value, header)
@@ -87,7 +87,7 @@ class ProvenReads(Reads):
         answer = await self._ask(results.ProvenTransaction, "tx.get", id=wanted, proof=True)
         if answer.proof is None:
             raise NotFoundError("the node knows no such final transaction", value=wanted)
-        header = await self.verified_header(answer.proof.height, table)
+        header = await self._final_header(answer.proof.height, table)
         receipt = _decoded(Receipt, bytes_of(answer.proof.leaf))
         if check_receipt(header, receipt, inclusion_from(answer.proof)) != hash_of(wanted):
             raise ProofError("the node sent another transaction's receipt", value=receipt.transaction_id)
@@ -98,9 +98,9 @@ class ProvenReads(Reads):
         table = table or await self.genesis_table()
         shown = await self._ask(results.BlockInfo, "chain.block", height=height, history=True)
         if shown.history is None:
-            return await self.verified_header(height, table)
+            return await self._final_header(height, table)
         header = header_from(shown.header)
-        last = await self.verified_header(shown.history.height, table)
+        last = await self._final_header(shown.history.height, table)
         check_ancestor(last, height, header.hash, inclusion_from(shown.history))
         if header.height != height:
             raise ProofError("the node sent a block of another height", value=header.height)
@@ -109,21 +109,28 @@ class ProvenReads(Reads):
     async def genesis_table(self) -> ValidatorTable:
         """The voters of the first epoch, under the hash of genesis that the client was told. Raises InputError, ProofError."""
         if self._genesis_table is None:
-            if self.expected is None:
-                raise InputError(
-                    "the client was not told which chain it is on, so nothing can be checked",
-                    remedy="give chain=ChainIdentity(chain id, genesis hash), or a table of validators",
-                )
-            header = header_from((await self.block(height=0)).header)
-            if header.hash != hash_of(self.expected.genesis_hash):
-                raise ProofError(
-                    "the node's block 0 is not the genesis block of this chain", value=header.hash
-                )
-            table = await self.validator_table()
+            header, table = await self._genesis_header(), await self.validator_table()
             if table.hash != header.validators_hash:
                 raise ProofError("the node's voters are not those of genesis", value=table.hash)
             self._genesis_table = table
         return self._genesis_table
+
+    async def _genesis_header(self) -> Header:
+        if self.expected is None:
+            raise InputError(
+                "the client was not told which chain it is on, so nothing can be checked",
+                remedy="give chain=ChainIdentity(chain id, genesis hash), or a table of validators",
+            )
+        header = header_from((await self.block(height=0)).header)
+        if header.hash != hash_of(self.expected.genesis_hash):
+            raise ProofError("the node's block 0 is not the genesis block of this chain", value=header.hash)
+        return header
+
+    async def _final_header(self, height: int, table: ValidatorTable) -> Header:
+        """A header that voters made final; genesis' is final by itself."""
+        if height == 0 and self.expected is not None:
+            return await self._genesis_header()
+        return await self.verified_header(height, table)
 
 
 def _decoded(kind: type[R], data: bytes) -> R:

@@ -148,7 +148,7 @@ def test_a_lying_node_is_found_out(
             with pytest.raises(ProofError):
                 ask(1)
         monkeypatch.setattr(Reads, "call", honest)
-        assert client.proven_account(address).value.nonce == 0
+        assert client.proven_account(address).value.balance == chain.balance("contributor")
 
 
 def client_row(chain: SmallChain, other: str) -> dict[str, Any]:
