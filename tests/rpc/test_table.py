@@ -22,7 +22,7 @@ METHODS = sorted(method.name for method in TABLE)
 CONTRACT = """
 chain.status chain.params chain.block chain.blocks chain.validators chain.supply tx.submit tx.get tx.by_address account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
-review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover
+review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 """.split()
 
 
