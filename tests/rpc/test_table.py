@@ -77,7 +77,7 @@ def test_document_is_whole() -> None:
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True), "by position, what must be given comes first"
     block = next(method for method in document["methods"] if method["name"] == "chain.block")
-    assert [param["name"] for param in block["params"]] == ["height", "hash"]
+    assert [param["name"] for param in block["params"]] == ["height", "hash", "history"]
 
 
 def test_numbers_of_errors_are_in_their_range() -> None:
