@@ -7,9 +7,18 @@ from rpc import (
     methods_evidence,
     methods_node,
     methods_review,
+    methods_state,
 )
 from rpc.table import TABLE, MethodTable
 
-MODULES = (methods_chain, methods_account, methods_campaign, methods_review, methods_evidence, methods_node)
+MODULES = (
+    methods_chain,
+    methods_account,
+    methods_campaign,
+    methods_review,
+    methods_evidence,
+    methods_state,
+    methods_node,
+)
 
 __all__ = ["MODULES", "TABLE", "MethodTable"]
