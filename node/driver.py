@@ -175,7 +175,7 @@ class Driver:
             case fx.Charge(peer, reason):
                 self._charge(peer, reason)
             case fx.Accuse(evidence):
-                self._metrics.evidence.labels(evidence.fault.label).inc()
+                self._metrics.evidence.labels(type(evidence).__name__).inc()
                 self._accuse(evidence)
             case fx.Halt(report):
                 self.halted = report
