@@ -1,6 +1,7 @@
 """``make soak MINUTES=10``: runs the soak, says what happens, and ends with status 1 where anything did not hold."""
 
 import argparse
+import asyncio
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from deploy.soak.namespaces import Town, missing
 from deploy.soak.net import VALIDATORS, HousedNode, SoakNet
 from omnitensor.protocol.bodies import Scope, SessionKeyAdd
 from omnitensor.protocol.types import Height
-from omnitensor.sdk import Client, Wallet
+from omnitensor.sdk import AsyncClient, Wallet
 
 KILL_EVERY_SECONDS: Final = 4.0
 DOWN_SECONDS: Final = 1.0
@@ -68,11 +69,13 @@ class Soak:
         net.copy.kill()
 
     def _let_report(self) -> None:
-        with Client(self._net.steady[0].endpoint) as client:
+        asyncio.run(self._register_report_key())  # on this thread: another one sees another network
+
+    async def _register_report_key(self) -> None:
+        async with AsyncClient(self._net.steady[0].endpoint) as client:
             wallet = Wallet(self._net.reporter, self._net.reporter.address)
-            client.execute(
-                wallet, SessionKeyAdd(self._net.report_key.public, int(Scope.REPORT), Height(10**6))
-            )
+            order = SessionKeyAdd(self._net.report_key.public, int(Scope.REPORT), Height(10**6))
+            await client.execute(wallet, order)
 
     def partition(self) -> None:
         """Two and two, then healed."""
