@@ -17,6 +17,7 @@ from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.sdk import BusyError, Client, Contributor, Home, InputError, Validator, Wallet
 from omnitensor.sdk.contributor import Job, Moment
+from omnitensor.sdk.errors import NonceUsedError
 from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import SmallChain
 from tests.sdk.test_sdk_story import open_campaign
