@@ -54,7 +54,8 @@ devnet: setup ## Run four validators here and show data being judged and paid, u
 .PHONY: test
 test: setup ## Run the tests
 	@if [ -n "$(ARGS)" ]; then $(PY) -m pytest -n $(JOBS) --dist loadgroup $(ARGS); else \
-	  $(PY) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e && $(PY) -m pytest tests/e2e; fi
+	  code=0; $(PY) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e || code=$$?; \
+	  $(PY) -m pytest tests/e2e || code=$$?; exit $$code; fi
 
 .PHONY: check
 check: format lint types imports test ## Everything that must hold: format, lint, types, imports, tests
