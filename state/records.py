@@ -1,20 +1,26 @@
 """What the state holds: the value of every row that is not of a campaign or a review. Data only; rows are named in ``schema``."""
 
+from typing import Annotated
+
+from msgspec import Meta
 from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.codec import Record
+from omnitensor.protocol.limits import validators_max
 from omnitensor.protocol.types import (
     U16,
     U32,
     U64,
     AddressF,
     AmountF,
+    BlsPublicKey,
     BlsPublicKeyF,
     Bps,
     HashF,
     HeightF,
 )
+from omnitensor.protocol.votes import ValidatorEntry
 
 
 class Unit(Record, frozen=True):
@@ -67,6 +73,9 @@ class Validator(Record, frozen=True):
     def with_stake(self, stake: int) -> "Validator":
         return replace(self, stake=stake)
 
+    def edited(self, consensus_key: BlsPublicKey, commission_bps: int, name: str) -> "Validator":
+        return replace(self, consensus_key=consensus_key, commission_bps=commission_bps, name=name)
+
     def with_held(self, held: int) -> "Validator":
         return replace(self, held=held)
 
@@ -78,6 +87,15 @@ class Unbonding(Record, frozen=True):
     """Stake on its way back to its validator's account, to be paid at the height in its key."""
 
     amount: AmountF
+
+
+class ValidatorSet(Record, frozen=True):
+    """The voters of an epoch, and the seed that draws its leaders. Both are read at the boundary below it and never change."""
+
+    seed: HashF
+    """The beacon after the boundary; zero in epoch 0, whose seed is the hash of the genesis block."""
+    entries: Annotated[tuple[ValidatorEntry, ...], Meta(min_length=1, max_length=validators_max)]
+    """Sorted by address."""
 
 
 # -- rows of the chain itself, outside the state

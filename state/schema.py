@@ -30,6 +30,7 @@ from state.records import (
     Unbonding,
     Unit,
     Validator,
+    ValidatorSet,
 )
 from state.records_review import (
     Batch,
@@ -49,7 +50,7 @@ V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Stamped into a database; another number is never opened as this one."""
 
 
@@ -178,6 +179,8 @@ CONSENSUS_KEYS = Table(0x17, Unit, "consensus keys", (BLS_KEY,))
 UNBONDING = Table(0x18, Unbonding, "unbonding", (INT, ADDRESS, INT))
 """By height of payment, validator, and number."""
 UNBONDING_BY_VALIDATOR = Table(0x19, Unbonding, "unbonding by validator", (ADDRESS, INT, INT), Kind.INDEX)
+VALIDATOR_SETS = Table(0x1A, ValidatorSet, "validator sets", (INT,))
+"""By epoch, from the oldest whose evidence still counts to the one above the last boundary."""
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
 CAMPAIGNS = Table(0x20, Campaign, "campaigns", (INT,))

@@ -81,6 +81,22 @@ class ValidatorRegister(BodyBase, frozen=True, tag=20):
         return 15_000
 
 
+class ValidatorEdit(BodyBase, frozen=True, tag=23):
+    """Says anew what the sender's validator is: its consensus key with the proof of possession, commission and name.
+
+    The key that it has already changes nothing. Another key votes from the next epoch on, and the old one is never used again.
+    """
+
+    KIND: ClassVar[str] = "validator_edit"
+    consensus_key: BlsPublicKeyF
+    proof_of_possession: BlsSignatureF
+    commission_bps: Bps
+    name: Annotated[str, Meta(max_length=limits.name_chars_max)]
+
+    def weight(self) -> int:
+        return 15_000  # as a registration
+
+
 class StakeAdd(BodyBase, frozen=True, tag=21):
     KIND: ClassVar[str] = "stake_add"
     amount: AmountF
@@ -235,6 +251,7 @@ Body = (
     | SessionKeyAdd
     | SessionKeyRemove
     | ValidatorRegister
+    | ValidatorEdit
     | StakeAdd
     | StakeWithdraw
     | CampaignOpen
@@ -254,6 +271,7 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     SessionKeyAdd,
     SessionKeyRemove,
     ValidatorRegister,
+    ValidatorEdit,
     StakeAdd,
     StakeWithdraw,
     CampaignOpen,

@@ -13,6 +13,7 @@ from omnitensor.protocol.types import Address
 from state.ledger import (
     campaigns,
     clockwork,
+    epochs,
     reports,
     seats,
     sessions,
@@ -31,6 +32,7 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.SessionKeyAdd: sessions.add,
     bodies.SessionKeyRemove: sessions.remove,
     bodies.ValidatorRegister: validators.register,
+    bodies.ValidatorEdit: validators.edit,
     bodies.StakeAdd: validators.add_stake,
     bodies.StakeWithdraw: validators.withdraw_stake,
     bodies.CampaignOpen: campaigns.open_campaign,
@@ -44,4 +46,5 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.ReportReveal: reports.reveal,
 }
 
-END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded, clockwork.run)
+END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded, clockwork.run, epochs.turn)
+"""The epoch turns last: the next set is read from all that the boundary block did."""

@@ -57,6 +57,7 @@ def make_block(
         work_root=ZERO_HASH,
         state_root=state_after(parent.state_root, height, proposer, salt),
         validators_hash=ZERO_HASH,
+        next_validators_hash=ZERO_HASH,
         history_root=ZERO_HASH,
     )
     return Block(header, ())
@@ -65,7 +66,7 @@ def make_block(
 def genesis_block(timestamp_ms: int) -> Block:
     root = Header(
         1, CHAIN_ID, Height(0), Epoch(0), ZERO_HASH, TimeMs(timestamp_ms), Address(bytes(33)), b"", ZERO_HASH,
-        1, Weight(0), EMPTY_ROOT, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH,
+        1, Weight(0), EMPTY_ROOT, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH,
     )  # fmt: skip
     return Block(root, ())
 

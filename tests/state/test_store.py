@@ -19,7 +19,7 @@ from omnitensor.protocol.types import NANO, Amount, Height
 from state import opening, store
 from state.chain import Chain
 from state.ledger.supply import check_everything
-from state.schema import HEAD
+from state.schema import HEAD, SCHEMA_VERSION
 from state.store import DamagedStoreError, ForeignStoreError, LockedStoreError, Snapshot, Stamp, Store
 from tests.state.chain_fixtures import build, key, make_genesis, new_chain, order
 
@@ -162,7 +162,7 @@ def test_another_chain_or_schema_is_refused(tmp_path: Path, monkeypatch: pytest.
         Chain.open(path, make_genesis(accounts=5))
     with pytest.raises(StorageError, match="something"):
         Chain.create(path, make_genesis())
-    monkeypatch.setattr(opening, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(opening, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     with pytest.raises(ForeignStoreError, match="another version"):
         Chain.open(path)
 
