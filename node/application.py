@@ -6,8 +6,10 @@ never overtakes that of its parent.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -16,21 +18,52 @@ from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake import effects as fx
 from consensus.stake.events import FinalPoint
 from consensus.stake.verify import Verifier
+from node.driver import Below, Checked
 from node.keys import NodeKeys
 from node.metrics import Metrics
+from node.waiting import WaitingTransactions
+from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block, beacon_message
-from omnitensor.protocol.errors import BlockError, ProtocolError, StorageError
+from omnitensor.protocol.errors import BlockError, ProtocolError
 from omnitensor.protocol.limits import block_bytes_max
 from omnitensor.protocol.types import Address, Hash, Height, View
 from omnitensor.protocol.votes import Candidate, FinalityProof
 from rpc.feed import BlockFeed, CommittedBlock
-from state.chain import HEADER_ROOM_BYTES, Chain, Committed
-from state.mempool import Mempool
+from state.chain import HEADER_ROOM_BYTES, Chain, Committed, NoRoomError
 from state.reader import Reader
+from state.schema import HEIGHTS
 
 T = TypeVar("T")
 
 log = structlog.get_logger("chain")
+
+
+class DivergedError(ProtocolError):
+    """A quorum made final what can't be final here: somebody computes wrongly, or a third of the stake is hostile."""
+
+    code = "diverged"
+
+    def __init__(self, reason: str, block: Block) -> None:
+        super().__init__(
+            reason,
+            value=f"height {block.header.height}, {block.hash.hex()}",
+            remedy="keep this node's data, and report both versions and the block to the project's issue tracker",
+        )
+
+
+class ProofsAhead:
+    """Finality proofs that came before the block that they prove, the latest few."""
+
+    def __init__(self) -> None:
+        self._proofs: OrderedDict[Hash, FinalityProof] = OrderedDict()
+
+    def put(self, proof: FinalityProof) -> None:
+        self._proofs[Hash(proof.candidate.block_hash)] = proof
+        while len(self._proofs) > limits.proofs_ahead_max:
+            self._proofs.popitem(last=False)
+
+    def take(self, block_hash: Hash) -> FinalityProof | None:
+        return self._proofs.pop(block_hash, None)
 
 
 class ChainApplication:
@@ -39,27 +72,30 @@ class ChainApplication:
     def __init__(
         self,
         chain: Chain,
-        mempool: Mempool,
+        waiting: WaitingTransactions,
         feed: BlockFeed,
         keys: NodeKeys,
         address: Address | None,
         schedule: LeaderSchedule,
         verifier: Verifier,
+        crypto: ThreadPoolExecutor,
         metrics: Metrics,
         on_head: Callable[[], None],
     ) -> None:
         """``address`` is this validator's account, None for a node that only follows; ``on_head`` is told of every new head."""
         self.chain: Final = chain
-        self.mempool: Final = mempool
+        self.waiting: Final = waiting
         self._feed = feed
         self._keys = keys
         self._address = address
         self._schedule = schedule
         self._verifier = verifier
+        self._crypto = crypto
         self._metrics = metrics
         self._on_head = on_head
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._commits = asyncio.Lock()
+        self._proofs = ProofsAhead()
         self._show_head(chain.reader())
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -68,6 +104,7 @@ class ChainApplication:
 
     async def close(self) -> None:
         """Waits for what is under way, then closes the database."""
+        self.waiting.close()
         await self.call(self.chain.close)
         self._thread.shutdown()
 
@@ -93,13 +130,16 @@ class ChainApplication:
 
     # -- for the driver
 
-    async def build(self, build: fx.Build) -> Block | None:
+    async def build(self, build: fx.Build, below: Below) -> Block | None:
         """A block of waiting transactions on the parent; None when none can be built there."""
         assert self._address is not None, "only a validator builds"
         address = self._address
         reveal = self._keys.sign(beacon_message(self.chain.chain_id, Height(build.parent_height + 1)))
-        above_head = await self.call(lambda: self._ids_above_head(build.parent_hash))
-        waiting = self.mempool.select(
+        if not await self.call(lambda: self.chain.is_executed(build.parent_hash)):
+            blocks = tuple(below())
+            await self.call(lambda: self._execute(blocks))
+        above_head = await self.call(lambda: self.chain.pending_ids(build.parent_hash))
+        waiting = await self.waiting.select(
             self.reader().next_base_fee,
             self.chain.params.block_weight_max,
             block_bytes_max - HEADER_ROOM_BYTES,
@@ -109,86 +149,117 @@ class ChainApplication:
             return await self.call(
                 lambda: self.chain.build(build.parent_hash, build.timestamp_ms, address, reveal, waiting)
             )
-        except BlockError as error:
+        except (BlockError, NoRoomError) as error:
             log.warning("no block built", view=build.view, reason=str(error))
             return None
 
-    def _ids_above_head(self, block_hash: Hash) -> frozenset[Hash]:
-        """Ids of transactions in blocks between the head and a block on which another is built, that block included."""
-        found: set[Hash] = set()
-        while (block := self.chain.pending_block(block_hash)) is not None:
-            found.update(transaction.id for transaction in block.transactions)
-            block_hash = block.header.parent
-        return frozenset(found)
-
-    async def check(self, candidate: Candidate, block: Block) -> str | None:
-        """Why a candidate's block is invalid, the same on every node; None when it is valid and was executed here."""
+    async def check(self, candidate: Candidate, block: Block, below: Below) -> Checked | None:
+        """Why a candidate's block is invalid, the same on every node. None when it can't be judged now: see ``_check``."""
         leader = self._verifier.table.entries[self._schedule.leader(candidate.view)].address
         if block.header.proposer != leader:
-            return "the block's proposer is not its view's leader"
+            return Checked("the block's proposer is not its view's leader")
         started = time.perf_counter()
-        fault = await self.call(lambda: self._check(block))
+        checked = await self.call(lambda: self._check(block, ()))
+        if checked is None and (blocks := tuple(below())):
+            checked = await self.call(lambda: self._check(block, blocks))
         self._metrics.check_seconds.observe(time.perf_counter() - started)
-        if fault is not None:
-            log.warning("invalid block", view=candidate.view, height=block.header.height, fault=fault)
-        return fault
+        if checked is None:
+            log.info("block not judged yet", view=candidate.view, height=block.header.height)
+        elif checked.fault is not None:
+            log.warning("invalid block", view=candidate.view, height=block.header.height, fault=checked.fault)
+        return checked
 
-    def _check(self, block: Block) -> str | None:
-        reader = self.chain.reader()
-        if block.header.height <= reader.head.height:
-            # Sync was faster. What is final is valid; what contradicts it can never be final.
-            final = reader.block(block.header.height)
-            same = final is not None and final.hash == block.hash
-            return None if same else "the block contradicts a final one"
+    def _check(self, block: Block, below: Sequence[Block]) -> Checked | None:
+        """None where it was overtaken by sync, its parent was, or too many blocks wait: none of that is the block's fault.
+
+        A block that contradicts a final one may well have a quorum's notarization (and was passed over then), so it must not
+        be called invalid either.
+        """
+        if block.header.height <= self.chain.head.height:
+            return Checked(None) if self._is_final(block) else None
+        self._execute(below)
         if not self.chain.is_executed(block.header.parent):
-            raise StorageError(
-                "a block's parent is not executed here, so the block can't be judged",
-                value=block.header.parent,
-                remedy="start the node again; it goes on from its last final block",
-            )
+            return None
         try:
             self.chain.check(block)
+        except NoRoomError as error:
+            log.warning("no room for another block", reason=str(error))
+            return None
         except BlockError as error:
-            return str(error)
-        return None
+            return Checked(str(error))
+        return Checked(None)
+
+    def _execute(self, blocks: Sequence[Block]) -> None:
+        """Executes again what the chain has forgotten of blocks that were found valid before."""
+        for block in blocks:
+            if block.header.height <= self.chain.head.height or self.chain.is_executed(block.hash):
+                continue
+            if not self.chain.is_executed(block.header.parent):
+                return
+            try:
+                self.chain.check(block)
+            except NoRoomError as error:
+                log.warning("no room for another block", reason=str(error))
+                return
+
+    def _is_final(self, block: Block) -> bool:
+        row = self.chain.reader().get(HEIGHTS, block.hash)
+        return row is not None and row.height == block.header.height
 
     async def commit(self, commit: fx.Commit) -> None:
         """R6: the blocks that became final, in one synced batch; those that sync has committed already are left out."""
-        last = commit.chain[-1].block
-
-        def work() -> tuple[Committed, ...]:
-            head = self.chain.reader().head
-            if last.header.height <= head.height:
-                return ()
-            return self.chain.commit_path(last.hash, commit.proof)
-
+        blocks = tuple(finalized.block for finalized in commit.chain)
         async with self._commits:
-            self._publish(await self._timed_commit(work))
+            await self._publish(await self._timed_commit(lambda: self._commit(blocks, commit.proof)))
+
+    def _commit(self, blocks: Sequence[Block], proof: FinalityProof) -> tuple[Committed, ...]:
+        last = blocks[-1]
+        if last.header.height > self.chain.head.height and self.chain.is_executed(last.hash):
+            return self.chain.commit_path(last.hash, proof)
+        # Forgotten, or overtaken by sync: what is left is committed one by one, as sync does.
+        self._proofs.put(proof)
+        return tuple(committed for block in blocks for committed in self._commit_next(block))
 
     # -- for the sync
 
     async def verify_proof(self, proof: FinalityProof) -> ProtocolError | None:
         """Why a finality proof is not to be believed, or None."""
         try:
-            await asyncio.to_thread(self._verifier.verify_finality, proof)
+            await asyncio.get_running_loop().run_in_executor(
+                self._crypto, self._verifier.verify_finality, proof
+            )
         except ProtocolError as error:
             return error
         return None
 
-    async def commit_range(
-        self, blocks: tuple[Block, ...], proof: FinalityProof, *, proves_last: bool
-    ) -> None:
-        """Executes and commits those blocks of a range that are above the head. Raises BlockError at the first wrong one."""
-        for block in blocks:
-            own_proof = proof if proves_last and block is blocks[-1] else None
-            async with self._commits:
-                self._publish(await self._timed_commit(lambda: self._commit_final(block, own_proof)))  # noqa: B023  # awaited before the loop goes on
+    async def commit_range(self, blocks: tuple[Block, ...], proof: FinalityProof) -> None:
+        """Executes and commits those blocks of a range that are above the head. ``proof`` is of the last or of one above it.
 
-    def _commit_final(self, block: Block, proof: FinalityProof | None) -> tuple[Committed, ...]:
-        if block.header.height <= self.chain.reader().head.height:
-            return ()
-        self.chain.check(block)
-        return self.chain.commit_path(block.hash, proof)
+        The proof was verified and the blocks lead up to it. Raises DivergedError where one of them is invalid here.
+        """
+        self._proofs.put(proof)
+        for block in blocks:
+            async with self._commits:
+                await self._publish(await self._timed_commit(partial(self._commit_next, block)))
+
+    def _commit_next(self, block: Block) -> tuple[Committed, ...]:
+        """Commits a block that a quorum made final, with its own proof where there is one."""
+        header, head = block.header, self.chain.head
+        if header.height <= head.height:
+            if self._is_final(block):
+                return ()
+            raise DivergedError("a quorum made two blocks of one height final", block)
+        if header.parent != head.hash:
+            raise DivergedError(
+                f"a quorum made a block final that does not stand on the final block {head.height}", block
+            )
+        try:
+            self.chain.check(block)
+        except BlockError as error:
+            raise DivergedError(
+                f"a quorum made a block final that is invalid here ({error})", block
+            ) from error
+        return self.chain.commit_path(block.hash, self._proofs.take(block.hash))
 
     # -- after a commit
 
@@ -198,14 +269,14 @@ class ChainApplication:
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         return committed
 
-    def _publish(self, committed: tuple[Committed, ...]) -> None:
-        """Tells mempool, subscribers and metrics, in order of height."""
+    async def _publish(self, committed: tuple[Committed, ...]) -> None:
+        """Tells the mempool, then (they may ask for a nonce at once) subscribers and metrics, in order of height."""
         if not committed:
             return
         reader = self.chain.reader()
+        await self.waiting.on_commit(committed, reader)
         now_ms = time.time_ns() // 1_000_000
         for one in committed:
-            self.mempool.on_commit(one.block, reader)
             self._metrics.finality_seconds.observe(max(0, now_ms - one.block.header.timestamp_ms) / 1000)
             failed = sum(not receipt.ok for receipt in one.result.receipts)
             self._metrics.transactions.labels("failed").inc(failed)

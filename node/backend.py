@@ -81,23 +81,27 @@ class NodeBackend:
         return self._application.reader()
 
     async def submit(self, encoded: bytes) -> Hash:
-        """Into the mempool and to the peers. What is pending or final already is fine: a client may send again."""
+        """Into the mempool and to the peers. What is pending or final already is fine: a client may send again.
+
+        Also when it has expired since, or pays too little now: told so, a client would sign anew what was paid long ago.
+        """
         try:
-            self._application.mempool.add(encoded)
+            await self._application.waiting.add(encoded)
         except TransactionError as error:
-            if error.code != "duplicate":
-                raise
-            return transaction_id(encoded)
+            found = transaction_id(encoded)
+            if error.code == "duplicate" or self.reader().receipt(found) is not None:
+                return found
+            raise
         found = transaction_id(encoded)
         self._network.announce_transactions([found])
         return found
 
     def pending(self, transaction_id: Hash) -> Transaction | None:
-        waiting = self._application.mempool.get(transaction_id)
+        waiting = self._application.waiting.get(transaction_id)
         return None if waiting is None else waiting.transaction
 
     def next_nonce(self, address: Address) -> int:
-        return self._application.mempool.next_nonce(address)
+        return self._application.waiting.next_nonce(address)
 
     async def fetch(self, chunk_root: Hash) -> bool:
         """From peers, when the chain names the content; it is not fetched for anybody's asking."""
@@ -149,7 +153,7 @@ class NodeBackend:
     def metrics(self) -> bytes:
         self._metrics.peers.set(len(self._network.peers()))
         self._metrics.syncing.set(int(self._sync.syncing))
-        mempool = self._application.mempool
+        mempool = self._application.waiting
         self._metrics.mempool_transactions.set(len(mempool))
         self._metrics.mempool_bytes.set(mempool.size_bytes)
         return self._metrics.text()

@@ -6,8 +6,9 @@ come back as events. Holds no rule of consensus; the core holds no clock, key, d
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from node.metrics import Metrics
 from node.safety_store import SafetyStore
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Candidate, Vote
 from p2p.interface import Network
 from p2p.messages import PeerId
@@ -29,14 +31,34 @@ CHARGE_POINTS: Final = 20
 NOTHING_SIGNED: Final = SafetyMemory()
 
 
+CHECK_AGAIN_SECONDS: Final = 0.5
+"""How long a block that can't be judged now waits for its next turn."""
+
+Below = Callable[[], Sequence[Block]]
+"""The unfinal blocks under a block as consensus has them, oldest first; asked for only where the chain has forgotten some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A block was judged. ``fault``: why it is invalid, the same on every node; None when it is valid and was executed here."""
+
+    fault: str | None
+
+
 class Application(Protocol):
-    """What the driver asks of the chain."""
+    """What the driver asks of the chain. Whatever fails here without being the block's fault is raised, and stops the node."""
 
-    async def build(self, build: fx.Build) -> Block | None: ...
+    async def build(self, build: fx.Build, below: Below) -> Block | None:
+        """A block on a parent; None when none can be built there now."""
+        ...
 
-    async def check(self, candidate: Candidate, block: Block) -> str | None: ...
+    async def check(self, candidate: Candidate, block: Block, below: Below) -> Checked | None:
+        """The verdict on a block; None when it can't be judged now, which says nothing of the block."""
+        ...
 
-    async def commit(self, commit: fx.Commit) -> None: ...
+    async def commit(self, commit: fx.Commit) -> None:
+        """Makes blocks final, on disk when this returns."""
+        ...
 
 
 class Questions(Protocol):
@@ -93,7 +115,8 @@ class Driver:
     async def submit(self, event: ev.Event) -> None:
         """Hands the core what a peer sent; waits while the core has too much to do, which slows the peer down."""
         await self._room.acquire()
-        self._events.put_nowait((event, True))
+        # Time may have passed meanwhile: the core's clock is that of the queue.
+        self._events.put_nowait((replace(event, now_ms=now_ms()), True))
 
     async def run(self) -> None:
         """Starts the core and goes on until it halts (then ``halted`` says why) or the task is cancelled."""
@@ -203,11 +226,27 @@ class Driver:
         task.add_done_callback(self._tasks.discard)
 
     async def _build(self, build: fx.Build) -> None:
-        self.post(ev.BlockBuilt(now_ms(), build.view, await self._application.build(build)))
+        block = await self._application.build(build, lambda: self._unfinal_up_to(build.parent_id))
+        self.post(ev.BlockBuilt(now_ms(), build.view, block))
 
     async def _check(self, candidate: Candidate, block: Block) -> None:
-        fault = await self._application.check(candidate, block)
-        self.post(ev.BlockChecked(now_ms(), candidate.id, fault))
+        """Answers once the block could be judged. Until then it asks again, and no more once a later view is final."""
+        while self._core.final.view < candidate.view:
+            checked = await self._application.check(
+                candidate, block, lambda: self._unfinal_up_to(Hash(candidate.parent_id))
+            )
+            if checked is not None:
+                self.post(ev.BlockChecked(now_ms(), candidate.id, checked.fault))
+                return
+            await asyncio.sleep(CHECK_AGAIN_SECONDS)
+
+    def _unfinal_up_to(self, candidate_id: Hash) -> tuple[Block, ...]:
+        """The block of a candidate and those below it that are not final, as the core has them, oldest first."""
+        blocks: list[Block] = []
+        while (kept := self._core.find(candidate_id)) and kept.candidate.view > self._core.final.view:
+            blocks.append(kept.block)
+            candidate_id = Hash(kept.candidate.parent_id)
+        return tuple(reversed(blocks))
 
     def _set_timer(self, at_ms: int) -> None:
         if self._timer is not None:
@@ -219,7 +258,8 @@ class Driver:
         self.post(ev.Tick(now_ms()))
 
     def _charge(self, peer: ev.Peer, reason: str) -> None:
-        self._metrics.charges.labels(reason[:60]).inc()
+        # One label for all: a reason names views and values, and a label for each would fill the memory.
+        self._metrics.charges.labels("consensus").inc()
         if isinstance(peer, bytes):
             self._network.charge(PeerId(peer), CHARGE_POINTS, reason)
 

@@ -21,9 +21,9 @@ from node.metrics import Metrics
 from node.verification import BatchVerifier
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Header
-from omnitensor.protocol.errors import ProtocolError, SignatureError, TransactionError
+from omnitensor.protocol.errors import CodecError, LimitError, ProtocolError, SignatureError, StorageError
 from omnitensor.protocol.types import Hash, Height, View
-from omnitensor.protocol.votes import Certificate, Proposal, Vote
+from omnitensor.protocol.votes import Certificate, Proposal, Vote, VoteKind
 from p2p.interface import Charge, Head, Judgement, PeerInfo, Verdict
 from p2p.messages import (
     BlocksRequest,
@@ -66,6 +66,7 @@ class PeerHandler:
         votes: BatchVerifier,
         crypto: ThreadPoolExecutor,
         disk: ThreadPoolExecutor,
+        reads: ThreadPoolExecutor,
         content: ContentStore,
         metrics: Metrics,
         final_view: Callable[[], View],
@@ -75,9 +76,12 @@ class PeerHandler:
         self._votes = votes
         self._crypto = crypto
         self._disk = disk
+        self._reads = reads
         self._content = content
         self._metrics = metrics
         self._final_view = final_view
+        self._certifying: dict[tuple[VoteKind, View, Hash], asyncio.Future[None]] = {}
+        """Certificates being verified, by what they say: the last in line for each."""
         self.driver: Driver | None = None
         self.sync: PeerStatusListener | None = None
 
@@ -88,13 +92,10 @@ class PeerHandler:
         return Head(head.height, head.hash, self._final_view())
 
     def has_transaction(self, transaction_id: Hash) -> bool:
-        return (
-            self._application.mempool.get(transaction_id) is not None
-            or self._application.reader().receipt(transaction_id) is not None
-        )
+        return self._application.waiting.knows(transaction_id)
 
     def transaction(self, transaction_id: Hash) -> bytes | None:
-        waiting = self._application.mempool.get(transaction_id)
+        waiting = self._application.waiting.get(transaction_id)
         return None if waiting is None else waiting.encoded
 
     async def on_peer_up(self, peer: PeerInfo) -> None:
@@ -143,10 +144,23 @@ class PeerHandler:
         return Verdict.RELAY
 
     async def _on_certificate(self, driver: Driver, peer_id: PeerId, certificate: Certificate) -> Judgement:
+        """Of those for one thing that come at once, one is verified, and the others are not needed when it is genuine."""
         if not driver.core.wants_certificate(certificate):
             return Verdict.IGNORE
-        await self._in_crypto(lambda: self._verifier.verify_certificate(certificate))
-        await driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
+        named = (certificate.kind, certificate.view, Hash(certificate.candidate_id))
+        before = self._certifying.get(named)
+        turn = self._certifying[named] = asyncio.get_running_loop().create_future()
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+                if not driver.core.wants_certificate(certificate):
+                    return Verdict.IGNORE
+            await self._in_crypto(lambda: self._verifier.verify_certificate(certificate))
+            await driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
+        finally:
+            turn.set_result(None)
+            if self._certifying.get(named) is turn:
+                del self._certifying[named]
         return Verdict.RELAY
 
     async def _on_proposal(self, driver: Driver, peer_id: PeerId, proposal: Proposal) -> Judgement:
@@ -155,6 +169,8 @@ class PeerHandler:
             return Verdict.IGNORE
         if view > core.view + limits.views_ahead_max:
             return Verdict.LATER
+        if core.is_flooded(proposal):
+            return Verdict.IGNORE
         known = frozenset(c for c in proposal.justification if core.has_certificate(c))
         await self._in_crypto(lambda: self._verifier.verify_proposal(proposal, known.__contains__))
         await driver.submit(ev.ProposalReceived(now_ms(), peer_id, proposal))
@@ -167,21 +183,7 @@ class PeerHandler:
 
     async def on_transactions(self, peer_id: PeerId, encoded: tuple[bytes, ...]) -> tuple[Judgement, ...]:
         """Each is judged alone. One that only came too late or pays too little is nobody's fault."""
-        judgements: list[Judgement] = []
-        for place, one in enumerate(encoded):
-            judgements.append(self._judge_transaction(one))
-            if place % limits.transactions_judged_at_once_max == limits.transactions_judged_at_once_max - 1:
-                await asyncio.sleep(0)
-        return tuple(judgements)
-
-    def _judge_transaction(self, encoded: bytes) -> Judgement:
-        try:
-            self._application.mempool.add(encoded)
-        except TransactionError:
-            return Verdict.IGNORE
-        except ProtocolError as error:
-            return Charge(INVALID_POINTS, str(error))
-        return Verdict.RELAY
+        return tuple(map(judgement_of, await self._application.waiting.add_each(encoded)))
 
     # -- requests
 
@@ -189,7 +191,8 @@ class PeerHandler:
         """The answer to a request; None when it is not held."""
         match request:
             case BlocksRequest():
-                return await asyncio.to_thread(self._blocks, request)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._reads, self._blocks, request)
             case CandidateRequest(candidate_id):
                 return self._candidate(candidate_id)
             case CertificatesRequest(epoch, from_view, count):
@@ -227,3 +230,14 @@ class PeerHandler:
             return None
         view = kept.candidate.view
         return CandidateResponse(kept.candidate, kept.block, core.certificates(view, view))
+
+
+def judgement_of(fault: ProtocolError | None) -> Judgement:
+    """What a transaction's sender deserves. One that comes too late or pays too little is nobody's fault; our disk is ours."""
+    if fault is None:
+        return Verdict.RELAY
+    if isinstance(fault, CodecError | LimitError | SignatureError):
+        return Charge(INVALID_POINTS, str(fault))
+    if isinstance(fault, StorageError):
+        log.error("a transaction could not be judged", reason=str(fault))
+    return Verdict.IGNORE

@@ -4,7 +4,7 @@ Verifies the answers; the core decides what they are worth.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -14,6 +14,8 @@ from consensus.stake import effects as fx
 from consensus.stake import events as ev
 from consensus.stake.verify import Verifier
 from node.driver import Driver, now_ms
+from node.tasks import Tasks
+from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.votes import Certificate
 from p2p.errors import AskError
@@ -32,8 +34,6 @@ T = TypeVar("T")
 
 FORGED_POINTS: Final = 50
 PEERS_PER_ATTEMPT: Final = 2
-QUESTIONS_MAX: Final = 16
-"""Under way at once; the core asks again for what was not asked."""
 
 log = structlog.get_logger("questions")
 
@@ -52,20 +52,19 @@ class PeerQuestions:
         self._verifier = verifier
         self._crypto = crypto
         self._wake_sync = wake_sync
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("questions", limits.questions_in_flight_max)
         self.driver: Driver | None = None
 
-    def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+    async def stop(self) -> None:
+        await self._tasks.stop()
 
     def fetch_candidate(self, fetch: fx.Fetch) -> None:
         for peer_id in self._peers_of(fetch.attempt):
-            self._start(self._candidate(peer_id, fetch))
+            self._tasks.start(self._candidate(peer_id, fetch))
 
     def fetch_certificates(self, fetch: fx.FetchCertificates) -> None:
         for peer_id in self._peers_of(fetch.attempt):
-            self._start(self._certificates(peer_id, fetch))
+            self._tasks.start(self._certificates(peer_id, fetch))
 
     def behind(self, behind: fx.Behind) -> None:
         log.info("behind", height=behind.height, view=behind.view)
@@ -76,17 +75,9 @@ class PeerQuestions:
         start = attempt * PEERS_PER_ATTEMPT
         return [peers[(start + i) % len(peers)] for i in range(min(PEERS_PER_ATTEMPT, len(peers)))]
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        if len(self._tasks) >= QUESTIONS_MAX:
-            work.close()
-            return
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _ask(self, peer_id: PeerId, request: Request) -> Response | None:
         try:
-            return await self._network.ask(peer_id, request)
+            return await self._network.ask(peer_id, request, limits.question_ms_max)
         except AskError as error:
             log.debug("no answer", peer=peer_id.hex()[:16], error=str(error))
             return None

@@ -5,12 +5,14 @@ whatever the core asks for. Knows no keys and sends nothing. Calls block on the 
 
 The file: a header, then batches. A batch is written and synced as a whole, and is the unit that a crash can tear.
 
-    header   magic 8, salt 16, length 2, identity (chain id and consensus key, canonical msgpack), SHA-256 of all before
+    header   magic 8, salt 16, bytes of the batches written with it 8, length 2,
+             identity (chain id and consensus key, canonical msgpack), SHA-256 of all before
     batch    magic 4, number 8, length 4, head checksum 8; then the records (canonical msgpack), body checksum 16
 
 Checksums are SHA-256 over the salt, the number and what they cover, cut short. The salt is random and stays in the file, so bytes
-that strangers chose (blocks) can't pass for a batch. On opening, a bad batch with a good one behind it is damage, and refused; a
-bad end is a batch whose sync never returned, so nothing that depends on it has left, and it is cut off.
+that strangers chose (blocks) can't pass for a batch. The header and the batches written with it come by an atomic replacement and
+are never torn. On opening, anything bad there, or with a good batch behind it, is damage, and refused; a bad end after them is a
+batch whose sync never returned, so nothing that depends on it has left, and it is cut off.
 """
 
 from __future__ import annotations
@@ -302,7 +304,7 @@ class SafetyStore:
     def _rewrite(self) -> None:
         """Replace the file by one that holds just what is remembered, in batches of bounded size."""
         number, self._number = self._number, 0
-        parts = [self._header()]
+        parts: list[bytes] = []
         batch: list[Entry] = []
         size = 0
         for entry in self._entries():
@@ -315,7 +317,8 @@ class SafetyStore:
             size += entry_bytes
         parts.append(self._batch(batch))
         self._number += 1
-        data = b"".join(parts)
+        base = b"".join(parts)
+        data = self._header(len(base)) + base
         try:
             self._files.replace(FILE_NAME, data)
         except BaseException as error:
@@ -324,9 +327,15 @@ class SafetyStore:
             raise
         self._bytes = self._compacted_bytes = len(data)
 
-    def _header(self) -> bytes:
+    def _header(self, base_bytes: int) -> bytes:
         identity = encode(self._identity)
-        start = FILE_MAGIC + self._salt + len(identity).to_bytes(2, "big") + identity
+        start = (
+            FILE_MAGIC
+            + self._salt
+            + base_bytes.to_bytes(8, "big")
+            + len(identity).to_bytes(2, "big")
+            + identity
+        )
         return start + sha256(start).digest()
 
     def _batch(self, entries: list[Entry]) -> bytes:
@@ -339,11 +348,11 @@ class SafetyStore:
         return sha256(self._salt + data).digest()
 
     def _load(self, data: bytes) -> None:
-        at = self._load_header(data)
-        while at < len(data):
+        at, base_end = self._load_header(data)
+        while at < max(len(data), base_end):
             body = self._batch_at(data, at, self._number)
             if body is None:
-                if self._good_batch_after(data, at):
+                if at < base_end or self._good_batch_after(data, at):
                     raise StorageError(
                         f"the safety store is damaged at byte {at}: what this validator has signed can't be told",
                         remedy="restore the newest copy, or follow the chain without voting",
@@ -356,9 +365,9 @@ class SafetyStore:
             self._number += 1
         self._bytes = self._compacted_bytes = at
 
-    def _load_header(self, data: bytes) -> int:
-        """Check the header; returns where batches begin. The header was written by an atomic replace, so it is never torn."""
-        fixed = len(FILE_MAGIC) + SALT_BYTES + 2
+    def _load_header(self, data: bytes) -> tuple[int, int]:
+        """Check the header; returns where batches begin, and where those end that were written with it."""
+        fixed = len(FILE_MAGIC) + SALT_BYTES + 8 + 2
         end = fixed + int.from_bytes(data[fixed - 2 : fixed], "big")
         if not data.startswith(FILE_MAGIC) or sha256(data[:end]).digest() != data[end : end + 32]:
             raise StorageError(
@@ -374,7 +383,8 @@ class SafetyStore:
                 value=f"{identity.chain_id}, key {identity.consensus_key.hex()[:16]}…",
                 remedy="give each key and chain its own folder",
             )
-        return end + 32
+        begin = end + 32
+        return begin, begin + int.from_bytes(data[fixed - 10 : fixed - 2], "big")
 
     def _batch_at(self, data: bytes, at: int, number: int | None) -> bytes | None:
         """The body of the good batch at a place; None when there is none (of that number, where one is given)."""

@@ -34,6 +34,8 @@ from node.safety_store import SafetyStore
 from node.syncing import Syncer
 from node.verification import BatchVerifier
 from node.version import version
+from node.waiting import WaitingTransactions
+from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import View
 from p2p.config import HostConfig, parse_seed
@@ -48,6 +50,7 @@ from state.mempool import Mempool
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 CRYPTO_THREADS: Final = 2
+READ_THREADS: Final = 2
 EXPIRE_SECONDS: Final = 600
 
 log = structlog.get_logger("node")
@@ -74,8 +77,9 @@ class Node:
                 config.content_quota_mib * MIB,
                 unreferenced_ms=config.content_upload_hours * 3_600_000,
             )
+            opened.callback(self._content.close)
+            self._wire(chain)
             opened.pop_all()
-        self._wire(chain)
 
     def _index_in_table(self) -> int | None:
         """This node's place among the validators, by its consensus key."""
@@ -94,6 +98,7 @@ class Node:
         self.metrics.registry.register(ProcessNumbers())
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="content")
         self._crypto = ThreadPoolExecutor(CRYPTO_THREADS, thread_name_prefix="crypto")
+        self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="reads")
         self._feed = BlockFeed()
         self._schedule = LeaderSchedule(self._table, chain.genesis_hash)
         self._verifier = Verifier(chain.chain_id, self._table, self._schedule)
@@ -101,12 +106,13 @@ class Node:
         validator = None if self._me is None else self._table.entries[self._me].address
         self.application = ChainApplication(
             chain,
-            Mempool(chain.reader(), chain.chain_id, chain.signatures),
+            WaitingTransactions(Mempool(chain.reader(), chain.chain_id, chain.signatures)),
             self._feed,
             self.keys,
             validator,
             self._schedule,
             self._verifier,
+            self._crypto,
             self.metrics,
             self._head_moved,
         )
@@ -116,6 +122,7 @@ class Node:
             self._votes,
             self._crypto,
             self._disk,
+            self._reads,
             self._content,
             self.metrics,
             self._final_view,
@@ -124,7 +131,7 @@ class Node:
             self.keys.identity, chain.chain_id, chain.genesis_hash, self._handler, self._host_config()
         )
         self.metrics.add_numbers("p2p", self.network.metrics)
-        self._sync = Syncer(self.network, self.application, self._synced)
+        self._sync = Syncer(self.network, self.application, self._crypto, self._synced)
         self._handler.sync = self._sync
         self._questions = PeerQuestions(self.network, self._verifier, self._crypto, self._sync.wake)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics)
@@ -146,6 +153,7 @@ class Node:
         self._rpc = RpcServer(self._backend, self._rpc_config(), observe=self._count_call)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
+        self.failure: BaseException | None = None
         self._caught_up = asyncio.Event()
 
     def _host_config(self) -> HostConfig:
@@ -197,14 +205,15 @@ class Node:
             if self._safety is not None:
                 stack.callback(self._safety.close)
             stack.push_async_callback(self.application.close)
-            stack.callback(self._crypto.shutdown, wait=True, cancel_futures=True)
-            stack.callback(self._disk.shutdown, wait=True, cancel_futures=True)
+            # Nobody may still read when the database is closed.
+            for threads in (self._crypto, self._disk, self._reads):
+                stack.callback(threads.shutdown, wait=True, cancel_futures=True)
             stack.push_async_callback(self._votes.stop)
             stack.push_async_callback(self._fetcher.stop)
             stack.push_async_callback(self._stop_tasks)
+            stack.push_async_callback(self._questions.stop)
             stack.push_async_callback(self.network.stop)
             stack.push_async_callback(self._rpc.stop)
-            self._questions.stop()
         log.info("stopped")
 
     async def _stop_tasks(self) -> None:
@@ -217,9 +226,13 @@ class Node:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
-            log.error("a part of the node failed", part=task.get_name(), error=str(error), exc_info=error)
-            self.failed.set()
+        if error is None:
+            return
+        # A typed error says all there is to say; anything else is a bug, and its traceback is wanted.
+        traceback = None if isinstance(error, ProtocolError) else error
+        log.error("a part of the node failed", part=task.get_name(), error=str(error), exc_info=traceback)
+        self.failure = self.failure or error
+        self.failed.set()
 
     # -- the parts
 
@@ -252,7 +265,7 @@ class Node:
         """Sync has committed a range: consensus goes on above it."""
         self._caught_up.set()
         point = self.application.final_point()
-        if self.driver is not None and point is not None:
+        if self.driver is not None and self.driver.halted is None and point is not None:
             self.driver.post(ev.Synced(now_ms(), point))
 
     def _head_moved(self) -> None:
@@ -269,15 +282,19 @@ class Node:
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
             reader = self.application.reader()
-            dropped = await asyncio.get_running_loop().run_in_executor(
-                self._disk, self._content.expire, partial(is_named, reader)
-            )
+            try:
+                dropped = await asyncio.get_running_loop().run_in_executor(
+                    self._disk, self._content.expire, partial(is_named, reader)
+                )
+            except OSError as error:
+                log.error("old uploads can't be dropped", error=str(error))
+                continue
             if dropped:
                 log.info("uploads dropped", count=len(dropped))
 
 
 async def run(config: Config) -> int:
-    """Runs a node until SIGTERM, Ctrl-C or a failure; the exit status of the process."""
+    """Runs a node until SIGTERM or Ctrl-C: 0; or until a part of it fails: raises the typed error, or is 1 after a bug."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -291,4 +308,6 @@ async def run(config: Config) -> int:
             wait.cancel()
     finally:
         await node.stop()
-    return EXIT_FAILED if node.failed.is_set() else EXIT_OK
+    if isinstance(node.failure, ProtocolError):
+        raise node.failure
+    return EXIT_OK if node.failure is None else EXIT_FAILED

@@ -6,12 +6,15 @@ A range is believed for its finality proof alone; its blocks are executed like a
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from typing import Final, Protocol
 
 import structlog
 
-from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.errors import ProtocolError
+from node.tasks import Tasks
+from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Block, transactions_root
+from omnitensor.protocol.errors import BlockError, ProtocolError
 from omnitensor.protocol.types import Height
 from omnitensor.protocol.votes import FinalityProof
 from p2p.errors import AskError
@@ -20,6 +23,8 @@ from p2p.messages import BlocksRequest, BlocksResponse, PeerId
 from p2p.ranges import read_blocks
 from p2p.sync import DropPeer, Fetch, Progress, Range, Sync
 
+UNRELIABLE_POINTS: Final = limits.peer_charge_points_max * 2 // 5
+FORGED_POINTS: Final = limits.peer_charge_points_max
 PAUSE_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 5.0
 
@@ -34,10 +39,11 @@ class SyncTarget(Protocol):
         """Why a finality proof is not to be believed, or None."""
         ...
 
-    async def commit_range(
-        self, blocks: tuple[Block, ...], proof: FinalityProof, *, proves_last: bool
-    ) -> None:
-        """Executes and commits those blocks that are above the head. Raises ProtocolError at the first that is wrong."""
+    async def commit_range(self, blocks: tuple[Block, ...], proof: FinalityProof) -> None:
+        """Executes and commits those blocks that are above the head; ``proof`` is of the last or of one above.
+
+        What it raises is no fault of the peer that sent them: they are final.
+        """
         ...
 
 
@@ -45,14 +51,19 @@ class Syncer:
     """Runs until it is cancelled; does nothing while the node is as far as its peers."""
 
     def __init__(
-        self, network: Network, target: SyncTarget, on_caught_up: Callable[[], Awaitable[None]]
+        self,
+        network: Network,
+        target: SyncTarget,
+        crypto: Executor,
+        on_committed: Callable[[], Awaitable[None]],
     ) -> None:
-        """``on_caught_up`` is called after every committed range: consensus then goes on from the new head."""
+        """``on_committed`` is called after every committed range: consensus then goes on from the new head."""
         self._network = network
         self._target = target
-        self._on_committed = on_caught_up
+        self._crypto = crypto
+        self._on_committed = on_committed
         self._sync = Sync(target.height, _now_ms())
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("sync")
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("sync")
 
@@ -102,17 +113,16 @@ class Syncer:
                 except TimeoutError:
                     continue
         finally:
-            for task in self._tasks:
-                task.cancel()
+            self._tasks.cancel()
 
     def _carry_out(self, action: Fetch | DropPeer) -> None:
         if isinstance(action, DropPeer):
             self._log.warning("peer dropped", peer=action.peer_id.hex(), reason=action.reason)
+            # The charge outlives the connection: who comes back and claims the same again is banned.
+            self._network.charge(action.peer_id, UNRELIABLE_POINTS, action.reason)
             self._network.drop(action.peer_id, action.reason)
             return
-        task = asyncio.create_task(self._fetch(action))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._fetch(action))
 
     async def _fetch(self, fetch: Fetch) -> None:
         timeout_ms = max(1, fetch.deadline_ms - _now_ms())
@@ -128,27 +138,32 @@ class Syncer:
         self._wake.set()
 
     async def _apply(self, ready: Range) -> None:
-        """Form, proof, execution: whatever fails costs the peer that sent the range."""
+        """Form and proof first: what fails there costs the peer that sent the range. What fails after it is not the peer's."""
+        proof = ready.response.proof
         try:
-            blocks = await asyncio.to_thread(read_range, ready)
-            fault = await self._target.verify_proof(ready.response.proof)
+            blocks = await asyncio.get_running_loop().run_in_executor(self._crypto, read_range, ready)
+            fault = await self._target.verify_proof(proof)
             if fault is not None:
                 raise fault
-            await self._target.commit_range(
-                blocks, ready.response.proof, proves_last=not ready.response.links
-            )
         except ProtocolError as error:
             self._log.warning("range refused", peer=ready.peer_id.hex(), error=str(error))
+            self._network.charge(ready.peer_id, FORGED_POINTS, str(error))
             self._sync.invalid(ready.ticket, str(error))
             return
+        await self._target.commit_range(blocks, proof)
         self._sync.applied(self._target.height, _now_ms())
         await self._on_committed()
 
 
 def read_range(ready: Range) -> tuple[Block, ...]:
-    """Blocks of a range in good form. Raises ProtocolError."""
+    """Blocks of a range in good form, which are final if its proof holds. Raises ProtocolError."""
     request = BlocksRequest(Height(ready.from_height), len(ready.response.blocks))
-    return read_blocks(request, ready.response)
+    blocks = read_blocks(request, ready.response)
+    for block in blocks:
+        # The proof covers headers; other transactions under a true header are the sender's forgery.
+        if transactions_root(block.transactions) != block.header.transactions_root:
+            raise BlockError("a block's transactions are not under its header's root", value=block.hash)
+    return blocks
 
 
 def _now_ms() -> int:

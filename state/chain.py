@@ -19,7 +19,7 @@ from omnitensor.protocol.blocks import (
 )
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.epochs import epoch_of, is_boundary
-from omnitensor.protocol.errors import BlockError
+from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
@@ -44,6 +44,12 @@ HEADER_ROOM_BYTES: Final = 1_024
 """Kept free for the header when a block is built; a header takes about 550."""
 TABLES_KEPT: Final = 4
 """Validator tables in memory: this epoch's, and those that blocks at its end would begin the next with."""
+
+
+class NoRoomError(StorageError):
+    """As many executed blocks wait for finality as are kept. Says nothing of the block that was refused."""
+
+    code = "storage_no_room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ class Chain:
     ) -> Block:
         """A block on an executed parent, of those transactions that can stand in it and fit, in the order given.
 
-        Their signatures must have been checked (the mempool does). Raises BlockError where the parent is unknown.
+        Their signatures must have been checked (the mempool does). Raises BlockError where the parent is unknown, NoRoomError.
         """
         tip = self._tip_of(parent_hash)
         timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
@@ -167,7 +173,7 @@ class Chain:
     def check(self, block: Block | PreparedBlock) -> None:
         """Executes a block on its parent, which must be the head or executed, and compares all that its header says.
 
-        Afterwards it can be committed and built upon. Raises BlockError. (SupplyError is no fault of the block: the node stops.)
+        Afterwards it can be committed and built upon. Raises BlockError. NoRoomError and SupplyError are no fault of the block.
         """
         prepared = prepare_block(block) if isinstance(block, Block) else block
         if self.is_executed(prepared.hash):
@@ -360,7 +366,7 @@ class Chain:
                 leaves, key=lambda block_hash: self._pending[block_hash].prepared.header.height, default=None
             )
             if leaf is None:
-                raise BlockError(
+                raise NoRoomError(
                     "too many blocks wait to become final",
                     value=len(self._pending),
                     remedy="wait for finality",

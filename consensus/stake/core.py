@@ -4,6 +4,8 @@ An event is first taken in (what is known changes), then the rules look at what 
 written once, and it does not matter which event completed its conditions. Between events nothing is half done.
 """
 
+from typing import Final
+
 from consensus.stake.candidates import Entry
 from consensus.stake.effects import Accuse, Broadcast, Charge, Effect, FetchCertificates, SetTimer
 from consensus.stake.events import (
@@ -27,6 +29,9 @@ from consensus.stake.timing import Alarm, view_timeout_ms
 from omnitensor.protocol import limits
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Certificate, Proposal, Vote, VoteKind
+
+CLOCK_STEP_MS: Final = 1_000
+"""An event that is older than the one before by more than this tells of a clock that was set back."""
 
 
 class Core(Standstill):
@@ -62,6 +67,8 @@ class Core(Standstill):
     # -- taking in
 
     def _now(self, now_ms: int) -> None:
+        if self._started and self.now_ms - CLOCK_STEP_MS <= now_ms < self.now_ms:
+            return  # events overtake one another a little on their way here: the later instant holds
         if self._started and now_ms < self.now_ms:
             self._alarms.shift(now_ms - self.now_ms)
             self._candidates.shift(now_ms - self.now_ms)

@@ -1,7 +1,8 @@
 """What happens to the stake core: one frozen value an event. Data only; ``core`` says what follows.
 
 Every event carries ``now_ms``, the driver's clock in milliseconds since the Unix epoch, and that is the only clock that the core
-has. Where it goes back between two events, the core moves its own deadlines back by as much.
+has. Events may overtake one another by a little; where the clock goes back by more than a second between two events, the core
+moves its own deadlines back by as much.
 
 **What the driver promises.** Records were decoded canonically. Everything from a peer has passed ``consensus.stake.verify``:
 votes, certificates, proposals and fetched candidates that arrive here are genuine for this chain and epoch. ``peer`` names who

@@ -21,7 +21,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.epochs import boundary_of
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Epoch, Hash, Height, TimeMs, View
-from omnitensor.protocol.votes import Certificate, ValidatorTable, Vote, VoteKind
+from omnitensor.protocol.votes import Certificate, Proposal, ValidatorTable, Vote, VoteKind
 
 
 class Rule(Enum):
@@ -178,6 +178,14 @@ class Knowledge:
             and held.epoch == certificate.epoch
             and held.candidate_id == certificate.candidate_id
         )
+
+    def is_flooded(self, proposal: Proposal) -> bool:
+        """Whether its leader has signed two other candidates in that view already: a third adds nothing, and is not passed on."""
+        vote = proposal.leader_vote
+        slot = self._slots.get(View(vote.view))
+        if slot is None or slot.book is None or not slot.book.knows(vote):
+            return False
+        return all(known.candidate_id != vote.candidate_id for known in slot.book.of_signer(vote.signer))
 
     def is_inactive(self, validator: int) -> bool:
         """Whether a validator was not heard of for so many views that its lead is not waited for (R4)."""

@@ -262,6 +262,16 @@ driver_events_max: Final = 2_048
 """Verified messages that wait for the consensus core; beyond it their senders wait."""
 votes_waiting_max: Final = 4_096
 """Votes that wait to be verified; beyond it a vote is refused."""
+content_fetches_waiting_max: Final = 256
+"""Contents that wait for their turn to be fetched; beyond it a fetch is refused."""
+final_transactions_known_max: Final = 65_536
+"""The latest final transactions whose ids a node keeps in memory, so that it does not ask peers for them again."""
+proofs_ahead_max: Final = 16
+"""Finality proofs of blocks above those that sync has brought so far."""
+questions_in_flight_max: Final = 32
+"""Requests for candidates and certificates under way; consensus asks again for what was not asked."""
+question_ms_max: Final = 3_000
+"""How long such a request may take: another peer is asked long before."""
 
 # State of a node
 signatures_cached_max: Final = 32_768
@@ -274,8 +284,6 @@ pending_blocks_max: Final = 256
 """Blocks that were executed and are not final."""
 sync_blocks_max: Final = 256
 """Blocks in one answer to a peer that syncs."""
-transactions_judged_at_once_max: Final = 16
-"""Transactions of a peer that are judged before others on the event loop get their turn."""
 
 # Mempool
 mempool_transactions_max: Final = 20_000

@@ -4,7 +4,7 @@ from typing import Final
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.types import BPS, Address, Amount, BatchId, CampaignId, Height, ItemId
+from omnitensor.protocol.types import BPS, SUPPLY_MAX, Address, Amount, BatchId, CampaignId, Height, ItemId
 from state.ledger import agenda, draw, escrow, items
 from state.ledger.accounts import next_number
 from state.ledger.campaigns import campaign_of
@@ -104,7 +104,7 @@ def _freeze(
         phase=BatchPhase.FROZEN,
         outcome=BatchOutcome.PENDING,
         fee=Amount(fee),
-        bond=Amount(ctx.params.seat_bond_multiple * fee),
+        bond=Amount(min(SUPPLY_MAX, ctx.params.seat_bond_multiple * fee)),
         seats=(),
         draws=0,
         redraws=0,

@@ -15,8 +15,8 @@ from state.schema import BATCHES, DUE, number
 ENTRY_WORK = 50
 FORM_WORK = 1_500
 DRAW_WORK = 500
-ITEM_WORK = 60
-COMPARISON_WORK = 2
+ITEM_WORK = 150
+COMPARISON_WORK = 4
 """Units for one reviewer's scores of one item held against one other's."""
 
 

@@ -2,7 +2,7 @@
 
 After every transaction: no unit made or lost, and a refused order changed fee and nonce alone. After every block: every row
 sums to its pot, and a model fed by fees and events alone knows every balance. At the end: all campaigns are driven to their
-end and hold nothing, and the same blocks give the same rows and the same state root from genesis.
+end and hold nothing, and the same blocks give the same rows (and so the same state root) from genesis.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ class Scenario:
     clock_drift_ms: int = 400
     skew_ms: int = 0
     """Clocks are off by up to this, and are set anew at restarts."""
+    jump_ms: int = 0
+    """Now and then a clock is wrong by up to this, until all are set right when the network heals."""
     execution_ms: int = 10
     disk_ms: int = 4
     chaos_ms: int = 12_000
@@ -70,6 +72,7 @@ def scenario_of(seed: int) -> Scenario:
         block_interval_ms=random.choice((100, 200, 300, 500)),
         delta_ms=random.choice((60, 100, 150)),
         skew_ms=random.choice((0, 0, 50, 150)),
+        jump_ms=random.choice((0, 0, 0, 5_000)),
         execution_ms=random.choice((0, 10, 40)),
         disk_ms=random.choice((0, 4, 30)),
         chaos_ms=random.choice((6_000, 9_000, 12_000)),

@@ -184,6 +184,10 @@ class World:
             node = self.nodes[random.randrange(scenario.size)]
             node.skew_ms = self._skew()
             self.network.faults["clock set"] += 1
+        if scenario.jump_ms and random.random() < 0.1:
+            node = self.nodes[random.randrange(scenario.size)]
+            node.skew_ms = random.randint(-scenario.jump_ms, scenario.jump_ms)
+            self.network.faults["clock wrong"] += 1
 
     def _rejoin(self) -> None:
         if not self.healed:
@@ -196,6 +200,7 @@ class World:
         self.note(-1, "heal")
         for node in self.nodes:
             node.disk.cut_in = None
+            node.skew_ms = self._skew()
             node.start()
 
     def restart_later(self, node: SimNode) -> None:

@@ -1,0 +1,287 @@
+"""The safety store: what it remembers, what it refuses, and what any crash at any byte leaves behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consensus.stake.effects import Cast, Propose
+from consensus.stake.safety import SafetyError, VoteRecord
+from node import safety_store
+from node.safety_files import DiskFiles
+from node.safety_store import FILE_NAME, SafetyStore
+from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, View
+from omnitensor.protocol.votes import SKIP_ID, VoteKind
+from tests.consensus.worlds import Workshop
+from tests.simulation.disk import PowerCut, SimDisk
+
+ROOT = Path(__file__).resolve().parents[2]
+N, S, F = VoteKind.NOTARIZE, VoteKind.SKIP, VoteKind.FINALIZE
+KEY = BlsPublicKey(b"k" * 48)
+A, B = Hash(b"a" * 32), Hash(b"b" * 32)
+SHOP = Workshop()
+
+
+def cast(kind: VoteKind, view: int, candidate_id: Hash = A, basis: bool = False) -> Cast:
+    notarization = SHOP.certificate(N, view, candidate_id) if basis else None
+    return Cast(kind, Epoch(0), View(view), SKIP_ID if kind == S else candidate_id, 0, notarization)
+
+
+def propose(view: int, salt: int = 0) -> Propose:
+    candidate, block = SHOP.child(view, salt=salt)
+    return Propose(candidate, block, (), cast(N, view, candidate.id))
+
+
+def votes(store: SafetyStore) -> list[tuple[VoteKind, int, bytes]]:
+    return [(v.kind, v.view, v.candidate_id) for v in store.memory.votes]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "safety"
+
+
+def reopened(folder: Path, store: SafetyStore | None = None) -> SafetyStore:
+    if store is not None:
+        store._files.unlock()  # as a killed process: nothing is written on the way out
+    return SafetyStore.open(DiskFiles(folder), "chain", KEY)
+
+
+def test_remembers_everything_across_a_kill(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    kept = propose(1)
+    store.keep(kept.candidate, kept.block)
+    store.record(cast(N, 1))
+    store.record(cast(F, 1, basis=True))
+    store.record(cast(S, 2))
+    led = propose(3)
+    store.record_proposal(led)
+    memory = store.memory
+    again = reopened(folder, store)
+    assert again.memory == memory
+    assert memory.proposed == (3,)
+    assert [k.candidate for k in memory.kept] == [kept.candidate, led.candidate]
+    assert [k.block for k in memory.kept] == [kept.block, led.block]
+    assert memory.certificates == (SHOP.certificate(N, 1, A),)
+    assert memory.votes[:3] == (
+        VoteRecord(N, View(1), A),
+        VoteRecord(F, View(1), A),
+        VoteRecord(S, View(2), SKIP_ID),
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (cast(N, 1, A), cast(N, 1, B)),
+        (cast(F, 1, A), cast(F, 1, B)),
+        (cast(S, 1), cast(F, 1)),
+        (cast(F, 1), cast(S, 1)),
+    ],
+    ids=["two notarize", "two finalize", "skip then finalize", "finalize then skip"],
+)
+def test_refuses_what_would_convict_also_after_a_restart(folder: Path, first: Cast, second: Cast) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.record(first)
+    for _ in range(2):
+        with pytest.raises(SafetyError) as refusal:
+            store.record(second)
+        assert refusal.value.remedy
+        store.record(first)
+        store.record(cast(N, 9))
+        store = reopened(folder, store)
+    assert len(votes(store)) == 2
+
+
+def test_allows_what_does_not_convict(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    for vote in (cast(N, 1, A), cast(S, 1), cast(N, 2, A), cast(F, 2, B)):
+        store.record(vote)
+    assert len(votes(store)) == 4
+
+
+def test_never_proposes_twice_in_a_view(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.record_proposal(propose(1))
+    store.record(cast(N, 2))
+    for again in (propose(1), propose(1, salt=4), propose(2)):
+        with pytest.raises(SafetyError):
+            store.record_proposal(again)
+
+
+def test_floor_forgets_and_forbids(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    for view in range(1, 10):
+        store.record(cast(S, view))
+    store.raise_floor(View(6))
+    store.raise_floor(View(2))
+    assert store.floor == 6
+    with pytest.raises(SafetyError):
+        store.record(cast(N, 6))
+    store.close()
+    again = reopened(folder)
+    assert again.floor == 6
+    assert [view for _, view, _ in votes(again)] == [7, 8, 9]
+    with pytest.raises(SafetyError):
+        again.record(cast(S, 5))
+
+
+def test_is_compacted_and_stays_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safety_store, "COMPACT_BYTES", 4_000)
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    for view in range(1, 400):
+        led = propose(view)
+        store.record_proposal(led)
+        store.raise_floor(View(view - 3))
+        assert (folder / FILE_NAME).stat().st_size < 12_000
+    again = reopened(folder, store)
+    assert again.memory.proposed[-3:] == (397, 398, 399)
+    assert len(again.memory.proposed) < 12, "at most what was written since the last rewriting"
+
+
+def test_a_cut_at_every_byte_leaves_a_prefix_of_what_was_recorded(tmp_path: Path) -> None:
+    """The file cut short anywhere: opening heals it, remembers whole records only, and in order."""
+    folder = tmp_path / "whole"
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    empty = (folder / FILE_NAME).stat().st_size
+    seen = [votes(store)]
+    sizes = [empty]
+    for number in range(1, 6):
+        if number == 3:
+            store.record_proposal(propose(3))
+        else:
+            store.record(cast(F if number == 4 else N, number, basis=number == 4))
+        seen.append(votes(store))
+        sizes.append((folder / FILE_NAME).stat().st_size)
+    data = (folder / FILE_NAME).read_bytes()
+    for end in range(empty, len(data) + 1):
+        disk = SimDisk(Random(0))
+        disk.replace(FILE_NAME, data[:end])
+        healed = SafetyStore.open(disk, "chain", KEY)
+        whole = sum(size <= end for size in sizes) - 1
+        assert votes(healed) == seen[whole]
+        healed.record(cast(S, 50))
+        disk.power_off()
+        assert votes(SafetyStore.open(disk, "chain", KEY)) == [*seen[whole], (S, 50, SKIP_ID)]
+    for end in range(empty):
+        disk = SimDisk(Random(0))
+        disk.replace(FILE_NAME, data[:end])
+        with pytest.raises(StorageError):
+            SafetyStore.open(disk, "chain", KEY)
+
+
+def test_a_flipped_byte_is_refused_or_costs_the_unsynced_end_only(tmp_path: Path) -> None:
+    """Damage before the last batch is never taken for a torn end: what was signed would be forgotten."""
+    folder = tmp_path / "whole"
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    for view in (1, 2):
+        store.record(cast(N, view))
+    last = (folder / FILE_NAME).stat().st_size
+    store.record(cast(N, 3))
+    data = (folder / FILE_NAME).read_bytes()
+    for place in range(len(data)):
+        disk = SimDisk(Random(0))
+        disk.replace(FILE_NAME, data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        if place < last:
+            with pytest.raises(StorageError):
+                SafetyStore.open(disk, "chain", KEY)
+        else:
+            assert [view for _, view, _ in votes(SafetyStore.open(disk, "chain", KEY))] == [1, 2]
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), cut=st.integers(1, 30))
+def test_power_cut_at_any_disk_operation(seed: int, cut: int) -> None:
+    """Whatever returned before the power went is remembered; what was refused stays refused."""
+    random = Random(seed)
+    disk = SimDisk(random)
+    store = SafetyStore.create(disk, "chain", KEY)
+    returned: dict[tuple[VoteKind, int], bytes] = {}
+    disk.cut_in = cut
+    try:
+        for view in range(1, 40):
+            kind, candidate_id = random.choice((N, S, F)), random.choice((A, B))
+            vote = cast(kind, view // 2 + 1, candidate_id)
+            try:
+                store.record(vote)
+                returned[vote.kind, vote.view] = bytes(vote.candidate_id)
+            except SafetyError:
+                pass
+    except PowerCut:
+        with pytest.raises(StorageError):
+            store.record(cast(N, 99))
+    disk.power_off()
+    again = SafetyStore.open(disk, "chain", KEY)
+    remembered = {(kind, view): bytes(cid) for kind, view, cid in votes(again)}
+    assert remembered.items() >= returned.items()
+    assert len(remembered) <= len(returned) + 1
+
+
+def test_a_second_process_is_refused(folder: Path) -> None:
+    SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from node.safety_files import DiskFiles\n"
+        "from node.safety_store import SafetyStore\n"
+        "try: SafetyStore.open(DiskFiles(Path(sys.argv[1])), 'chain', b'k' * 48)\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "StorageError another process uses this safety store" in done.stdout
+
+
+def test_missing_present_and_foreign_records_are_errors(folder: Path) -> None:
+    with pytest.raises(StorageError, match="missing"):
+        SafetyStore.open(DiskFiles(folder), "chain", KEY)
+    SafetyStore.create(DiskFiles(folder), "chain", KEY).close()
+    with pytest.raises(StorageError, match="never overwritten"):
+        SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    with pytest.raises(StorageError, match="another chain"):
+        SafetyStore.open(DiskFiles(folder), "other", KEY)
+    with pytest.raises(StorageError, match="another chain"):
+        SafetyStore.open(DiskFiles(folder), "chain", BlsPublicKey(b"x" * 48))
+    reopened(folder).close()
+
+
+def test_closed_and_failed_stores_sign_nothing(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.close()
+    with pytest.raises(StorageError, match="closed"):
+        store.record(cast(N, 1))
+
+
+def test_files_are_for_their_owner_alone(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.record(cast(N, 1))
+    assert folder.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+    store.close()
+
+
+def test_a_disk_that_fails_says_so_and_ends_signing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        store.record(cast(N, 1))
+    monkeypatch.undo()
+    with pytest.raises(StorageError, match="takes no more votes"):
+        store.record(cast(N, 1))
