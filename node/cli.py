@@ -29,6 +29,11 @@ def main() -> None:
     except ProtocolError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_REFUSED)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        reason = error.strerror or str(error)
+        click.echo(f"error: {reason}{place} (check the path, its permissions and the disk's space)", err=True)
+        sys.exit(EXIT_REFUSED)
     except click.exceptions.Abort:
         sys.exit(EXIT_REFUSED)
     except click.ClickException as error:
@@ -105,6 +110,12 @@ def start(home: Path, **options: object) -> None:
     """Runs the node until it is interrupted. Stops cleanly on SIGTERM and Ctrl-C; resumes after a crash."""
     from node.service import run
 
+    if not home.is_dir():
+        raise configuration.ConfigError(
+            "there is no node here",
+            value=home,
+            remedy=f"make one with: omnitensor-node init --home {home} --genesis FILE",
+        )
     config = configuration.load(home, configuration.Sources(flags=_given(options)))
     logs.configure(config.logs_level, config.logs_format, config.node_name)
     try:

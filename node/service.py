@@ -56,6 +56,12 @@ EXPIRE_SECONDS: Final = 600
 log = structlog.get_logger("node")
 
 
+class ListenError(ProtocolError):
+    """An address that the node is to serve on and can't."""
+
+    code = "listen"
+
+
 class Node:
     """One running node. ``start`` once, ``stop`` once."""
 
@@ -177,7 +183,14 @@ class Node:
 
     async def start(self) -> None:
         """RPC first, so that an operator can ask how far the node is; then peers, sync and consensus."""
-        await self._rpc.start()
+        try:
+            await self._rpc.start()
+        except OSError as error:
+            raise ListenError(
+                f"JSON-RPC can't listen there: {error.strerror}",
+                value=self.config.rpc_listen,
+                remedy="stop what uses this port, or choose another with --rpc-listen",
+            ) from error
         await self.network.start()
         for name, work in (
             ("sync", self._sync.run()),
