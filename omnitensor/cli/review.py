@@ -150,6 +150,25 @@ def review_list(app: App, api_key_file: Path | None, everything: bool, address: 
         )
 
 
+@review.command(name="decline")
+@click.argument("batch", type=click.IntRange(min=0))
+@click.option("--round", "round_", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@api_key_file_option
+@pass_app
+def review_decline(app: App, batch: int, round_: int, api_key_file: Path | None) -> None:
+    """Give a seat back at no cost; another validator is drawn for it."""
+    wallet = _wallet(app, api_key_file)
+
+    async def send(client: AsyncClient) -> str:
+        return await AsyncValidator(wallet=wallet, client=client).decline(batch, round_)
+
+    found = app.run(send)
+    if app.as_json:
+        print_json({"batch": batch, "round": round_, "tx": found})
+    else:
+        say(f"the seat in batch {batch}, round {round_} is given back")
+
+
 @review.command(name="batch")
 @click.option("--task-id", required=True, metavar="ID", help="The campaign.")
 @api_key_file_option

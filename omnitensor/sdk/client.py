@@ -86,6 +86,8 @@ class Client(Blocking[AsyncClient]):
     params = blocking(AsyncClient.params)
     block = blocking(AsyncClient.block)
     voters = blocking(AsyncClient.voters)
+    validator_table = blocking(AsyncClient.validator_table)
+    verified_header = blocking(AsyncClient.verified_header)
     supply = blocking(AsyncClient.supply)
     account = blocking(AsyncClient.account)
     session = blocking(AsyncClient.session)

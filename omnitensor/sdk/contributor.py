@@ -211,7 +211,11 @@ class AsyncContributor(AsyncActor):
             tell = watch or _quiet
             if job.stage == "planned":
                 self.home.write(path, job)
+            if (
+                job.stage != "revealed"
+            ):  # asked again when going on: a node drops what nobody submitted in time
                 await self._upload_all(job, tell)
+            if job.stage == "planned":
                 job = self._keep(path, job, stage="uploaded")
             fees = 0
             if job.stage == "uploaded":

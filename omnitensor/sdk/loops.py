@@ -56,10 +56,22 @@ class LoopThread:
             if self._loop is None or self._pid != os.getpid():  # a fork leaves the thread behind
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="omnitensor-sdk", daemon=True
+                    target=_run_forever, args=(self._loop,), name="omnitensor-sdk", daemon=True
                 )
                 self._thread.start()
             return self._loop
+
+
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+            return
+        except (
+            KeyboardInterrupt,
+            SystemExit,
+        ):  # raised by a caller's own function, and handed to it by its future
+            continue
 
 
 LOOP = LoopThread()

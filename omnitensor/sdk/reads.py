@@ -6,12 +6,16 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
+from omnitensor.light import ProofError, check_finality, check_header_chain
+from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.keys import format_address, parse_address
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Address
+from omnitensor.protocol.votes import ValidatorTable
 from omnitensor.sdk import results
 from omnitensor.sdk.errors import NotFoundError, WrongChainError
+from omnitensor.sdk.proofs import header_from, proof_from, table_from
 from omnitensor.sdk.results import Cursor, hash_given, read
 from omnitensor.sdk.transport import Transport
 
@@ -21,6 +25,7 @@ Paged = TypeVar(
 )
 
 PAGE_ITEMS: Final = 100
+HEADERS_WITHOUT_PROOF_MAX: Final = 256
 PAGES_MAX: Final = 10_000
 """Bound on walking through a list, so that a node that always says "there is more" is left."""
 
@@ -106,6 +111,29 @@ class Reads:
         return await self._ask(
             results.BlockInfo, "chain.block", height=height, hash=hash_given(hash) if hash else None
         )
+
+    async def verified_header(self, height: int, table: ValidatorTable) -> Header:
+        """The header of a block that a quorum of `table` made final, checked here: no node is believed. Raises ProofError.
+
+        Where the node holds no proof for that block itself, the headers above it up to one with a proof are checked.
+        """
+        headers: list[Header] = []
+        for above in range(height, height + HEADERS_WITHOUT_PROOF_MAX):
+            found = await self.block(height=above)
+            headers.append(header_from(found.header))
+            if found.proof is not None:
+                check_finality(headers[-1], proof_from(found.proof), table)
+                check_header_chain(headers)
+                if headers[0].height != height:
+                    raise ProofError("the node sent a block of another height", value=headers[0].height)
+                return headers[0]
+        raise ProofError(
+            "the node has no proof of finality near this height", value=height, remedy="ask another node"
+        )
+
+    async def validator_table(self) -> ValidatorTable:
+        """The voters that the node names; compare its hash with one from elsewhere before trusting it."""
+        return table_from(await self.voters())
 
     async def voters(self) -> results.Voters:
         """The validator table of the current epoch."""

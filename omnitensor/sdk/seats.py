@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from omnitensor.protocol.bodies import ReportCommit, ReportReveal
+from omnitensor.protocol.bodies import ReportCommit, ReportReveal, SeatDecline
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.reviews import report_commitment
 from omnitensor.protocol.types import BatchId
@@ -138,6 +138,11 @@ class AsyncSeats(AsyncActor):
             work = await self._commit(path, work)
         assert work.commit is not None
         return Submitted(work.batch, work.round, work.campaign, "committed", work.commit.id)
+
+    async def decline(self, batch: int, round_: int) -> str:
+        """Give a seat back at no cost, in the first blocks after the draw; the transaction's id. Raises RefusedError."""
+        order = SeatDecline(BatchId(batch), round_)
+        return (await self.client.execute(await self.wallet(), order)).id
 
     async def reveal(self, batch: int, round_: int) -> Submitted:
         """Open a committed report, from this disk or from the sealed copy on chain. Raises NotFoundError or RefusedError."""

@@ -222,4 +222,5 @@ class Validator(Blocking[AsyncValidator]):
     commit = blocking(AsyncValidator.commit)
     reveal = blocking(AsyncValidator.reveal)
     finish = blocking(AsyncValidator.finish)
+    decline = blocking(AsyncValidator.decline)
     reveal_when_open = blocking(AsyncValidator.reveal_when_open)

@@ -28,6 +28,8 @@ COMMANDS = (
 SNIPPET = """\
 from omnitensor.sdk import Validator
 
+pytestmark = pytest.mark.xdist_group("cli-commands")
+
 # Initialize validator session
 validator = Validator(api_key='YOUR_API_KEY')
 
@@ -63,7 +65,7 @@ def test_documentation_has_these_words() -> None:
     assert [line for line in SNIPPET.splitlines() if line not in document] == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(280)
 def test_documented_commands_and_snippet(chain: SmallChain, tmp_path: Path) -> None:
     """Word for word, each as a program of its own, without a terminal: they ask nothing and reach the payment."""
     sponsor = person(tmp_path, chain, "sponsor")
@@ -97,7 +99,7 @@ def test_documented_commands_and_snippet(chain: SmallChain, tmp_path: Path) -> N
     assert said.code == 0, said.err
     assert "1 item submitted to campaign 1234" in said.out
     for reviewer in reviewers:
-        output, _ = reviewer.communicate(timeout=60)
+        output, _ = reviewer.communicate(timeout=150)
         assert reviewer.returncode == 0, output
         assert output == ""
     chain.until(lambda: "paid" in contributor.must(*typed(status, task_id="1234")).out)
@@ -245,7 +247,7 @@ def test_transfer_whoami_status(chain: SmallChain, tmp_path: Path) -> None:
     assert "up to date" in Person(tmp_path / "nobody", chain.endpoint).must("status").out
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(280)
 def test_review_by_hand_and_by_loop(chain: SmallChain, tmp_path: Path) -> None:
     """Three reviewers run the loop with a scorer of their own, one gives scores from a file."""
     sponsor = person(tmp_path, chain, "sponsor")
@@ -286,12 +288,32 @@ def test_review_by_hand_and_by_loop(chain: SmallChain, tmp_path: Path) -> None:
     assert said["state"] == "revealed"
     assert said["judgements"][0]["reasons"] == ["scored by hand"]
     for loop in loops:
-        output, _ = loop.communicate(timeout=60)
+        output, _ = loop.communicate(timeout=150)
         assert loop.returncode == 0, output
         assert "1 report revealed" in output
     item = chain_item(contributor, number)
     assert item["scores"]["accuracy"] == 77
     assert "revealed" in last.must("review", "list", "--all").out
+
+
+def test_decline_a_seat(chain: SmallChain, tmp_path: Path) -> None:
+    sponsor = person(tmp_path, chain, "sponsor")
+    number = str(sponsor.must(*CAMPAIGN.split(), "--json").json["campaign"])
+    contributor = person(tmp_path, chain, "contributor")
+    path = write_texts(tmp_path / "data", 1, skip=64)[0]
+    contributor.must("upload-data", "--task-id", number, "--file", str(path))
+    drawn = person(tmp_path, chain, "v1")
+
+    def seat() -> list[dict[str, int]]:
+        found = drawn.must("review", "list", "--all", "--json").json["assignments"]
+        return [each for each in found if each["campaign"] == int(number)]
+
+    chain.until(lambda: bool(seat()))
+    (mine,) = seat()
+    assert "given back" in drawn.must("review", "decline", str(mine["batch"])).out
+    assert seat()[0]["state"] == "declined"
+    again = drawn.type("review", "decline", str(mine["batch"]))
+    assert (again.code, "declined" in again.err) == (1, True)
 
 
 def chain_item(who: Person, number: str) -> dict[str, dict[str, int]]:
@@ -300,7 +322,7 @@ def chain_item(who: Person, number: str) -> dict[str, dict[str, int]]:
     return found
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(280)
 def test_follow_says_each_change(chain: SmallChain, tmp_path: Path) -> None:
     sponsor = person(tmp_path, chain, "sponsor")
     number = str(sponsor.must(*CAMPAIGN.split(), "--json").json["campaign"])

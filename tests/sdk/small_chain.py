@@ -86,7 +86,7 @@ class SmallChain:
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """The result of a coroutine in the chain's own loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(150)
 
     def stop(self) -> None:
         self.run(self._stop())
@@ -96,7 +96,7 @@ class SmallChain:
     def balance(self, name: str) -> int:
         return self.reader().account(key(name).address).balance
 
-    def until(self, holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def until(self, holds: Callable[[], bool], timeout_s: float = 100.0) -> None:
         """Wait for something to become so."""
         end = time.monotonic() + timeout_s
         while not holds():

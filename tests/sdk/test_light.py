@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -21,8 +23,12 @@ from omnitensor.protocol.bodies import Transfer
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import Amount, Epoch, Hash, Height
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable, VoteKind
-from omnitensor.sdk import Client, Wallet
+from omnitensor.sdk import Client, NotFoundError, ResponseError, Wallet
+from omnitensor.sdk.reads import Reads
+from omnitensor.sdk.results import BlockInfo
 from tests.sdk.small_chain import SmallChain, finality_proof
+
+pytestmark = pytest.mark.xdist_group("light")
 
 
 @pytest.fixture
@@ -146,6 +152,37 @@ def test_changed_block_is_noticed(final: tuple[Block, FinalityProof, ValidatorTa
     ):
         with pytest.raises(ProofError, match="transactions are not those"):
             check_block(msgspec.structs.replace(block, transactions=changed))
+
+
+def test_client_believes_no_node(chain: SmallChain, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client checks what it is told by JSON-RPC against voters that it knows; a node that lies is found out."""
+    chain.wait_blocks(3)
+    table = chain.chain.genesis.table
+    with Client(chain.endpoint, home=home) as client:
+        assert client.validator_table().hash == table.hash
+        block = chain.reader().block(Height(2))
+        assert block is not None
+        assert client.verified_header(2, table) == block.header
+        with pytest.raises(ProofError):
+            client.verified_header(2, ValidatorTable(Epoch(0), table.entries[:3]))
+        with pytest.raises(NotFoundError):
+            client.verified_header(10**9, table)
+        honest = Reads.block
+
+        async def one_higher(self: Reads, *, height: int | None = None, hash: str | None = None) -> BlockInfo:
+            return await honest(self, height=(height or 0) + 1, hash=hash)
+
+        async def other_root(self: Reads, *, height: int | None = None, hash: str | None = None) -> BlockInfo:
+            found = await honest(self, height=height, hash=hash)
+            return msgspec.structs.replace(found, header={**found.header, "state_root": "00" * 32})
+
+        async def no_header(self: Reads, *, height: int | None = None, hash: str | None = None) -> BlockInfo:
+            return BlockInfo(header={"height": "high"})
+
+        for lie, fault in ((one_higher, ProofError), (other_root, ProofError), (no_header, ResponseError)):
+            monkeypatch.setattr(Reads, "block", lie)
+            with pytest.raises(fault):
+                client.verified_header(2, table)
 
 
 def test_headers_stand_on_one_another(chain: SmallChain) -> None:

@@ -38,6 +38,8 @@ from tests.sdk.samples import write_digits, write_texts
 from tests.sdk.small_chain import SmallChain
 from tests.sdk.test_sdk_story import api_key, open_campaign
 
+pytestmark = pytest.mark.xdist_group("sdk-errors")
+
 Wallets = Callable[[str], Wallet]
 
 

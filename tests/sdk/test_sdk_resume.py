@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from omnitensor.protocol.codec import decode
+from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_secret
+from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.sdk import BusyError, Client, Contributor, Home, InputError, Validator, Wallet
-from omnitensor.sdk.contributor import Job
+from omnitensor.sdk.contributor import Job, Moment
 from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import SmallChain
 from tests.sdk.test_sdk_story import open_campaign
@@ -26,6 +28,8 @@ Wallets = Callable[[str], Wallet]
 KILLED = """
 import os, signal, sys
 from omnitensor.sdk import home, orders
+
+pytestmark = pytest.mark.xdist_group("sdk-resume")
 
 when, number, which = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 left = number
@@ -65,15 +69,15 @@ contributor.upload(int(sys.argv[6]), sys.argv[7:])
 REVIEW = """
 from omnitensor.sdk import Validator, Wallet
 validator = Validator(wallet=Wallet.from_secret(sys.argv[4]), endpoint=sys.argv[5])
-batch = validator.get_data_batch(sys.argv[6], timeout_s=30)
-validator.submit_results(validator.validate(batch), timeout_s=30)
+batch = validator.get_data_batch(sys.argv[6], timeout_s=120)
+validator.submit_results(validator.validate(batch), timeout_s=120)
 """
 
 
 def run_and_kill(code: str, when: str, number: int, wallet_name: str, chain: SmallChain, *more: str) -> int:
     command = [sys.executable, "-c", KILLED + code, when, str(number), "x"]
     command += [format_secret(key(wallet_name)), chain.endpoint, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 
@@ -154,7 +158,7 @@ def test_reviewer_goes_on(
         with Validator(wallet=wallet("v0"), endpoint=chain.endpoint, home=home) as validator:
             loop = threading.Thread(target=validator.review_loop, args=([campaign],), daemon=True)
             loop.start()
-            chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 40)
+            chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 150)
             seats = [seat for seat in validator.assignments(open_only=False) if seat.campaign == campaign]
         assert [seat.state for seat in seats] == ["revealed"]
     assert orders_of(chain, "v0", start) == ["report_commit", "report_reveal"]
@@ -167,16 +171,16 @@ def test_another_device_reveals(chain: SmallChain, wallet: Wallets, home: Path, 
         contributor.upload(campaign, write_texts(tmp_path / "texts", 1, skip=50))
         for name in ("v0", "v1", "v2", "v3"):
             with Validator(wallet=wallet(name), endpoint=chain.endpoint, home=tmp_path / name) as validator:
-                batch = validator.get_data_batch(campaign, timeout_s=30)
+                batch = validator.get_data_batch(campaign, timeout_s=120)
                 submitted = validator.submit_results(validator.validate(batch), wait=False)
                 assert submitted.state == "committed"
         for name in ("v0", "v1", "v2", "v3"):
             with Validator(
                 wallet=wallet(name), endpoint=chain.endpoint, home=tmp_path / "new" / name
             ) as device:
-                revealed = device.reveal_when_open(submitted.batch, submitted.round, timeout_s=30)
+                revealed = device.reveal_when_open(submitted.batch, submitted.round, timeout_s=120)
                 assert revealed.state == "revealed"
-        chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 20)
+        chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 150)
         assert [item.status for item in contributor.items(campaign)] == ["paid"]
 
 
@@ -187,13 +191,55 @@ def test_other_scores_after_the_commit(
     with Contributor(wallet("second"), endpoint=chain.endpoint, home=home) as contributor:
         contributor.upload(campaign, write_texts(tmp_path / "texts", 1, skip=52))
     with Validator(wallet=wallet("v0"), endpoint=chain.endpoint, home=home) as validator:
-        found = validator.validate(validator.get_data_batch(campaign, timeout_s=30))
+        found = validator.validate(validator.get_data_batch(campaign, timeout_s=120))
         start = len(chain.submitted)
         first = validator.submit_results(found, wait=False)
         assert validator.commit(found).commit_tx == first.commit_tx
         with pytest.raises(InputError, match="other scores were committed"):
             validator.commit(found.with_scores(0, relevance=3))
     assert orders_of(chain, "v0", start) == ["report_commit"]
+
+
+def test_node_that_dropped_the_upload(chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path) -> None:
+    """Interrupted between upload and commit for so long that the node dropped the bytes: they are uploaded again."""
+    campaign = open_campaign(chain, wallet("sponsor"), home)
+    (path,) = write_texts(tmp_path / "texts", 1, skip=56)
+    assert run_and_kill(CONTRIBUTE, "after", 2, "contributor", chain, str(campaign), str(path)) == -9
+    root = content_id_of(path.read_bytes()).chunk_root
+    assert chain.content.has(root)
+    chain.content.drop(root)
+    with Contributor(wallet("contributor"), endpoint=chain.endpoint, home=home) as contributor:
+        contributor.upload(campaign, [path])
+    assert chain.content.has(root)
+
+
+def test_large_file_goes_up_in_chunks_and_goes_on(
+    chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path
+) -> None:
+    """Five chunks; after a kill in the middle only those that are missing are sent."""
+    campaign = open_campaign(chain, wallet("sponsor"), home, item_bytes_max=8 * MIB, media=["text/plain"])
+    path = tmp_path / "large.txt"
+    path.write_text("".join(f"line {number} of a long text\n" for number in range(160_000)))
+    content = content_id_of(path.read_bytes())
+    assert content.chunks == 5
+    contributor = Contributor(wallet("contributor"), endpoint=chain.endpoint, home=home)
+    sent: list[int] = []
+
+    def stop_at_two(moment: Moment) -> None:
+        if moment.stage == "upload":
+            sent.append(moment.done)
+            if moment.done >= 2 * MIB:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        contributor.upload(campaign, [path], watch=stop_at_two)
+    moments: list[Moment] = []
+    contributor.upload(campaign, [path], watch=moments.append)
+    contributor.close()
+    first = next(moment for moment in moments if moment.stage == "upload")
+    assert first.done >= 2 * MIB, "what had arrived is not sent again"
+    assert chain.content.stat(content.chunk_root) == content
+    assert b"".join(chain.content.read_chunk(content.chunk_root, n) for n in range(5)) == path.read_bytes()
 
 
 def test_two_processes_at_one_submission(
@@ -226,7 +272,7 @@ def test_two_senders_of_one_account(chain: SmallChain, wallet: Wallets, home: Pa
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(150)
     assert faults == []
     assert chain.reader().account(to.address).balance == 6_000
     assert chain.reader().account(key("second").address).nonce == nonce_before + 6

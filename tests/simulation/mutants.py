@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
@@ -68,6 +68,14 @@ class ForgetfulStore(SafetyStore):
             del disk.sync  # type: ignore[attr-defined]  # uncover the class's own again
 
 
+class BlocklessStore(SafetyStore):
+    """Votes are durable, the blocks voted for are not: after a crash of all, what is being finalized is nowhere."""
+
+    @property
+    def memory(self) -> SafetyMemory:
+        return replace(super().memory, kept=())
+
+
 class AmnesiacCore(Core):
     """R9 without reloading: a restarted validator does not know what it has signed."""
 
@@ -105,6 +113,7 @@ class Mutant:
     crash_chance: float = 0.0
     loss: float = 0.1
     size: int = 4
+    blackout_chance: float = 0.0
 
 
 MUTANTS = (
@@ -123,6 +132,7 @@ MUTANTS = (
         5,
     ),
     Mutant("votes not durable", Product(store=ForgetfulStore), "selective_sender", 40, crash_chance=0.8),
+    Mutant("blocks not durable", Product(store=BlocklessStore), "silent", 40, blackout_chance=0.3),
     Mutant("own votes not reloaded", Product(core=AmnesiacCore), "selective_sender", 20, crash_chance=0.8),
     Mutant("notarizes twice", Product(core=EagerCore, store=CarelessStore), "equivocating_leader", 30),
     Mutant("blocks not executed", Product(core=UnexecutedCore), "poisoning_leader", 5),
@@ -141,6 +151,7 @@ def scenario_for(mutant: Mutant, seed: int) -> Scenario:
         spike_chance=0.1,
         partition_chance=0.1,
         crash_chance=mutant.crash_chance,
+        blackout_chance=mutant.blackout_chance,
         disk_ms=20,
         progress_ms=20_000,
     )

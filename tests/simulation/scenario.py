@@ -43,6 +43,8 @@ class Scenario:
     """Chance, each half second of chaos, that the network is cut in two (for up to three seconds)."""
     crash_chance: float = 0.0
     """Chance, each half second of chaos, that some node's power goes, half the time in the middle of a disk write."""
+    blackout_chance: float = 0.0
+    """Chance, each half second of chaos, that the power of all nodes goes at once."""
     progress_blocks: int = 3
     """Blocks that every honest node must commit after healing,"""
     progress_ms: int = 60_000
@@ -81,6 +83,7 @@ def scenario_of(seed: int) -> Scenario:
         spike_chance=0.0 if calm else random.choice((0.0, 0.02, 0.1)),
         partition_chance=0.0 if calm else random.choice((0.0, 0.0, 0.05, 0.15)),
         crash_chance=0.0 if calm else random.choice((0.0, 0.05, 0.15, 0.3)),
+        blackout_chance=0.0 if calm else random.choice((0.0, 0.0, 0.1)),
     )
 
 

@@ -180,6 +180,11 @@ class World:
             else:
                 node.crash()
                 self.restart_later(node)
+        if scenario.blackout_chance and random.random() < scenario.blackout_chance:
+            self.network.faults["blackout"] += 1
+            for node in self.nodes:
+                node.crash()
+                self.restart_later(node)
         if scenario.skew_ms and random.random() < 0.05:
             node = self.nodes[random.randrange(scenario.size)]
             node.skew_ms = self._skew()

@@ -1,0 +1,72 @@
+"""Headers, proofs and voters as a node shows them in JSON, made into records again for the light client to check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from omnitensor.protocol.blocks import Header
+from omnitensor.protocol.codec import Record, decode, encode
+from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.keys import parse_address
+from omnitensor.protocol.types import Address, BlsPublicKey, Epoch
+from omnitensor.protocol.votes import (
+    Candidate,
+    Certificate,
+    FinalityProof,
+    ValidatorEntry,
+    ValidatorTable,
+    VoteKind,
+)
+from omnitensor.sdk.errors import ResponseError
+from omnitensor.sdk.results import Voters
+
+R = TypeVar("R", bound=Record)
+
+
+def header_from(shown: Mapping[str, Any]) -> Header:
+    """A header from its fields in JSON; what else stands there is passed over. Raises ResponseError."""
+    return _record(Header, shown)
+
+
+def proof_from(shown: Mapping[str, Any]) -> FinalityProof:
+    """A proof of finality from JSON. Raises ResponseError."""
+    try:
+        candidate, certificate = shown["candidate"], shown["certificate"]
+    except (KeyError, TypeError) as error:
+        raise ResponseError("the node's proof lacks a part", value=error) from error
+    return FinalityProof(_record(Candidate, candidate), _record(Certificate, certificate))
+
+
+def table_from(shown: Voters) -> ValidatorTable:
+    """The voters that a node names. It is to be trusted no further than the node, or compared with another's hash."""
+    try:
+        entries = tuple(
+            ValidatorEntry(
+                parse_address(voter.address), BlsPublicKey(bytes.fromhex(voter.consensus_key)), voter.weight
+            )
+            for voter in shown.validators
+        )
+        return ValidatorTable(Epoch(shown.epoch), entries)
+    except (ValueError, ProtocolError) as error:
+        raise ResponseError("the node's voters can't be read", value=error) from error
+
+
+def _record(kind: type[R], shown: Mapping[str, Any]) -> R:
+    """A flat record from JSON, by the types of its fields, decoded once more so that every bound is checked."""
+    try:
+        hints = get_type_hints(kind)
+        values = [_value(hints[name], shown[name]) for name in kind.__struct_fields__]
+        return decode(kind, encode(kind(*values)))
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, ProtocolError) as error:
+        raise ResponseError(f"the node's {kind.__name__.lower()} can't be read", value=error) from error
+
+
+def _value(hint: Any, shown: Any) -> Any:
+    if hint is Address:
+        return parse_address(shown)
+    if hint is VoteKind:
+        return VoteKind[shown.upper()]
+    while hasattr(hint, "__supertype__"):
+        hint = hint.__supertype__
+    return bytes.fromhex(shown) if hint is bytes else shown
