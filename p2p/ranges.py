@@ -31,7 +31,8 @@ def assemble_blocks(
 ) -> BlocksResponse | None:
     """As many of the blocks asked for as fit an answer and have a proof within reach; None when there are none.
 
-    All are of one epoch. The three functions give a height's canonical block, its header, and its own proof, None where there is none.
+    All are of one epoch. The three functions give a height's canonical block, its header, and its own proof, None where it has
+    none.
     """
     blocks: list[bytes] = []
     size = 0

@@ -121,7 +121,8 @@ class Reader:
     ) -> tuple[tuple[bytes, ...], FinalityProof | None]:
         """Encoded blocks from a height on, at most ``count`` and ``bytes_max`` (but one at least), and the last one's proof.
 
-        They are of one epoch, and end at a block with a proof where one is among them; else the proof is None, and the receiver keeps them until the
+        They are of one epoch, and end at a block with a proof where one is among them;
+        else the proof is None, and the receiver keeps them until the
         next answer brings it.
         """
         params = self.params()

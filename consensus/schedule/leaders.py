@@ -1,4 +1,6 @@
-"""Who leads a view: drawn from the epoch's seed by stake, or by credit for validated work. Computes; never decides what a leader may do (R2) or whether it did.
+"""Who leads a view: drawn from the epoch's seed by stake, or by credit for validated work.
+
+Computes; never decides what a leader may do (R2) or whether it did.
 
 Safety never mentions leaders; a schedule that favoured somebody would cost fairness and pace, not agreement.
 """
@@ -12,7 +14,6 @@ from typing import Final
 from omnitensor.protocol import hashing
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import ValidatorTable
-
 
 STAKE_VIEW_EVERY: Final = 3
 """One view in so many is led by stake whatever the credit: liveness holds with all work hostile or absent."""

@@ -157,8 +157,10 @@ class Finalized:
 class Commit:
     """Blocks that became final (R6), oldest first, each the child of the one before, the first the child of the chain's head.
 
-    Fillers are left out: they carry the boundary block again. All were checked or built here. Those that block sync has committed since this effect was returned are left out by the driver.
-    ``proof`` is of the last, by its own candidate or a filler above it; ``certificates`` justify them (the finalization, and the notarizations that this node has), for the
+    Fillers are left out: they carry the boundary block again. All were checked or built here.
+    Those that block sync has committed since this effect was returned are left out by the driver.
+    ``proof`` is of the last, by its own candidate or a filler above it;
+    ``certificates`` justify them (the finalization, and the notarizations that this node has), for the
     evidence window.
     """
 

@@ -90,7 +90,7 @@ class ProposalReceived:
 
 @dataclass(frozen=True, slots=True)
 class CandidateReceived:
-    """Answer to ``Fetch``: a candidate, its block (none for a filler), and what certificates the peer had for it, all verified."""
+    """Answer to ``Fetch``: a candidate, its block (none for a filler), and the certificates the peer had for it, all verified."""
 
     now_ms: int
     peer: Peer

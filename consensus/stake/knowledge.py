@@ -95,7 +95,9 @@ class Knowledge:
         self.fired: Counter[Rule] = Counter()
         self._floor: View = ROOT_VIEW
         self._slots: Final = Slots(table, scheme)
-        self._candidates: Final = Candidates(limits.final_candidates_kept_max, limits.candidates_missing_max, settings.boundary)
+        self._candidates: Final = Candidates(
+            limits.final_candidates_kept_max, limits.candidates_missing_max, settings.boundary
+        )
         self._alarms: Final = Alarms()
         self._newest_chosen: View = root.view
         """The newest view below the current one in which a quorum chose a candidate; all views above it were skipped."""

@@ -73,7 +73,9 @@ class Leading(Voting):
                 entry.timestamp_ms,
             )
         if height >= self.settings.boundary:
-            self._offer(slot, Candidate(self.table.epoch, slot.view, parent_view, parent_id, parent_hash), None)
+            self._offer(
+                slot, Candidate(self.table.epoch, slot.view, parent_view, parent_id, parent_hash), None
+            )
             return
         due_ms = timestamp_ms + self.settings.block_interval_ms
         if self.now_ms < due_ms:

@@ -22,7 +22,7 @@ class Standstill(Leading):
     """Where the last burst stopped for want of budget."""
 
     def _r8_standstill(self) -> None:
-        """R8 Standstill: newest finalization (at an epoch's root the boundary's), every certificate above it, own votes, the own proposal."""
+        """R8 Standstill: newest finalization (at a root the boundary's), every certificate above it, own votes, own proposal."""
         if not self._alarms.due(Alarm.STANDSTILL, self.now_ms):
             return
         self.fired[Rule.R8] += 1

@@ -125,7 +125,8 @@ class Verifier:
     def verify_candidate(self, candidate: Candidate, block: Block | None) -> None:
         """That a block is the candidate's, whole and unchanged. Raises SignatureError or BlockError.
 
-        Without a block it may be a filler; whether it is one its parent shows, which is the core's to look at. A mutated block (other transactions under the same header) fails here, before it can be taken for the true one.
+        Without a block it may be a filler; whether it is one its parent shows, which is the core's to look at.
+        A mutated block (other transactions under the same header) fails here, before it can be taken for the true one.
         """
         if candidate.epoch != self.table.epoch:
             raise SignatureError("a candidate is of another epoch", value=candidate.epoch)

@@ -1,7 +1,7 @@
 """Which block belongs to which epoch. Arithmetic alone.
 
-Epoch ``e`` covers the heights above the boundary of epoch ``e - 1``, up to its own boundary at ``(e + 1) * epoch_blocks``. Genesis
-is the boundary below epoch 0 and counts as of epoch 0.
+Epoch ``e`` covers the heights above the boundary of epoch ``e - 1``, up to its own boundary at ``(e + 1) * epoch_blocks``.
+Genesis is the boundary below epoch 0 and counts as of epoch 0.
 """
 
 from omnitensor.protocol.params import Params

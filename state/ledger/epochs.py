@@ -83,10 +83,8 @@ def turn(view: View, ctx: BlockContext) -> tuple[Event, ...]:
 
 def _forget(view: View, oldest: Epoch) -> None:
     """Forgets the sets of epochs below the oldest that counts."""
-    dropped = 0
-    for key, _ in view.scan(VALIDATOR_SETS):
+    for place, (key, _) in enumerate(view.scan(VALIDATOR_SETS)):
         epoch = number(key)
-        if epoch >= oldest or dropped == SETS_DROPPED_PER_BOUNDARY_MAX:
+        if epoch >= oldest or place == SETS_DROPPED_PER_BOUNDARY_MAX:
             break
         view.delete(VALIDATOR_SETS, epoch)
-        dropped += 1

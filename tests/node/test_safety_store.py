@@ -121,8 +121,8 @@ def test_floor_forgets_and_forbids(folder: Path) -> None:
     store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
     for view in range(1, 10):
         store.record(cast(S, view))
-    store.raise_floor(View(6))
-    store.raise_floor(View(2))
+    store.raise_floor(Epoch(0), View(6))
+    store.raise_floor(Epoch(0), View(2))
     assert store.floor == 6
     with pytest.raises(SafetyError):
         store.record(cast(N, 6))
@@ -140,7 +140,7 @@ def test_is_compacted_and_stays_bounded(folder: Path, monkeypatch: pytest.Monkey
     for view in range(1, 400):
         led = propose(view)
         store.record_proposal(led)
-        store.raise_floor(View(view - 3))
+        store.raise_floor(Epoch(0), View(view - 3))
         assert (folder / FILE_NAME).stat().st_size < 12_000
     again = reopened(folder, store)
     assert again.memory.proposed[-3:] == (397, 398, 399)
