@@ -130,6 +130,10 @@ class ChainApplication:
         epoch = self._epoch_of(reader)
         return epoch, final_point_of(reader.head, epoch.number)
 
+    def final_point(self) -> FinalPoint | None:
+        """Where the core of the epoch that votes now begins; see ``standing``."""
+        return self.standing()[1]
+
     # -- for the driver
 
     async def build(self, build: fx.Build, below: Below) -> Block | None:

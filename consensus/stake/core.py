@@ -167,6 +167,11 @@ class Core(Standstill):
             self.fired[Rule.R7] += 1
             self._take_certificate(counted.certificate)
 
+    def _remembers(self, certificate: Certificate, signers: tuple[int, ...]) -> bool:
+        """Whether this validator is not in a certificate, or did cast that vote. Only a stolen or set back key is unlike that."""
+        voted = self._slots.at(View(certificate.view)).voted
+        return self.me not in signers or voted.get(certificate.kind) == certificate.candidate_id
+
     def _not_mine(self, kind: VoteKind, view: View) -> None:
         """R9: a signature of this validator that this process does not remember, in a view that it should remember."""
         if self._may_sign(view):
@@ -190,7 +195,7 @@ class Core(Standstill):
         signers = self.table.indexes(certificate.signers) or ()
         for validator in signers:
             self._heard(validator, min(view, self.view))
-        if self.me in signers and slot.voted.get(certificate.kind) != certificate.candidate_id:
+        if not self._remembers(certificate, signers):
             self._not_mine(certificate.kind, view)
         slot.put(certificate)
         self._emit(Broadcast(certificate))

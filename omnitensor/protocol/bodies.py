@@ -82,19 +82,19 @@ class ValidatorRegister(BodyBase, frozen=True, tag=20):
 
 
 class ValidatorEdit(BodyBase, frozen=True, tag=23):
-    """Says anew what the sender's validator is: its consensus key with the proof of possession, commission and name.
+    """Changes the sender's validator; what is None stays. A key comes with its proof of possession.
 
-    The key that it has already changes nothing. Another key votes from the next epoch on, and the old one is never used again.
+    A new key votes from the next epoch on. The old one is never used again.
     """
 
     KIND: ClassVar[str] = "validator_edit"
-    consensus_key: BlsPublicKeyF
-    proof_of_possession: BlsSignatureF
-    commission_bps: Bps
-    name: Annotated[str, Meta(max_length=limits.name_chars_max)]
+    consensus_key: BlsPublicKeyF | None
+    proof_of_possession: BlsSignatureF | None
+    commission_bps: Bps | None
+    name: Annotated[str, Meta(max_length=limits.name_chars_max)] | None
 
     def weight(self) -> int:
-        return 15_000  # as a registration
+        return 0 if self.consensus_key is None else 15_000  # as a registration
 
 
 class StakeAdd(BodyBase, frozen=True, tag=21):

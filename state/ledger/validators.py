@@ -48,15 +48,28 @@ def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegi
 def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) -> tuple[Event, ...]:
     """Changes key, commission or name. A new key votes from the next epoch on; this epoch's table keeps the old one."""
     row = _registered(view, sender)
-    if body.consensus_key != row.consensus_key:
-        _check_key(view, body.consensus_key, body.proof_of_possession)
-        view.put(CONSENSUS_KEYS, UNIT, body.consensus_key)
-    row = row.edited(body.consensus_key, body.commission_bps, body.name)
-    view.put(VALIDATORS, row, sender)
-    return (event("validator.edited", validator=sender, name=body.name, commission_bps=body.commission_bps),)
+    key = body.consensus_key
+    if key is not None:
+        _check_key(view, key, body.proof_of_possession)
+        view.put(CONSENSUS_KEYS, UNIT, key)
+    edited = row.edited(
+        row.consensus_key if key is None else key,
+        row.commission_bps if body.commission_bps is None else body.commission_bps,
+        row.name if body.name is None else body.name,
+    )
+    view.put(VALIDATORS, edited, sender)
+    return (
+        event(
+            "validator.edited",
+            validator=sender,
+            name=edited.name,
+            commission_bps=edited.commission_bps,
+            new_key=int(key is not None),
+        ),
+    )
 
 
-def _check_key(view: ReadView, key: BlsPublicKey, possession: BlsSignature) -> None:
+def _check_key(view: ReadView, key: BlsPublicKey, possession: BlsSignature | None) -> None:
     """Raises Rejected unless a consensus key is new to the chain and its possession proved."""
     if view.get(CONSENSUS_KEYS, key) is not None:
         raise Rejected(
@@ -65,7 +78,7 @@ def _check_key(view: ReadView, key: BlsPublicKey, possession: BlsSignature) -> N
             value=key,
             remedy="make a new one with: omnitensor-node keys",
         )
-    if not bls.pop_verify(key, possession):
+    if possession is None or not bls.pop_verify(key, possession):
         raise Rejected(
             "possession",
             "the proof of possession does not verify",

@@ -32,7 +32,7 @@ from consensus.stake.knowledge import Settings
 from consensus.stake.verify import Verifier
 from node.safety_store import SafetyStore
 from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, TimeMs, View
+from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import (
     SKIP_ID,
     Candidate,
@@ -120,7 +120,7 @@ class Replica:
 
     def _run(self) -> None:
         replay = self.replay
-        settings = Settings(self.index, 0, 100, 5_000, HOUR_MS)
+        settings = Settings(self.index, 0, 100, 5_000, HOUR_MS, Height(2**62))
         self.core = replay.product.core(
             settings, replay.table, replay.leaders, replay.scheme, self.chain.head()
         )
@@ -269,9 +269,7 @@ class Replay:
             if (candidate.view, candidate.parent_view, candidate.parent_id) != (view, on.view, on.id):
                 raise Parted(f"candidate {number} is on another parent than in the model")
             wanted = self._claims_of_justification(parent, view, basis)
-            shown = [
-                (c.kind, int(c.view), self.number_of(c.candidate_id)) for c in propose.justification
-            ]
+            shown = [(c.kind, int(c.view), self.number_of(c.candidate_id)) for c in propose.justification]
             if shown != wanted:
                 raise Parted(f"candidate {number} is justified by {shown}; in the model by {wanted}")
         replica.proposed.clear()
@@ -297,9 +295,7 @@ class Replay:
                 found = self.offered[cand]
                 assert found.candidate is not None
                 self.verifier.verify_candidate(found.candidate, found.block)
-                replica.handle(
-                    CandidateReceived(replica.now_ms, "peer", found.candidate, found.block, ())
-                )
+                replica.handle(CandidateReceived(replica.now_ms, "peer", found.candidate, found.block, ()))
             case "timeout":
                 self._time_out(replica, (VoteKind.SKIP, view, ROOT))
             case "leader skips":
@@ -380,7 +376,11 @@ class Replay:
     def vote(self, signer: int, claim: Claim) -> Vote:
         """A vote as signed; of an honest validator only one that its core has cast."""
         kind, view, number = claim
-        if signer not in self.hostile and claim not in self.replicas_said(signer) and number != self.next_number:
+        if (
+            signer not in self.hostile
+            and claim not in self.replicas_said(signer)
+            and number != self.next_number
+        ):
             raise Parted(f"honest validator {signer} has never said {claim}")
         candidate_id = SKIP_ID if kind == VoteKind.SKIP else self.offered[number].id
         message = vote_message(CHAIN_ID, EPOCH, kind, View(view), candidate_id)

@@ -45,7 +45,7 @@ from consensus.stake.safety import SafetyError
 from node.safety_store import FILE_NAME, SafetyStore
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import ProtocolError
-from omnitensor.protocol.types import Address, Hash, View
+from omnitensor.protocol.types import Address, Hash, Height, View
 from omnitensor.protocol.votes import Certificate, Proposal, Vote
 from tests.simulation.application import CHAIN_ID, Application
 from tests.simulation.disk import PowerCut, SimDisk
@@ -117,6 +117,7 @@ class SimNode:
                 world.scenario.delta_ms,
                 world.scenario.standstill_ms,
                 world.scenario.clock_drift_ms,
+                Height(2**62),
             ),
             world.table,
             world.schedule,
@@ -291,7 +292,7 @@ class SimNode:
                 if new:  # else block sync was faster
                     self.chain.commit(new, proof)
                     world.committed(self, len(new))
-                self.store.raise_floor(prune_below)
+                self.store.raise_floor(self.core.table.epoch, prune_below)
                 return lambda: None
             case SetTimer(at_ms):
                 self._timer += 1
