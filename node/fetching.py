@@ -12,9 +12,10 @@ from datalayer.quota import NODE_OWNER
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.metrics import Metrics
+from node.tasks import Tasks
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId
-from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.types import Hash
 from p2p.errors import AskError
 from p2p.interface import Network
@@ -47,17 +48,20 @@ class ContentFetcher:
         self._store = store
         self._disk = disk
         self._metrics = metrics
-        self._running: dict[Hash, asyncio.Task[bool]] = {}
+        self._running: dict[ContentId, asyncio.Task[bool]] = {}
         self._slots = asyncio.Semaphore(limits.content_fetches_max)
         self._log = structlog.get_logger("fetching")
 
     async def fetch(self, content: ContentId) -> bool:
         """Whether the content is in the store now. Goes on with what an earlier attempt has brought."""
-        task = self._running.get(content.chunk_root)
+        task = self._running.get(content)
         if task is None:
+            if len(self._running) >= limits.content_fetches_waiting_max:
+                self._log.warning("too many contents are waited for", chunk_root=content.chunk_root.hex())
+                return False
             task = asyncio.create_task(self._fetch(content))
-            self._running[content.chunk_root] = task
-            task.add_done_callback(lambda _: self._running.pop(content.chunk_root, None))
+            self._running[content] = task
+            task.add_done_callback(lambda _: self._running.pop(content, None))
         return await asyncio.shield(task)
 
     async def stop(self) -> None:
@@ -95,7 +99,8 @@ class _Run:
         self._metrics = metrics
         self._upload = ""
         self._answers: asyncio.Queue[tuple[transfer.Action, ...]] = asyncio.Queue()
-        self._asks: set[asyncio.Task[None]] = set()
+        self._asks = Tasks("content")
+        self._tried: set[PeerId] = set()
 
     async def go(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -108,16 +113,14 @@ class _Run:
             if not self._machine.done and not await self._gather():
                 return False
         finally:
-            for task in self._asks:
-                task.cancel()
+            self._asks.cancel()
         await loop.run_in_executor(self._disk, self._store.finish, self._upload)
         return True
 
     async def _gather(self) -> bool:
         """Runs the machine until every chunk is kept; False when no peer has the content."""
-        for peer in self._network.peers():
-            self._answers.put_nowait(self._machine.add_peer(peer.peer_id, _now_ms()))
         while True:
+            self._add_peers()
             try:
                 actions = await asyncio.wait_for(self._answers.get(), POLL_SECONDS)
             except TimeoutError:
@@ -125,7 +128,7 @@ class _Run:
             for action in actions:
                 match action:
                     case transfer.Ask():
-                        self._start(action)
+                        self._asks.start(self._ask(action))
                     case transfer.Keep(index, data):
                         await asyncio.get_running_loop().run_in_executor(
                             self._disk, self._store.put_chunk, self._upload, index, data
@@ -136,12 +139,18 @@ class _Run:
                     case transfer.Done():
                         return True
                     case transfer.Stuck():
-                        return False
+                        self._add_peers()
+                        if not self._machine.peers:
+                            return False
 
-    def _start(self, ask: transfer.Ask) -> None:
-        task = asyncio.create_task(self._ask(ask))
-        self._asks.add(task)
-        task.add_done_callback(self._asks.discard)
+    def _add_peers(self) -> None:
+        """As many peers as may be asked at once, each of them in its turn: any one may be the only one that has it."""
+        for peer in self._network.peers():
+            if len(self._machine.peers) >= limits.fetch_peers_max:
+                return
+            if peer.peer_id not in self._tried:
+                self._tried.add(peer.peer_id)
+                self._answers.put_nowait(self._machine.add_peer(peer.peer_id, _now_ms()))
 
     async def _ask(self, ask: transfer.Ask) -> None:
         machine, number = self._machine, ask.number
@@ -151,7 +160,11 @@ class _Run:
                     offer = await self._request(
                         ask.peer, ContentQuery(self._content.chunk_root), ContentOffer
                     )
-                    actions = machine.on_offer(number, offer.content, _now_ms())
+                    if offer.content == self._content:
+                        actions = machine.on_offer(number, offer.content, _now_ms())
+                    else:
+                        # What is wrong is what an item on the chain says of it: no fault of who holds the true one.
+                        actions = machine.on_absent(number, _now_ms())
                 case transfer.LeavesQuery(count):
                     actions = machine.on_leaves(number, await self._leaves(ask.peer, count), _now_ms())
                 case transfer.PieceQuery(index, offset, size):
@@ -195,6 +208,9 @@ def serve(store: ContentStore, request: ContentQuery | LeavesRequest | ChunkRequ
                 data = store.read_range(root, index * limits.chunk_bytes + offset, size)
                 return Chunk(data) if data else None
     except ContentError:
+        return None
+    except (StorageError, OSError) as error:
+        structlog.get_logger("fetching").error("content can't be read", error=str(error))
         return None
 
 

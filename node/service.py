@@ -35,6 +35,7 @@ from node.syncing import Syncer
 from node.verification import BatchVerifier
 from node.version import version
 from node.waiting import WaitingTransactions
+from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import View
@@ -159,6 +160,7 @@ class Node:
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._caught_up = asyncio.Event()
+        self._telling: asyncio.TimerHandle | None = None
 
     def _host_config(self) -> HostConfig:
         config = self.config
@@ -229,6 +231,8 @@ class Node:
         log.info("stopped")
 
     async def _stop_tasks(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -309,7 +313,14 @@ class Node:
             self.driver.post(ev.Synced(now_ms(), point))
 
     def _head_moved(self) -> None:
-        """Tells the peers; the sync hears of it when it looks."""
+        """Tells the peers soon; the sync hears of it when it looks."""
+        if self._telling is None:
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_later(limits.status_pause_ms_min / 1_000, self._tell_head)
+
+    def _tell_head(self) -> None:
+        """Not of every block: in a sync there are hundreds a second, and peers charge for more than they can use."""
+        self._telling = None
         head = self._handler.head()
         self.network.broadcast_status(StatusUpdate(head.height, head.hash, head.view))
 

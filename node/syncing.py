@@ -23,7 +23,7 @@ from p2p.messages import BlocksRequest, BlocksResponse, PeerId
 from p2p.ranges import read_blocks
 from p2p.sync import DropPeer, Fetch, Progress, Range, Sync
 
-UNRELIABLE_POINTS: Final = limits.peer_charge_points_max * 2 // 5
+UNRELIABLE_POINTS: Final = limits.peer_charge_points_max * 3 // 5
 FORGED_POINTS: Final = limits.peer_charge_points_max
 PAUSE_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 5.0

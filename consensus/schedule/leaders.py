@@ -8,6 +8,7 @@ Safety never mentions leaders; a schedule that favoured somebody would cost fair
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
@@ -32,6 +33,8 @@ class WorkCredit:
 
 
 NO_CREDIT: Final = WorkCredit()
+LEADERS_REMEMBERED: Final = 1_024
+"""Draws kept: the rules ask for the current view's leader again and again."""
 
 
 class LeaderSchedule:
@@ -51,6 +54,7 @@ class LeaderSchedule:
         self._by_credit: Final = tuple(
             accumulate(credit.by_index.get(index, 0) for index in range(len(table)))
         )
+        self._drawn: Final = lru_cache(maxsize=LEADERS_REMEMBERED)(self._draw)
         self._work_leads: Final = credit.tickets >= TICKETS_MIN and self._by_credit[-1] > 0
 
     def is_led_by_work(self, view: View) -> bool:
@@ -59,6 +63,9 @@ class LeaderSchedule:
 
     def leader(self, view: View) -> int:
         """Index in the epoch's table of the validator that leads ``view``."""
+        return self._drawn(view)
+
+    def _draw(self, view: View) -> int:
         cumulative = self._by_credit if self.is_led_by_work(view) else self._by_stake
         drawn = hashing.LEADER(self.seed, self._epoch, int(view).to_bytes(8, "big"))
         return bisect_right(cumulative, int.from_bytes(drawn, "big") % cumulative[-1])

@@ -261,8 +261,10 @@ def _rewards_json(found: Rewards) -> dict[str, Any]:
 
 
 async def _items_of(contributor: AsyncContributor, task_id: str, done: Sequence[Submission]) -> list[Item]:
-    wanted = {item.chunk_root for each in done for item in each.items}
-    return [item for item in await contributor.items(task_id) if item.content.chunk_root in wanted]
+    # By submission as well as by content: somebody may submit the bytes of an earlier item once more.
+    wanted = {(each.commitment, item.chunk_root) for each in done for item in each.items}
+    items = await contributor.items(task_id)
+    return [item for item in items if (item.submission, item.content.chunk_root) in wanted]
 
 
 async def _follow(

@@ -263,6 +263,8 @@ sync_behind_ms_min: Final = 2_000
 """One block behind is the normal course of things; after so long it is not."""
 
 # Node
+status_pause_ms_min: Final = 200
+"""Between two of a node's own status updates; well below the rate that it takes from others."""
 content_fetches_max: Final = 4
 """Contents that a node fetches from its peers at the same time."""
 driver_events_max: Final = 2_048

@@ -19,6 +19,8 @@ from tests.sdk.small_chain import SmallChain
 from tests.shared_data import shared_path
 from tests.state.chain_fixtures import genesis_validator, key
 
+pytestmark = pytest.mark.xdist_group("cli-commands")
+
 COMMANDS = (
     "otensor-cli login --key <your_private_key>",
     "otensor-cli upload-data --task-id <task_id> --file <data_file_path>",
@@ -27,8 +29,6 @@ COMMANDS = (
 )
 SNIPPET = """\
 from omnitensor.sdk import Validator
-
-pytestmark = pytest.mark.xdist_group("cli-commands")
 
 # Initialize validator session
 validator = Validator(api_key='YOUR_API_KEY')

@@ -31,7 +31,7 @@ CHAIN_ID = "node-test"
 PARAMS = Params(block_interval_ms=100, delta_ms=400, standstill_ms=1_000)
 """Fast blocks, and timers that a busy machine does not run out."""
 STAKE = 100_000 * NANO
-WAIT_SECONDS_MAX = 40.0
+WAIT_SECONDS_MAX = 15.0
 ANY_PORT = {"rpc.listen": "127.0.0.1:0", "p2p.listen": "127.0.0.1:0"}
 
 
@@ -207,7 +207,7 @@ class Stranger:
             HostConfig(listen=("127.0.0.1", 0), persistent=seeds, exchange=False, node_name="stranger"),
         )
         await self._host.start()
-        await until("the stranger is connected", lambda: len(self.host.peers()) >= len(nodes))
+        await until("the stranger was connected", lambda: len(set(self.ups)) >= len(nodes))
         return self
 
     async def stop(self) -> None:

@@ -22,14 +22,13 @@ from tests.sdk.small_chain import SmallChain
 from tests.sdk.test_sdk_story import open_campaign
 from tests.state.chain_fixtures import key
 
+pytestmark = pytest.mark.xdist_group("sdk-resume")
 Wallets = Callable[[str], Wallet]
 
 # The step at which the process dies: before or after its n-th write to disk, or right after its n-th transaction was taken.
 KILLED = """
 import os, signal, sys
 from omnitensor.sdk import home, orders
-
-pytestmark = pytest.mark.xdist_group("sdk-resume")
 
 when, number, which = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 left = number

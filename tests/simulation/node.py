@@ -165,11 +165,15 @@ class SimNode:
         match message:
             case Vote():
                 if core.wants_vote(message):
-                    verifier.verify_vote(message)
+                    if message not in self.world.genuine:
+                        verifier.verify_vote(message)
+                        self.world.genuine.add(message)
                     self._handle(VoteReceived(now_ms, str(sender), message))
             case Certificate():
                 if core.wants_certificate(message):
-                    verifier.verify_certificate(message)
+                    if message not in self.world.genuine:
+                        verifier.verify_certificate(message)
+                        self.world.genuine.add(message)
                     self._handle(CertificateReceived(now_ms, str(sender), message))
             case Proposal():
                 if message.candidate.view > core.final.view:

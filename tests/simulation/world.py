@@ -20,7 +20,7 @@ from consensus.stake.verify import Verifier
 from node.safety_store import SafetyStore
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch
-from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
+from omnitensor.protocol.votes import Certificate, ValidatorEntry, ValidatorTable, Vote
 from tests.simulation.adversaries import ADVERSARY_CLASSES
 from tests.simulation.application import CHAIN_ID, HashChain, genesis_block
 from tests.simulation.checkers import Checkers
@@ -83,6 +83,8 @@ class World:
         genesis = genesis_block(EPOCH_MS)
         self.schedule = LeaderSchedule(self.table, genesis.hash)
         self.verifier = product.verifier(CHAIN_ID, self.table, self.schedule, self.scheme)
+        self.genuine: set[Vote | Certificate] = set()
+        """What the verifier let through for one node, which it would let through for any."""
         self.checkers = Checkers(scenario)
         self.events = 0
         self.rules: Counter[str] = Counter()

@@ -1,0 +1,163 @@
+"""Content on its way between nodes: through peers that lie, that hold something else, and past those that hold nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from datalayer.quota import NODE_OWNER
+from datalayer.store import ContentStore
+from node.fetching import serve
+from node.service import Node
+from omnitensor.protocol import limits
+from omnitensor.protocol.content import ContentId, content_id_of
+from omnitensor.protocol.types import Hash
+from p2p.messages import Chunk, ChunkRequest, ContentQuery, Leaves, LeavesRequest, PeerId, Request, Response
+from tests.node.node_kit import Answer, Folders, is_peer, make_folders, node_at, stranger, until
+
+DATA = b"".join(sha256(bytes([place])).digest() * 4096 * 8 for place in range(5)) + b"the end"
+"""Two chunks and a half."""
+CONTENT = content_id_of(DATA)
+
+
+def keep(store: ContentStore, data: bytes) -> ContentId:
+    """Puts content into a store."""
+    content = content_id_of(data)
+    begun = store.begin(content, NODE_OWNER)
+    for index in range(content.chunks):
+        store.put_chunk(begun.upload_id, index, data[index * limits.chunk_bytes :][: limits.chunk_bytes])
+    return store.finish(begun.upload_id)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return make_folders(tmp_path, validators=1)
+
+
+@pytest.fixture
+async def node(folders: Folders) -> AsyncIterator[Node]:
+    made = node_at(folders.extra("fetching"))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> ContentStore:
+    """The store of whoever has the content."""
+    store = ContentStore(tmp_path / "truth", 64 * limits.MIB)
+    keep(store, DATA)
+    return store
+
+
+def answers_of(store: ContentStore, **lies: Answer) -> Mapping[type, Answer]:
+    """What a peer with this store says, but for the lies, by name of the request."""
+
+    def honest(_: PeerId, request: Request) -> Response | None:
+        assert isinstance(request, ContentQuery | LeavesRequest | ChunkRequest)
+        return serve(store, request)
+
+    kinds: tuple[type, ...] = (ContentQuery, LeavesRequest, ChunkRequest)
+    return {kind: lies.get(kind.__name__, honest) for kind in kinds}
+
+
+def stored(node: Node) -> bytes:
+    """The content as the node has it now."""
+    return b"".join(node._content.read_chunk(CONTENT.chunk_root, index) for index in range(CONTENT.chunks))
+
+
+def score(node: Node, who: bytes) -> int:
+    return next((peer.score for peer in node.network.peers() if bytes(peer.peer_id) == who), -999)
+
+
+def wrong_bytes(_: PeerId, request: Request) -> Response:
+    assert isinstance(request, ChunkRequest)
+    return Chunk(b"\0" * request.size)
+
+
+def short_piece(_: PeerId, request: Request) -> Response:
+    assert isinstance(request, ChunkRequest)
+    return Chunk(b"x")
+
+
+def wrong_leaves(_: PeerId, request: Request) -> Response:
+    assert isinstance(request, LeavesRequest)
+    return Leaves(tuple(Hash(bytes(32)) for _ in range(request.count)))
+
+
+@pytest.mark.parametrize(
+    "lie", [{"ChunkRequest": wrong_bytes}, {"ChunkRequest": short_piece}, {"LeavesRequest": wrong_leaves}]
+)
+async def test_what_a_liar_sends_is_fetched_from_another(
+    folders: Folders, node: Node, truth: ContentStore, lie: Mapping[str, Answer]
+) -> None:
+    async with stranger(folders.genesis, node, answers=answers_of(truth, **lie)) as liar:
+        assert not await node._fetcher.fetch(CONTENT), "nobody else has it"
+        assert score(node, liar.identity.public) < 0
+        assert not node._content.has(CONTENT.chunk_root)
+        async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
+            assert await node._fetcher.fetch(CONTENT)
+            assert stored(node) == DATA
+            assert score(node, honest.identity.public) == 0
+        assert await node._fetcher.fetch(CONTENT), "what is here needs no peers"
+
+
+async def test_who_holds_the_true_content_is_not_charged_for_a_false_item(
+    folders: Folders, node: Node, truth: ContentStore
+) -> None:
+    """An item on the chain may name a true chunk root with a false digest; nodes must not ban one another for that."""
+    false = msgspec.structs.replace(CONTENT, sha256=Hash(b"f" * 32))
+    async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
+        for _ in range(3):
+            assert not await node._fetcher.fetch(false)
+        assert is_peer(node, honest)
+        assert score(node, honest.identity.public) == 0
+        assert await node._fetcher.fetch(CONTENT)
+
+
+async def test_every_peer_is_asked_before_a_fetch_gives_up(
+    folders: Folders, node: Node, truth: ContentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "fetch_peers_max", 2)
+    empty = ContentStore(tmp_path / "empty", limits.MIB)
+    async with AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(stranger(folders.genesis, node, answers=answers_of(empty)))
+            for _ in range(5)
+        ]
+        # Whoever is asked last is the one that has it.
+        last = max(made, key=lambda each: each.identity.public)
+        last.answers = answers_of(truth)
+        assert await node._fetcher.fetch(CONTENT)
+        assert all(score(node, each.identity.public) == 0 for each in made)
+
+
+async def test_what_the_chain_does_not_name_is_not_fetched(
+    folders: Folders, node: Node, truth: ContentStore
+) -> None:
+    """Anybody may ask a node's RPC for anything; only content of items is worth the peers' bandwidth."""
+    async with stranger(folders.genesis, node, answers=answers_of(truth)) as peer:
+        assert not await node._backend.fetch(CONTENT.chunk_root)
+        assert not peer.asked
+
+
+async def test_too_many_fetches_are_refused(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "content_fetches_waiting_max", 0)
+    assert not await node._fetcher.fetch(CONTENT)
+
+
+async def test_nodes_serve_one_another(folders: Folders, node: Node) -> None:
+    holder = node_at(folders.extra("holder"), [node])
+    keep(holder._content, DATA)
+    try:
+        await holder.start()
+        await until("connected", lambda: node.network.peers())
+        assert await node._fetcher.fetch(CONTENT)
+        assert stored(node) == DATA
+    finally:
+        await holder.stop()
