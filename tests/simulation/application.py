@@ -36,7 +36,7 @@ def state_after(parent_state: bytes, height: int, proposer: bytes, salt: int) ->
 
 
 def make_block(
-    parent: Header, proposer: Address, timestamp_ms: int, *, salt: int = 0, poison: bool = False
+    parent: Header, proposer: Address, timestamp_ms: int, epoch: int, *, salt: int = 0, poison: bool = False
 ) -> Block:
     """A block on a parent. Different salts give different valid blocks."""
     height = parent.height + 1
@@ -44,7 +44,7 @@ def make_block(
         version=1,
         chain_id=CHAIN_ID,
         height=Height(height),
-        epoch=Epoch(0),
+        epoch=Epoch(epoch),
         parent=parent.hash,
         timestamp_ms=TimeMs(timestamp_ms),
         proposer=proposer,
@@ -82,6 +82,7 @@ class Application(Protocol):
     """What a simulated node needs of its chain. ``committed`` is durable, oldest first, genesis at 0."""
 
     committed: list[Committed]
+    epoch_blocks: int
 
     def build(self, order: Build, proposer: Address, salt: int) -> Block | None: ...
 
@@ -99,11 +100,14 @@ class Application(Protocol):
 
     def head(self) -> FinalPoint: ...
 
+    def below_epoch(self) -> Header: ...
+
 
 class HashChain:
     """The simplest application: nothing but blocks that follow one another."""
 
-    def __init__(self, genesis: Block) -> None:
+    def __init__(self, genesis: Block, epoch_blocks: int = 10**9) -> None:
+        self.epoch_blocks = epoch_blocks
         self.committed = [Committed(genesis, None)]
         self._executed: dict[Hash, Header] = {}
 
@@ -111,7 +115,8 @@ class HashChain:
         parent = self.header(order.parent_hash)
         if parent is None:
             return None
-        block = make_block(parent, proposer, order.timestamp_ms, salt=salt)
+        epoch = parent.height // self.epoch_blocks
+        block = make_block(parent, proposer, order.timestamp_ms, epoch, salt=salt)
         self._executed[block.hash] = block.header
         return block
 
@@ -142,10 +147,9 @@ class HashChain:
     def head(self) -> FinalPoint:
         last = self.committed[-1]
         header = last.block.header
-        if last.proof is None:
-            assert len(self.committed) == 1, "the head always has a proof"
-            block_hash = last.block.hash
-            return FinalPoint(View(0), block_hash, block_hash, Height(0), TimeMs(header.timestamp_ms), None)
+        assert last.proof is not None or header.height == 0, "the head always has a proof"
+        if last.proof is None or header.height % self.epoch_blocks == 0:
+            return FinalPoint.root(last.block.hash, header.height, TimeMs(header.timestamp_ms), last.proof)
         return FinalPoint(
             View(last.proof.candidate.view),
             last.proof.candidate.id,
@@ -154,6 +158,11 @@ class HashChain:
             TimeMs(header.timestamp_ms),
             last.proof,
         )
+
+    def below_epoch(self) -> Header:
+        """Header of the boundary below the epoch of the block above the head."""
+        height = self.committed[-1].block.header.height
+        return self.committed[height - height % self.epoch_blocks].block.header
 
     def header(self, block_hash: Hash) -> Header | None:
         head = self.committed[-1].block.header
