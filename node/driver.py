@@ -133,18 +133,23 @@ class Driver:
     async def run(self) -> None:
         """Starts the core and goes on until its epoch is over, it halts (then ``halted`` says why) or the task is cancelled."""
         try:
-            self.post(ev.Start(now_ms(), await self._memory()))
+            # Peers may have been heard already: what they said waits in the queue until the core has begun.
+            memory = await self._memory()
+            await self._give(ev.Start(now_ms(), memory))
             while self.halted is None and not self._left and not self._core.over:
                 event, from_peer = await self._events.get()
                 if from_peer:
                     self._room.release()
                 if self._failure is not None:
                     raise self._failure
-                for effect in self._core.handle(event):
-                    await self._carry_out(effect)
-                self._metrics.view.set(self._core.view)
+                await self._give(event)
         finally:
             self._stop()
+
+    async def _give(self, event: ev.Event) -> None:
+        for effect in self._core.handle(event):
+            await self._carry_out(effect)
+        self._metrics.view.set(self._core.view)
 
     async def _memory(self) -> SafetyMemory:
         """R9: what was signed in this epoch; entering it is on disk before anything is signed in it."""

@@ -147,7 +147,13 @@ def validator_register(
 
 @validator.command(name="edit")
 @click.option("--name", help="Another name for people.")
-@click.option("--commission-bps", type=click.IntRange(0, 10_000), help="Another commission, in basis points.")
+@click.option(
+    "--commission",
+    "commission_bps",
+    type=click.IntRange(0, 10_000),
+    metavar="BPS",
+    help="Another commission, in basis points.",
+)
 @click.option(
     "--consensus-keystore",
     type=click.Path(path_type=Path),
@@ -181,7 +187,7 @@ def validator_edit(
     if consensus_keystore is not None or consensus_key is not None or proof is not None:
         key, possession = _consensus_key(consensus_keystore, consensus_password_file, consensus_key, proof)
     if key is None and name is None and commission_bps is None:
-        raise InputError("nothing to change", remedy="give --name, --commission-bps or a new key")
+        raise InputError("nothing to change", remedy="give --name, --commission or a new key")
     body = ValidatorEdit(key, possession, commission_bps, name)
     wallet = app.wallet()
 
