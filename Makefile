@@ -84,6 +84,15 @@ sim: setup ## Simulate consensus: SEED=n replays one run, SEEDS=n runs that many
 	@$(if $(or $(SEED),$(SEEDS)),,echo "error: say which: make sim SEED=7, or make sim SEEDS=1000" >&2; exit 2;) \
 	$(PY) -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
 
+.PHONY: model
+model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]
+	@$(PY) -m formal.check $(if $(SEED),--seed $(SEED)) $(if $(SAMPLES),--samples $(SAMPLES))
+
+formal/node_modules/.package-lock.json: formal/package.json formal/package-lock.json
+	@command -v npm >/dev/null || { echo "error: the formal model needs Node.js 18 or newer with npm" >&2; exit 1; }
+	@cd formal && npm ci --silent
+	@touch $@
+
 .PHONY: bench
 bench: setup ## Measure, and write benchmarks/results/latest.json
 	@$(PY) -m benchmarks.run $(ARGS)
@@ -101,5 +110,5 @@ lock: setup ## Write requirements.lock anew (ARGS=--upgrade to move to newer ver
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was built or cached
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) build dist formal/node_modules *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

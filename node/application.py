@@ -299,7 +299,10 @@ class ChainApplication:
             failed = sum(not receipt.ok for receipt in one.result.receipts)
             self._metrics.transactions.labels("failed").inc(failed)
             self._metrics.transactions.labels("ok").inc(len(one.result.receipts) - failed)
-            self._feed.publish(CommittedBlock(one.block, one.result))
+            try:
+                self._feed.publish(CommittedBlock(one.block, one.result))
+            except Exception:
+                log.exception("a subscriber failed", height=one.block.header.height)
         self._show_head(reader)
         header = reader.head.header
         log.info(

@@ -149,6 +149,8 @@ class Driver:
     async def _give(self, event: ev.Event) -> None:
         for effect in self._core.handle(event):
             await self._carry_out(effect)
+            if isinstance(effect, fx.Halt):
+                return
         self._metrics.view.set(self._core.view)
 
     async def _memory(self) -> SafetyMemory:

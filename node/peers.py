@@ -167,7 +167,7 @@ class PeerHandler:
             return Verdict.LATER if vote.view > core.view else Verdict.IGNORE
         if self._votes.full:
             return Verdict.LATER
-        if not await self._votes.verify(*verifier.vote_item(vote)):
+        if not await self._votes.verify(*verifier.vote_item(vote), peer_id):
             raise SignatureError("a vote's signature is not its signer's", value=vote.signature)
         await driver.submit(ev.VoteReceived(now_ms(), peer_id, vote))
         return Verdict.RELAY

@@ -170,6 +170,7 @@ class Node:
             node_name=config.node_name,
             address_book=config.home / "peers.json",
             peers_inbound_max=config.p2p_peers_max,
+            peers_per_subnet_max=config.p2p_peers_per_address_max,
         )
 
     def _rpc_config(self) -> RpcConfig:

@@ -27,6 +27,7 @@ class WaitingTransactions:
     def __init__(self, mempool: Mempool) -> None:
         self._mempool = mempool
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mempool")
+        self._turn = asyncio.Lock()
         self._final: OrderedDict[Hash, None] = OrderedDict()
 
     async def _call(self, work: Callable[[], T]) -> T:
@@ -62,8 +63,13 @@ class WaitingTransactions:
         return await self._call(lambda: self._mempool.add(encoded))
 
     async def add_each(self, encoded: Sequence[bytes]) -> list[ProtocolError | None]:
-        """Takes in those that are good; for each of the others why not."""
-        return await self._call(lambda: [self._try(one) for one in encoded])
+        """Takes in those that are good; for each of the others why not. A few at a time: blocks are not to wait for a flood."""
+        faults: list[ProtocolError | None] = []
+        for start in range(0, len(encoded), limits.transactions_judged_at_once_max):
+            few = encoded[start : start + limits.transactions_judged_at_once_max]
+            async with self._turn:
+                faults += await self._call(lambda: [self._try(one) for one in few])  # noqa: B023  # awaited here
+        return faults
 
     def _try(self, encoded: bytes) -> ProtocolError | None:
         try:

@@ -38,6 +38,7 @@ class HostConfig:
     node_name: str = ""
     address_book: Path | None = None
     peers_inbound_max: int = limits.peers_inbound_max
+    peers_per_subnet_max: int = limits.peers_per_subnet_max
     peers_outbound_target: int = limits.peers_outbound_target
     exchange: bool = True
     """Whether to ask peers for addresses and to dial what they tell."""

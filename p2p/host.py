@@ -87,7 +87,7 @@ class Host:
             else AddressBook(self.peer_id)
         )
         self._scores = Scores()
-        self._admission = Admission(config.peers_inbound_max)
+        self._admission = Admission(config.peers_inbound_max, config.peers_per_subnet_max)
         self._gossip = Gossip(os.urandom(16))
         self._wake = asyncio.Event()
         self._router = Router(

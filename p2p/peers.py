@@ -96,8 +96,9 @@ def _trim(table: OrderedDict[PeerId, tuple[int, int]] | OrderedDict[PeerId, int]
 class Admission:
     """Counts connections by direction and subnet, from their first byte on, and says which may come in."""
 
-    def __init__(self, inbound_max: int) -> None:
+    def __init__(self, inbound_max: int, per_subnet_max: int = limits.peers_per_subnet_max) -> None:
         self.inbound_max = inbound_max
+        self.per_subnet_max = per_subnet_max
         self._handshakes: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -126,7 +127,7 @@ class Admission:
                 "all places for incoming peers are taken", value=self.inbound_max, code="full"
             )
         group = subnet(host)
-        if group != LOCAL and self._inbound[group] >= limits.peers_per_subnet_max:
+        if group != LOCAL and self._inbound[group] >= self.per_subnet_max:
             raise HandshakeError("all places for peers of one subnet are taken", value=group, code="full")
 
     def add_inbound(self, host: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block, Header
-from omnitensor.protocol.codec import decode
+from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import FinalityProof, VoteKind
 from p2p.errors import NetworkError
@@ -43,13 +43,34 @@ def assemble_blocks(
         blocks.append(block)
         size += len(block)
     del blocks[_of_one_epoch(request.from_height, len(blocks), header_at) :]
-    while blocks:
-        last = request.from_height + len(blocks) - 1
-        found = _proof_from(last, header_at, proof_at)
-        if found is not None:
-            return BlocksResponse(tuple(blocks), found[0], found[1])
-        blocks.pop()
-    return None
+    for count in range(len(blocks), 0, -1):
+        proof = proof_at(request.from_height + count - 1)
+        if proof is not None:
+            return BlocksResponse(tuple(blocks[:count]), (), proof)
+    return _with_links(request.from_height, blocks, header_at, proof_at) if blocks else None
+
+
+def _with_links(
+    from_height: int,
+    blocks: list[bytes],
+    header_at: Callable[[int], Header | None],
+    proof_at: Callable[[int], FinalityProof | None],
+) -> BlocksResponse | None:
+    """Blocks of which none has a proof of its own, with the headers up to the one that has; as many as leave room for these."""
+    found = _proof_from(from_height + len(blocks) - 1, header_at, proof_at)
+    if found is None:
+        return None
+    links, proof = list(found[0]), found[1]
+    size = sum(map(len, blocks)) + sum(len(encode(header)) for header in links)
+    while len(blocks) > 1 and size > limits.blocks_response_bytes_max:
+        size -= len(blocks.pop())
+        header = header_at(from_height + len(blocks))
+        assert header is not None, "the block was there a moment ago"
+        size += len(encode(header))
+        links.insert(0, header)
+    if len(links) > limits.header_links_max:
+        return None
+    return BlocksResponse(tuple(blocks), tuple(links), proof)
 
 
 def _of_one_epoch(first: int, count: int, header_at: Callable[[int], Header | None]) -> int:

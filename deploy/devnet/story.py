@@ -211,11 +211,13 @@ class Story:
 
     def _show_addresses(self, net: Net) -> None:
         self.teller.chapter("Look around")
-        rows = [
-            (node.name, node.endpoint, f"{node.endpoint}/metrics", str(node.home), str(node.log))
-            for node in net.nodes
-        ]
-        self.teller.table(("validator", "JSON-RPC and uploads", "metrics", "data", "log"), rows)
+        for node in net.nodes:
+            self.teller.say(
+                f"{node.name}: JSON-RPC and uploads at {node.endpoint}, metrics at {node.endpoint}/metrics"
+            )
+        self.teller.say(
+            f"data of each in {net.folder}/<validator>/, its log in {net.nodes[0].log.parent}/<validator>.log"
+        )
         contributor = net.folder / "people" / "contributor"
         self.teller.say("as the contributor, in another terminal:")
         self.teller.typed(f"export OMNITENSOR_HOME={contributor} OMNITENSOR_RPC={net.nodes[0].endpoint}")

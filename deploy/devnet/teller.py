@@ -7,7 +7,6 @@ from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 
 class Teller:
@@ -45,13 +44,13 @@ class Teller:
         self.console.print("\n".join(lines))
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table whose first column is text and whose others are numbers or words."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for place, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if place == 0 else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        self.console.print(table)
+        """Columns side by side, the first to the left; never cut, however narrow the terminal, so that all can be copied."""
+        lines = [headings, *rows]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(headings))]
+        for number, line in enumerate(lines):
+            first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+            text = "  ".join([first.strip().ljust(widths[0]), *others])
+            self.console.print(f"[bold]{escape(text)}[/bold]" if number == 0 else escape(text))
 
     @contextmanager
     def work(self, text: str) -> Iterator[None]:

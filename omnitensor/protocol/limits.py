@@ -158,8 +158,8 @@ gossip_ids_per_message_max: Final = 1_024
 blocks_per_response_max: Final = 64
 blocks_response_bytes_max: Final = 900 * KIB
 """Encoded blocks in one answer; the rest of the frame is for headers and the proof."""
-header_links_max: Final = 64
-"""Headers that lead from the last block of an answer up to the block that its proof finalizes."""
+header_links_max: Final = 256
+"""Headers that lead from the last block of an answer up to the block that its proof finalizes; see ``pending_blocks_max``."""
 certificates_per_message_max: Final = 64
 peer_addresses_per_message_max: Final = 64
 leaf_hashes_per_message_max: Final = 8_192
@@ -271,6 +271,10 @@ driver_events_max: Final = 2_048
 """Verified messages that wait for the consensus core; beyond it their senders wait."""
 votes_waiting_max: Final = 4_096
 """Votes that wait to be verified; beyond it a vote is refused."""
+votes_per_source_and_batch_max: Final = 16
+"""Of one peer's votes in a batch that is verified: each forged one costs a search, until the peer is banned."""
+transactions_judged_at_once_max: Final = 16
+"""Transactions of peers that are judged before the mempool gets to what consensus wants of it."""
 content_fetches_waiting_max: Final = 256
 """Contents that wait for their turn to be fetched; beyond it a fetch is refused."""
 final_transactions_known_max: Final = 65_536
@@ -290,7 +294,7 @@ rows_cached_max: Final = 50_000
 hashed_rows_cached_max: Final = 8_192
 """Rows whose hashes of 672 bytes are kept in memory."""
 pending_blocks_max: Final = 256
-"""Blocks that were executed and are not final."""
+"""Blocks that were executed and are not final. No more than one proof can make final at once for peers that sync."""
 sync_blocks_max: Final = 256
 """Blocks in one answer to a peer that syncs."""
 

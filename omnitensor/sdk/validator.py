@@ -22,7 +22,13 @@ from omnitensor.sdk.actor import async_of
 from omnitensor.sdk.batches import DataBatch, ValidationResults
 from omnitensor.sdk.checks import Scorer
 from omnitensor.sdk.client import AsyncClient, Client
-from omnitensor.sdk.errors import CampaignStateError, ClosedError, InputError, NotFoundError
+from omnitensor.sdk.errors import (
+    CampaignStateError,
+    ClosedError,
+    ConnectionFailed,
+    InputError,
+    NotFoundError,
+)
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import LOOP, Blocking, blocking
 from omnitensor.sdk.reads import campaign_number
@@ -125,7 +131,7 @@ class AsyncValidator(AsyncSeats):
         """
         campaigns = {campaign_number(task) for task in task_ids} if task_ids is not None else None
         tell = watch or _log
-        await self._check_able()
+        await self._wait_until_able(tell)
         revealed, faults = 0, 0
         while batches is None or revealed < batches:
             try:
@@ -135,8 +141,7 @@ class AsyncValidator(AsyncSeats):
                 break
             except (ProtocolError, ExceptionGroup) as error:
                 faults += 1
-                tell(ReviewMoment("fault", str(error)))
-                await asyncio.sleep(min(FAULT_PAUSE_MAX_S, 2.0 ** min(faults, 10) / 2))
+                await _pause_after(error, faults, tell)
                 continue
             await self._pause(None, "")
         return revealed
@@ -158,6 +163,16 @@ class AsyncValidator(AsyncSeats):
             seats = await self.assignments()
         return len(done)
 
+    async def _wait_until_able(self, tell: Watch) -> None:
+        """As ``_check_able``; a node that does not answer yet is waited for."""
+        faults = 0
+        while True:
+            try:
+                return await self._check_able()
+            except ConnectionFailed as error:
+                faults += 1
+                await _pause_after(error, faults, tell)
+
     async def _check_able(self) -> None:
         """That this account can be drawn at all. Raises NotFoundError or InputError."""
         wallet = await self.wallet()
@@ -171,6 +186,12 @@ class AsyncValidator(AsyncSeats):
             ) from error
         if validator.jailed:
             raise InputError("this validator is jailed and is never drawn", value=wallet.text)
+
+
+async def _pause_after(error: Exception, faults: int, tell: Watch) -> None:
+    """Tell of a fault and wait, the longer the more of them came in a row."""
+    tell(ReviewMoment("fault", str(error)))
+    await asyncio.sleep(min(FAULT_PAUSE_MAX_S, 2.0 ** min(faults, 10) / 2))
 
 
 def _first_open(seats: Iterable[Assignment], campaigns: set[int] | None) -> Assignment | None:

@@ -1,7 +1,7 @@
 """Takes the Python core through an execution of the formal model, step by step, and says where the two part.
 
 Each honest validator is the real core with the real verifier and safety store. What a step of the model delivers is made of votes
-that cores have really cast and of what the hostile can sign; what must follow is the trace's own: view, new votes, final candidate.
+that cores have really cast and of what the hostile can sign; what must follow is the trace's: view, new votes, final candidate.
 Time, pace and fetching are outside the model: clocks move only when a timer is to run out, and a request is answered when the
 trace says so.
 """
@@ -319,7 +319,7 @@ class Replay:
 
     def _certificate(self, number: int, replica: Replica, claim: Claim) -> None:
         """A certificate in every other step; else the votes behind it, one by one, so that the core makes it itself (R7)."""
-        kind, view, _ = claim
+        view = claim[1]
         crowd = sum(found.view == view for found in self.offered.values())
         certificate = self.certificate(claim)
         if number % 2 == 0 or crowd > 2:  # of a leader with three candidates only two votes are taken

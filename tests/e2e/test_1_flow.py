@@ -46,7 +46,7 @@ validation_results = validator.validate(data_batch)
 validator.submit_results(validation_results)
 """
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 def typed(line: str, **values: str) -> list[str]:
@@ -154,7 +154,7 @@ def test_everything_is_judged_and_paid(town: Town, told: dict[str, Any]) -> None
         )
         return items if done else None
 
-    items = calls.until("all items are settled", settled, 150, every_s=0.5, on_wait=town.check)
+    items = calls.until("all items are settled", settled, 200, every_s=0.5, on_wait=town.check)
     assert items is not None
     told["items"] = items
     own = [item for item in items if item["contributor"] == town.net.address("contributor")]

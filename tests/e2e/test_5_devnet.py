@@ -11,7 +11,7 @@ import pytest
 from deploy.devnet import process
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(420)
 def test_story_reaches_paid(tmp_path: Path) -> None:
     folder = tmp_path / "net"
     told = subprocess.run(
@@ -20,7 +20,7 @@ def test_story_reaches_paid(tmp_path: Path) -> None:
         cwd=process.ROOT,
         capture_output=True,
         text=True,
-        timeout=270,
+        timeout=400,
         check=False,
     )
     assert told.returncode == 0, told.stdout[-6_000:] + told.stderr[-3_000:]

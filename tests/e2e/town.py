@@ -49,9 +49,9 @@ class Witness:
     def _ask(self, node: Node) -> None:
         # Everything since the last look, and the block before it: what was final is asked for again.
         known = self.seen_by[node.name]
-        page = node.call("chain.blocks", limit=50)["blocks"]
+        page = node.call("chain.blocks", limit=10)["blocks"]
         while page and page[-1]["height"] > max(known, 1):
-            page += node.call("chain.blocks", before=page[-1]["height"], limit=50)["blocks"]
+            page += node.call("chain.blocks", before=page[-1]["height"], limit=10)["blocks"]
         for line in page:
             height, found = int(line["height"]), str(line["hash"])
             if self.hashes.setdefault(height, found) != found:

@@ -14,7 +14,17 @@ from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.transactions import transaction_id
 from omnitensor.protocol.types import BlsSignature, Hash, Height, View
 from omnitensor.protocol.votes import Proposal, Vote, VoteKind
-from p2p.messages import BlocksRequest, PeerId, StatusUpdate
+from p2p.messages import (
+    BlocksRequest,
+    CandidateRequest,
+    CandidateResponse,
+    CertificatesRequest,
+    CertificatesResponse,
+    PeerId,
+    Request,
+    Response,
+    StatusUpdate,
+)
 from tests.node.node_kit import (
     Folders,
     Stranger,
@@ -299,3 +309,58 @@ async def test_a_peer_that_claims_what_it_does_not_hold_is_banned_in_the_end(sce
         await until("the liar is banned", lambda: len(liar.downs) >= 2 and not is_peer(scene.node, liar))
         await until("the node believes it no more", lambda: scene.node._backend.status().sync_target == 0)
         assert scene.node._backend.status().ready
+
+
+async def test_a_missing_block_is_fetched_past_liars_and_the_silent(scene: Scene) -> None:
+    """Only certificates came by; of those asked for the block one says nothing, one lies, one mutates it, one gives it."""
+    voters, genesis = scene.voters, scene.folders.genesis
+    block = voters.block(1, transactions=[transfer("alice", 0)])
+    candidate = voters.candidate(1, block)
+    other = voters.block(1, at_ms=voters.genesis.time_ms + 1)
+
+    def lie(_: PeerId, request: Request) -> Response:
+        return CandidateResponse(voters.candidate(1, other), other, ())
+
+    def mutate(_: PeerId, request: Request) -> Response:
+        return CandidateResponse(candidate, Block(block.header, ()), ())
+
+    def give(_: PeerId, request: Request) -> Response | None:
+        assert isinstance(request, CandidateRequest)
+        return CandidateResponse(candidate, block, ()) if request.candidate_id == candidate.id else None
+
+    async with (
+        stranger(genesis, scene.node),
+        stranger(genesis, scene.node, answers={CandidateRequest: lie}) as liar,
+        stranger(genesis, scene.node, answers={CandidateRequest: mutate}) as mutator,
+        stranger(genesis, scene.node, answers={CandidateRequest: give}) as honest,
+    ):
+        certificate = voters.certificate(VoteKind.FINALIZE, 1, candidate.id)
+        assert honest.host.send(scene.id, certificate)
+        await until("the block is final here", lambda: height_of(scene.node) == 1)
+        assert scene.node.application.reader().head.hash == block.hash
+        for false in (liar, mutator):
+            assert not false.asked or not is_peer(scene.node, false) or scene.score(false) < 0
+        assert scene.score(honest) == 0
+
+
+async def test_forged_answers_about_certificates_cost_their_sender(scene: Scene) -> None:
+    voters, genesis = scene.voters, scene.folders.genesis
+    true = voters.certificate(VoteKind.SKIP, 1)
+
+    def forge(_: PeerId, request: Request) -> Response:
+        return CertificatesResponse((msgspec.structs.replace(true, view=2),))
+
+    def give(_: PeerId, request: Request) -> Response:
+        return CertificatesResponse((true, voters.certificate(VoteKind.SKIP, 2)))
+
+    async with (
+        stranger(genesis, scene.node, answers={CertificatesRequest: forge}) as liar,
+        stranger(genesis, scene.node, answers={CertificatesRequest: give}) as honest,
+    ):
+        # A certificate of view 3 says that views 1 and 2 were left, and the node asks how.
+        assert honest.host.send(scene.id, voters.certificate(VoteKind.SKIP, 3))
+        driver = scene.node.driver
+        assert driver is not None
+        await until("the node is in view 4", lambda: driver.core.view == 4)
+        assert not liar.asked or not is_peer(scene.node, liar) or scene.score(liar) < 0
+        assert scene.score(honest) == 0

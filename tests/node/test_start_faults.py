@@ -15,6 +15,7 @@ from node import cli, logs
 from node.safety_files import DiskFiles
 from node.service import Node
 from node.setup import make_folder
+from omnitensor.protocol.errors import ProtocolError
 from state.chain import Chain
 from state.genesis import Genesis
 from tests.node.node_kit import CHAIN_ID, Folders, make_folders, node_at
@@ -263,3 +264,46 @@ def test_what_fails_leaves_nothing_locked(case: Case) -> None:
     (case.home / "peers.json").unlink()
     node: Node = node_at(case.home)
     node.application.chain.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("content-quota-mib", "0"),
+        ("content-quota-mib", "9" * 40),
+        ("content-upload-hours", "9" * 400),
+        ("p2p-peers-max", "9" * 40),
+        ("p2p-bootstrap", "127.0.0.1:0"),
+        ("p2p-bootstrap", "nobody@127.0.0.1:1"),
+        ("rpc-listen", "127.0.0.1:99999"),
+        ("rpc-listen", "\u0661\u0662:1"),
+        ("rpc-listen", "no such host:1"),
+        ("p2p-listen", "x" * 300 + ":1"),
+        ("rpc-hosts", "\x00"),
+        ("logs-level", "loud"),
+        ("validator-enabled", "perhaps"),
+    ],
+)
+def test_settings_at_their_edges(
+    case: Case, setting: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value is refused in one line, or it works: the node starts and is stopped at once."""
+
+    async def stop_at_once(self: Node) -> None:
+        await starts(self)
+        self.failure = ProtocolError("it has started")
+        self.failed.set()
+
+    starts = Node.start
+    monkeypatch.setattr(Node, "start", stop_at_once)
+    case.refused(
+        arguments=("--p2p-listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0", f"--{setting}", value)
+    )
+
+
+def test_keys_are_shown_and_never_overwritten(case: Case, tmp_path: Path) -> None:
+    assert case.run("keys", "show", "--home", str(case.home))[0] == 0
+    code, error = case.run("keys", "create", "--home", str(case.home))
+    assert (code, error.splitlines()[0][:7]) == (1, "error: ")
+    code, error = case.run("keys", "show", "--home", str(tmp_path / "nowhere"))
+    assert (code, len(error.strip().splitlines())) == (1, 1)

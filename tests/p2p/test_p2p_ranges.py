@@ -85,6 +85,20 @@ def test_an_answer_fits_a_frame() -> None:
     assert len(encode_envelope(Reply(1, response))) <= limits.frame_bytes_max
 
 
+def test_a_long_way_to_the_proof_still_fits_a_frame() -> None:
+    """As many blocks as may wait for finality, made final by one proof: whoever syncs must get past them."""
+    tall = chain_of(limits.pending_blocks_max)
+    transactions = block_of(1, hash_of(0), 1_400).transactions
+    wide = [msgspec.structs.replace(block, transactions=transactions) for block in tall]
+    for start in (1, 100, len(tall) - 1):
+        for blocks in (tall, wide):
+            asked = request(start, 64)
+            response = serve(asked, {len(tall)}, blocks)
+            assert response is not None
+            assert read_blocks(asked, response) == tuple(blocks[start - 1 :][: len(response.blocks)])
+            assert len(encode_envelope(Reply(1, response))) <= limits.frame_bytes_max
+
+
 @pytest.mark.parametrize(
     "fault", ["height", "parent", "proof", "kind", "candidate", "count", "garbage", "link", "view"]
 )

@@ -91,8 +91,8 @@ def test_every_record_can_be_shown(kind: type) -> None:
 
 
 NUMBERS_IN_EVENTS = frozenset(
-    "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due item items overall quality_bps reports"
-    " epoch new_key validators reveal_from reveal_until round scopes size valid_until".split()
+    "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch item items new_key overall"
+    " quality_bps reports reveal_from reveal_until round scopes size valid_until validators".split()
 )
 WORDS_IN_EVENTS = frozenset(
     "account cause chunk_root commitment contributor key media_type name owner reason reasons sponsor status table title to"

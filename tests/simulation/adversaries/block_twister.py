@@ -1,4 +1,4 @@
-"""As leader, offers some peers a block without its bytes, and fillers together with the boundary block: the candidate is the same."""
+"""As leader, sends some peers a block's candidate alone, and fillers with the boundary block: the candidate is the same."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The formal model of the stake proof (Quint), and what runs it. No part of the product imports this."""

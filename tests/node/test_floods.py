@@ -1,0 +1,152 @@
+"""Floods: one peer that sends forgeries or heaps of transactions does not hold up the others, nor the blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import verification
+from node.verification import BatchVerifier
+from node.waiting import WaitingTransactions
+from omnitensor.protocol import bls, limits
+from tests.node.node_kit import make_folders, node_at, transfer
+
+SECRET = bls.keygen(b"k" * 32)
+PUBLIC = bls.sk_to_pk(SECRET)
+SIGNATURE = bls.sign(SECRET, b"m" * 32)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+async def test_verification_goes_on_after_a_failure() -> None:
+    class Broken(ThreadPoolExecutor):
+        failures = 1
+
+        def submit(self, *arguments: Any, **options: Any) -> Any:
+            if self.failures:
+                self.failures -= 1
+                raise MemoryError
+            return super().submit(*arguments, **options)
+
+    with Broken(1) as threads:
+        verifier = BatchVerifier(threads)
+        secret = bls.keygen(b"k" * 32)
+        public, signature = bls.sk_to_pk(secret), bls.sign(secret, b"m" * 32)
+        with pytest.raises(MemoryError):
+            await verifier.verify(public, b"m" * 32, signature, 0)
+        assert await verifier.verify(public, b"m" * 32, signature, 0)
+        assert not await verifier.verify(public, b"n" * 32, signature, 0)
+        verdicts = await asyncio.gather(
+            *(verifier.verify(public, bytes([number % 2]) * 32, signature, number) for number in range(6)),
+            verifier.verify(public, b"m" * 32, signature, 0),
+        )
+        assert verdicts == [False] * 6 + [True]
+        await verifier.stop()
+
+
+async def test_forgeries_of_one_source_do_not_hold_up_another(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[bls.Item]] = []
+    judge = verification.verify_batch
+
+    def counted(items: list[bls.Item]) -> list[bool]:
+        batches.append(items)
+        return judge(items)
+
+    monkeypatch.setattr(verification, "verify_batch", counted)
+    verifier = BatchVerifier(threads)
+    forged = [
+        asyncio.create_task(verifier.verify(PUBLIC, bytes([number]) * 32, SIGNATURE, "liar"))
+        for number in range(200)
+    ]
+    await asyncio.sleep(0)
+    assert await verifier.verify(PUBLIC, b"m" * 32, SIGNATURE, "honest")
+    assert len(batches) <= 2, "it waited for one batch at most"
+    assert all(len(items) <= limits.votes_per_source_and_batch_max + 1 for items in batches)
+    # The liar is banned: its connection ends, and nobody waits for the rest.
+    for task in forged:
+        task.cancel()
+    await asyncio.gather(*forged, return_exceptions=True)
+    looked_at = sum(map(len, batches))
+    assert await verifier.verify(PUBLIC, b"m" * 32, SIGNATURE, "honest")
+    assert sum(map(len, batches)) <= looked_at + 1 + limits.votes_per_source_and_batch_max
+    assert not verifier.full
+    await verifier.stop()
+
+
+async def test_a_full_verifier_says_so_and_empties(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "votes_waiting_max", 8)
+    verifier = BatchVerifier(threads)
+    tasks = [
+        asyncio.create_task(verifier.verify(PUBLIC, b"m" * 32, SIGNATURE, number)) for number in range(8)
+    ]
+    await asyncio.sleep(0)
+    full_before = verifier.full
+    assert await asyncio.gather(*tasks) == [True] * 8
+    assert (full_before, verifier.full) == (True, False)
+    await verifier.stop()
+
+
+class SlowMempool:
+    """Takes a while for each transaction, and writes down what was done in which order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def add(self, encoded: bytes) -> None:
+        time.sleep(0.001)
+        self.done.append("add")
+
+    def select(self, *_: object) -> list[object]:
+        self.done.append("select")
+        return []
+
+
+async def test_a_block_is_built_in_the_middle_of_a_flood_of_transactions() -> None:
+    slow = SlowMempool()
+    pool: Any = slow
+    waiting = WaitingTransactions(pool)
+    floods = [asyncio.create_task(waiting.add_each([b"x"] * 64)) for _ in range(8)]
+    while not slow.done:
+        await asyncio.sleep(0.001)
+    before = len(slow.done)
+    await waiting.select(1, 1, 1, frozenset())
+    assert slow.done.index("select") - before <= 3 * limits.transactions_judged_at_once_max
+    assert [len(faults) for faults in await asyncio.gather(*floods)] == [64] * 8
+    waiting.close()
+
+
+async def test_the_loop_goes_on_while_thousands_are_judged(tmp_path: Path) -> None:
+    """Checking signatures and ranking is not the event loop's work."""
+    node = node_at(make_folders(tmp_path, validators=1).homes[0])
+    encoded = [transfer("alice", nonce).encoded for nonce in range(limits.mempool_per_sender_max)]
+    longest = last = 0.0
+
+    async def watch() -> None:
+        nonlocal longest, last
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    watcher = asyncio.create_task(watch())
+    faults = await node.application.waiting.add_each(encoded * 8)
+    watcher.cancel()
+    assert faults[: len(encoded)] == [None] * len(encoded)
+    assert all(fault is not None for fault in faults[len(encoded) :])
+    assert longest < 0.5, "seconds; a machine under load gives other threads their turns"
+    await node.stop()
