@@ -75,4 +75,8 @@ def import_from(home: Path, source: Path) -> str:
 
 def _identity(home: Path) -> tuple[configuration.Config, str, BlsPublicKey]:
     config = configuration.load(home, configuration.Sources())
-    return config, Genesis.load(config.genesis_path).chain_id, node_keys.load(config.keys_path).consensus_public
+    return (
+        config,
+        Genesis.load(config.genesis_path).chain_id,
+        node_keys.load(config.keys_path).consensus_public,
+    )

@@ -86,7 +86,7 @@ class SessionShown(Result, frozen=True):
 def session(context: Context, params: KeyParams) -> SessionShown:
     """The account that lets a session key sign, and for what."""
     row = context.reader.get(SESSION_KEYS, PublicKey(hash_of(params.key)))
-    if row is None:
+    if row is None or not row.scopes:  # never added, or removed
         raise not_found("session key", params.key, "make one with: otensor-cli api-key create")
     return SessionShown(
         owner=shown(row.owner), scopes=present.scopes(row.scopes), valid_until=row.valid_until

@@ -147,12 +147,13 @@ class Campaign(Record, frozen=True):
     category_counts: tuple[U64, ...]
     """Items that fill each category's target: admitted and neither rejected nor undecided."""
     base_rates: BaseRates
-    funded: AmountF
-    paid_contributors: AmountF
-    paid_reviewers: AmountF
-    penalties: AmountF
+    funded: U64
+    """This and the next four are sums over a lifetime: money that goes round is counted each time, beyond the supply."""
+    paid_contributors: U64
+    paid_reviewers: U64
+    penalties: U64
     """What came in from others' bonds."""
-    refunded: AmountF
+    refunded: U64
     opened_at: HeightF
     opened_ms: TimeMsF
     closing_at: HeightF

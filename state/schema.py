@@ -171,8 +171,9 @@ POTS = Table(0x12, PotTotal, "pots", (REST,))
 """By name of the pot; ``accounts`` is the sum over all accounts."""
 COUNTERS = Table(0x13, Counter, "counters", (REST,))
 SESSION_KEYS = Table(0x14, SessionKey, "session keys", (KEY,))
-"""By session key: a key serves one account."""
+"""By session key: a key serves one account for good, so rows outlive the key's term (and have no scopes once it was removed)."""
 SESSION_KEYS_BY_OWNER = Table(0x15, Unit, "session keys by owner", (ADDRESS, KEY))
+"""Those that count towards the account's limit: neither removed nor dropped for being expired."""
 VALIDATORS = Table(0x16, Validator, "validators", (ADDRESS,))
 CONSENSUS_KEYS = Table(0x17, Unit, "consensus keys", (BLS_KEY,))
 """Every consensus key that was ever registered: none serves two validators."""

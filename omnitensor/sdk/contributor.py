@@ -297,9 +297,14 @@ class AsyncContributor(AsyncActor):
         return job
 
     def _newest(self, path: Path, job: Job) -> Job:
-        """What another process may have written since: it is as far or further."""
+        """What another process may have written since: it is as far or further, or of the same items with another salt.
+
+        Committing to them anew would only make duplicates of them, which cost their bonds.
+        """
         found = self.home.read(path, Job)
-        return found if found is not None and found.commitment == job.commitment else job
+        if found is None or (found.commitment != job.commitment and found.stage == "lapsed"):
+            return job
+        return msgspec.structs.replace(found, items=job.items)  # the same files, perhaps in another place
 
     def _unfinished(self) -> list[tuple[Path, Job]]:
         folder = self.home.folder / "work" / "submissions"

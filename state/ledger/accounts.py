@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from omnitensor.protocol.amounts import format_omnit
-from omnitensor.protocol.types import SUPPLY_MAX, Address
+from omnitensor.protocol.types import SUPPLY_MAX, U64_MAX, Address
 from state.ledger.errors import Rejected
 from state.ledger.view import ReadView, View
 from state.records import Account, Counter, PotTotal
@@ -53,7 +53,8 @@ def move(view: View, source: Purse, target: Purse, amount: int) -> None:
 
     Raises Rejected (``balance``) where an account has too little; that a pot has too little is a bug.
     """
-    assert 0 <= amount <= SUPPLY_MAX, f"{amount} is no amount"
+    # What a stranger asks of an account may exceed the supply (a bond for each of many items): that is a refusal.
+    assert amount >= 0, f"{amount} is no amount"
     if amount == 0:
         return
     in_accounts = 0
@@ -75,6 +76,11 @@ def move(view: View, source: Purse, target: Purse, amount: int) -> None:
 def burn(view: View, source: Purse, amount: int) -> None:
     """Takes money out of use for good; it stays in the sum of the supply."""
     move(view, source, Pot.BURNED, amount)
+
+
+def lifetime_sum(so_far: int, amount: int) -> int:
+    """A sum over a lifetime: money that goes round is counted each time, so it stops where a row's number ends."""
+    return min(U64_MAX, so_far + amount)
 
 
 def next_number(view: View, name: bytes, first: int = 0) -> int:

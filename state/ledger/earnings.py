@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.limits import recent_payments_max
 from omnitensor.protocol.types import Address, Amount, BatchId, CampaignId, ItemId
+from state.ledger.accounts import lifetime_sum
 from state.ledger.context import BlockContext
 from state.ledger.view import ReadView, View
 from state.records_review import Earnings, Payment
@@ -40,11 +41,11 @@ def record(
     payment = Payment(ctx.height, ctx.timestamp_ms, kind, Amount(amount), campaign, item, batch)
     row = replace(row, recent=(payment, *row.recent[: recent_payments_max - 1]))
     if kind == CONTRIBUTION:
-        row = replace(row, contribution=row.contribution + amount)
+        row = replace(row, contribution=lifetime_sum(row.contribution, amount))
     elif kind == REVIEW:
-        row = replace(row, review=row.review + amount)
+        row = replace(row, review=lifetime_sum(row.review, amount))
     elif kind == PENALTY:
-        row = replace(row, penalties=row.penalties + amount)
+        row = replace(row, penalties=lifetime_sum(row.penalties, amount))
     view.put(EARNINGS, row, account)
 
 

@@ -6,7 +6,7 @@ The pot ``ESCROW`` holds the sum of all campaigns' buckets. Every function gives
 from msgspec.structs import replace
 
 from omnitensor.protocol.types import Address, Amount, CampaignId
-from state.ledger.accounts import Pot, burn, move
+from state.ledger.accounts import Pot, burn, lifetime_sum, move
 from state.ledger.context import BlockContext
 from state.ledger.pay import Reserve, burned_part
 from state.ledger.view import View
@@ -36,7 +36,7 @@ def shifted(
 def fund(view: View, campaign: Campaign, source: Address, amount: int) -> Campaign:
     """Takes money in from an account. Raises Rejected where it has too little."""
     move(view, source, Pot.ESCROW, amount)
-    return replace(shifted(campaign, available=amount), funded=Amount(campaign.funded + amount))
+    return replace(shifted(campaign, available=amount), funded=lifetime_sum(campaign.funded, amount))
 
 
 def reserve(campaign: Campaign, amounts: Reserve) -> Campaign:
@@ -63,14 +63,14 @@ def free(campaign: Campaign, *, reward: int = 0, review: int = 0, escalation: in
 
 def pay_contributor(view: View, campaign: Campaign, to: Address, amount: int) -> Campaign:
     move(view, Pot.ESCROW, to, amount)
-    return replace(
-        shifted(campaign, reward=-amount), paid_contributors=Amount(campaign.paid_contributors + amount)
-    )
+    paid = lifetime_sum(campaign.paid_contributors, amount)
+    return replace(shifted(campaign, reward=-amount), paid_contributors=paid)
 
 
 def pay_reviewer(view: View, campaign: Campaign, to: Address, amount: int) -> Campaign:
     move(view, Pot.ESCROW, to, amount)
-    return replace(shifted(campaign, review=-amount), paid_reviewers=Amount(campaign.paid_reviewers + amount))
+    paid = lifetime_sum(campaign.paid_reviewers, amount)
+    return replace(shifted(campaign, review=-amount), paid_reviewers=paid)
 
 
 def take_penalty(
@@ -81,7 +81,7 @@ def take_penalty(
     burn(view, source, burned)
     move(view, source, Pot.ESCROW, amount - burned)
     kept = shifted(campaign, available=amount - burned)
-    return replace(kept, penalties=Amount(campaign.penalties + amount - burned)), burned
+    return replace(kept, penalties=lifetime_sum(campaign.penalties, amount - burned)), burned
 
 
 def refund(view: View, campaign: Campaign) -> tuple[Campaign, int]:
@@ -89,7 +89,7 @@ def refund(view: View, campaign: Campaign) -> tuple[Campaign, int]:
     amount = campaign.escrow.available
     move(view, Pot.ESCROW, campaign.sponsor, amount)
     rest = shifted(campaign, available=-amount)
-    return replace(rest, refunded=Amount(campaign.refunded + amount)), amount
+    return replace(rest, refunded=lifetime_sum(campaign.refunded, amount)), amount
 
 
 def recounted(campaign: Campaign, before: ItemStatus, after: ItemStatus) -> Campaign:

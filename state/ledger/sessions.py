@@ -17,7 +17,11 @@ from state.schema import SESSION_KEYS, SESSION_KEYS_BY_OWNER
 
 
 def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> tuple[Event, ...]:
-    """Adds a key, or renews one's scopes and term. Expired keys of the account make room for new ones."""
+    """Adds a key, or renews one's scopes and term. Expired keys of the account make room for new ones.
+
+    A key serves one account for good: a script that still holds an expired or removed one finds its account by it, and would
+    act for whoever could take it over.
+    """
     if body.valid_until <= ctx.height:
         raise Rejected(
             "session_expired",
@@ -33,16 +37,14 @@ def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> 
             remedy="make a new key for the session",
         )
     held = view.get(SESSION_KEYS, body.key)
-    if held is not None and held.owner != sender and held.valid_until >= ctx.height:
+    if held is not None and held.owner != sender:
         raise Rejected(
             "session_taken",
-            "this key serves another account",
+            "this key serves another account, or did",
             value=body.key,
             remedy="make a new key for the session",
         )
-    if held is not None and held.owner != sender:
-        view.delete(SESSION_KEYS_BY_OWNER, held.owner, body.key)
-    if held is None or held.owner != sender:
+    if view.get(SESSION_KEYS_BY_OWNER, sender, body.key) is None:
         _make_room(view, ctx.height, sender)
     view.put(SESSION_KEYS, SessionKey(sender, body.scopes, body.valid_until), body.key)
     view.put(SESSION_KEYS_BY_OWNER, UNIT, sender, body.key)
@@ -53,15 +55,14 @@ def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> 
 
 def remove(view: View, ctx: BlockContext, sender: Address, body: SessionKeyRemove) -> tuple[Event, ...]:
     """Takes a key's power away, from the next transaction on."""
-    held = view.get(SESSION_KEYS, body.key)
-    if held is None or held.owner != sender:
+    if view.get(SESSION_KEYS_BY_OWNER, sender, body.key) is None:
         raise Rejected(
             "session_unknown",
             "the account has no such session key",
             value=body.key,
             remedy="list the account's keys with: otensor-cli api-key list",
         )
-    view.delete(SESSION_KEYS, body.key)
+    view.put(SESSION_KEYS, SessionKey(sender, 0, Height(0)), body.key)
     view.delete(SESSION_KEYS_BY_OWNER, sender, body.key)
     return (event("session.removed", owner=sender, key=body.key),)
 
@@ -99,7 +100,6 @@ def _make_room(view: View, height: Height, owner: Address) -> None:
         if held is not None and held.valid_until >= height:
             living += 1
         else:
-            view.delete(SESSION_KEYS, key)
             view.delete(SESSION_KEYS_BY_OWNER, owner, key)
     if living >= session_keys_per_account_max:
         raise Rejected(

@@ -106,10 +106,17 @@ def admit(view: View, height: Height, address: Address, body: ValidatorRegister)
 
 
 def add_stake(view: View, ctx: BlockContext, sender: Address, body: StakeAdd) -> tuple[Event, ...]:
-    """Adds to one's own stake."""
+    """Adds to one's own stake, which must come to a validator's least at least: nobody is one for less."""
     row = _registered(view, sender)
     if body.amount == 0:
         raise Rejected("amount", "a stake of nothing", value=0, remedy="give an amount above zero")
+    if row.stake + body.amount < ctx.params.validator_stake_min:
+        raise Rejected(
+            "stake_min",
+            f"a validator needs a stake of {format_omnit(ctx.params.validator_stake_min)}",
+            value=format_omnit(row.stake + body.amount),
+            remedy="add more",
+        )
     move(view, sender, Pot.STAKE, body.amount)
     row = row.with_stake(row.stake + body.amount)
     view.put(VALIDATORS, row, sender)

@@ -116,6 +116,4 @@ def test_leads_in_proportion_to_credit_and_a_third_by_stake() -> None:
 @pytest.mark.parametrize(("amounts", "tickets"), [({1: 30}, 7), ({}, 100), ({1: 0}, 100)])
 def test_too_little_work_falls_back_to_stake(amounts: dict[int, int], tickets: int) -> None:
     schedule, plain = credited(amounts, tickets), LeaderSchedule(table_of([10] * 5), Hash(bytes(range(32))))
-    assert [schedule.leader(View(v)) for v in range(1, 300)] == [
-        plain.leader(View(v)) for v in range(1, 300)
-    ]
+    assert [schedule.leader(View(v)) for v in range(1, 300)] == [plain.leader(View(v)) for v in range(1, 300)]

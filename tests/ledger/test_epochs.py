@@ -25,7 +25,15 @@ def address(number_: int) -> Address:
 
 def row(stake: int, key: int, jailed: bool = False) -> Validator:
     return Validator(
-        Amount(stake), Amount(0), Amount(0), 0, BlsPublicKey(key.to_bytes(48, "big")), 0, "", jailed, Height(0)
+        Amount(stake),
+        Amount(0),
+        Amount(0),
+        0,
+        BlsPublicKey(key.to_bytes(48, "big")),
+        0,
+        "",
+        jailed,
+        Height(0),
     )
 
 

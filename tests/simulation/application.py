@@ -36,7 +36,13 @@ def state_after(parent_state: bytes, height: int, proposer: bytes, salt: int) ->
 
 
 def make_block(
-    parent: Header, proposer: Address, timestamp_ms: int, epoch: int = 0, *, salt: int = 0, poison: bool = False
+    parent: Header,
+    proposer: Address,
+    timestamp_ms: int,
+    epoch: int = 0,
+    *,
+    salt: int = 0,
+    poison: bool = False,
 ) -> Block:
     """A block on a parent. Different salts give different valid blocks."""
     height = parent.height + 1

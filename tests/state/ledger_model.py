@@ -58,6 +58,9 @@ class Model:
     height: int = 1
     nonces: dict[bytes, int] = field(default_factory=dict)
     sessions: dict[bytes, tuple[bytes, int, int]] = field(default_factory=dict)
+    """Every key that ever was one: its account, scopes and last height."""
+    listed: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """The keys of an account that were neither removed nor dropped for others."""
     validators: dict[bytes, ModelValidator] = field(default_factory=dict)
     keys_seen: list[bytes] = field(default_factory=list)
     queue: list[tuple[int, bytes, int, int]] = field(default_factory=list)
@@ -128,22 +131,21 @@ class Model:
             return "session_expired"
         if body.key == sender[1:]:
             return "session_is_account"
-        owner, _, until = self.sessions.get(body.key, (None, 0, -1))
-        if owner not in (None, sender) and until >= self.height:
+        if self.sessions.get(body.key, (sender,))[0] != sender:
             return "session_taken"
-        if owner != sender:
-            living = [k for k, (o, _, u) in self.sessions.items() if o == sender and u >= self.height]
+        if body.key not in self.listed.get(sender, []):
+            living = [k for k in self.listed.get(sender, []) if self.sessions[k][2] >= self.height]
             if len(living) >= self.session_keys_max:
                 return "session_limit"
-            for gone in [k for k, (o, _, _) in self.sessions.items() if o == sender and k not in living]:
-                del self.sessions[gone]
+            self.listed[sender] = [*living, body.key]
         self.sessions[body.key] = (sender, body.scopes, body.valid_until)
         return None
 
     def _session_key_remove(self, sender: bytes, body: SessionKeyRemove) -> str | None:
-        if self.sessions.get(body.key, (None,))[0] != sender:
+        if body.key not in self.listed.get(sender, []):
             return "session_unknown"
-        del self.sessions[body.key]
+        self.listed[sender].remove(body.key)
+        self.sessions[body.key] = (sender, 0, 0)
         return None
 
     def _validator_register(self, sender: bytes, body: ValidatorRegister) -> str | None:
@@ -167,6 +169,8 @@ class Model:
             return "validator_unknown"
         if body.amount == 0:
             return "amount"
+        if self.validators[sender].stake + body.amount < self.stake_min:
+            return "stake_min"
         if self.balances[sender] < body.amount:
             return "balance"
         self.balances[sender] -= body.amount

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from omnitensor.protocol import bls, limits
-from omnitensor.protocol.blocks import Receipt
+from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.bodies import (
     BodyBase,
     SessionKeyAdd,
@@ -46,12 +46,15 @@ from omnitensor.protocol.types import (
 )
 from state.commitment import commitment_of
 from state.genesis import Genesis, GenesisAccount
-from state.ledger import sessions
+from state.ledger import sessions, transfers
+from state.ledger.accounts import NO_ACCOUNT
 from state.ledger.context import BlockContext
-from state.ledger.errors import Unpayable
+from state.ledger.errors import Rejected, Unpayable
 from state.ledger.prepared import Prepared, prepare
+from state.ledger.registry import HANDLERS
 from state.ledger.supply import check_everything
 from state.ledger.transition import Execution, apply_block
+from state.ledger.view import View
 from state.overlay import DictBase, Overlay
 from state.schema import (
     ACCOUNTS,
@@ -69,7 +72,7 @@ from tests.state.ledger_model import Model
 
 CHAIN = "machine"
 PEOPLE = 5
-SESSIONS = 3
+SESSIONS = 6
 PARAMS = Params(
     validator_stake_min=Amount(10 * NANO),
     unbonding_blocks=3,
@@ -263,10 +266,9 @@ class World:
         sessions_held = {
             key: (row.owner, row.scopes, row.valid_until) for key, row in view.scan(SESSION_KEYS)
         }
-        living = {k: v for k, v in sessions_held.items() if v[2] >= model.height}
-        assert living == {k: v for k, v in model.sessions.items() if v[2] >= model.height}
+        assert sessions_held == model.sessions
         owned = {key[33:]: key[:33] for key, _ in view.scan(SESSION_KEYS_BY_OWNER)}
-        assert owned == {key: owner for key, (owner, _, _) in sessions_held.items()}
+        assert owned == {key: owner for owner, keys in model.listed.items() for key in keys}
 
     def end_block(self) -> None:
         self.execution.finish()
@@ -446,6 +448,12 @@ PLANTED = {
 def test_planted_fault_is_found(fault: str) -> None:
     if fault == "rollback":
         patch = mock.patch.object(Overlay, "rollback", return_value=None)
+        # No rule of these kinds writes before it refuses; this one does.
+        with mock.patch.dict(HANDLERS, {Transfer: careless_transfer}):
+            random_run(0, 400)
+            with patch, pytest.raises(AssertionError):
+                random_run(0, 400)
+        return
     elif fault == "unbonding":
         # Pays at once instead of after the unbonding time.
         real = World.begin_block
@@ -478,6 +486,14 @@ def test_planted_fault_is_found(fault: str) -> None:
     with patch, pytest.raises(AssertionError):
         for seed in range(20):
             random_run(seed, 400)
+
+
+def careless_transfer(view: View, ctx: BlockContext, sender: Address, body: Transfer) -> tuple[Event, ...]:
+    try:
+        return transfers.transfer(view, ctx, sender, body)
+    except Rejected:
+        view.put(ACCOUNTS, NO_ACCOUNT, sender)
+        raise
 
 
 def fields(params: Params) -> dict[str, Any]:
