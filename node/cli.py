@@ -1,4 +1,4 @@
-"""Command line of ``omnitensor-node``: init, start, keys, safety, version. Reads arguments and prints; the work is done elsewhere."""
+"""Command line of ``omnitensor-node``: init, start, keys, safety, version. Reads arguments and prints; others do the work."""
 
 import asyncio
 import json

@@ -24,7 +24,7 @@ from omnitensor.protocol.votes import VoteKind
 FORMAT: Final = "omnitensor-safety-record"
 VERSION: Final = 1
 
-_Number = Annotated[int, Meta(ge=0, lt=2**63)]
+_Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 

@@ -166,7 +166,7 @@ class Replica:
                 return BlockChecked(self.now_ms, candidate.id, self.chain.check(block))
             case todo.Commit(chain, proof, _, prune_below):
                 self.chain.commit([final.block for final in chain], proof)
-                self.store.raise_floor(prune_below)
+                self.store.raise_floor(Epoch(0), prune_below)
             case todo.SetTimer(at_ms):
                 self.timer_ms = at_ms
             case todo.Accuse(evidence):

@@ -116,7 +116,8 @@ def test_the_set_changes_at_boundaries_alone() -> None:
     assert epochs.table_of(view, Epoch(1)) is None
     (told,) = epochs.turn(view, context(10, PARAMS))
     before, after = epochs.table_of(view, Epoch(0)), epochs.table_of(view, Epoch(1))
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     assert [entry.address for entry in before.entries] == [address(0), address(1), address(2)]
     assert [entry.address for entry in after.entries] == [address(0), address(1), address(3)]
     assert dict(told.fields) == {"epoch": 1, "validators": 3, "table": after.hash}
@@ -131,7 +132,8 @@ def test_with_nobody_left_the_old_set_goes_on() -> None:
         view.put(VALIDATORS, row(5 * NANO, n + 1, jailed=True), address(n))
     epochs.turn(view, context(10, PARAMS))
     before, after = epochs.table_of(view, Epoch(0)), epochs.table_of(view, Epoch(1))
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     assert after.entries == before.entries
     assert after.hash != before.hash, "the epoch is under the hash"
 
