@@ -100,7 +100,7 @@ def check_safe(file: str, seed: int, samples: int, *more: str) -> str:
     """That the invariants hold, and that they had something to hold for."""
     status, output = simulate(file, seed, samples, *more, "--witnesses", *WITNESSES)
     if status:
-        raise Broken(f"{file} with seed {seed}:\n{output}")
+        raise Broken(f"{file} with seed {seed}, exit status {status}:\n{output}")
     seen = dict(re.findall(r"^(sees\w+) was witnessed in (\d+) trace", output, re.MULTILINE))
     for witness in WITNESSES:
         if int(seen.get(witness, 0)) == 0:

@@ -200,9 +200,10 @@ class PeerHandler:
             return Verdict.LATER
         if core.is_flooded(proposal):
             return Verdict.IGNORE
-        known = frozenset(c for c in proposal.justification if core.has_certificate(c))
-        verifier = driver.epoch.verifier
-        await self._in_crypto(lambda: verifier.verify_proposal(proposal, known.__contains__))
+        # Spared is only what is held to the byte: another signature under the same words may be forged, and is passed on with
+        # the proposal to nodes that would blame this one for it.
+        known = frozenset(c for c in proposal.justification if c in core.certificates(c.view, c.view))
+        await self._in_crypto(lambda: driver.epoch.verifier.verify_proposal(proposal, known.__contains__))
         await driver.submit(ev.ProposalReceived(now_ms(), peer_id, proposal))
         return Verdict.RELAY
 

@@ -4,6 +4,7 @@ Verifies the answers; the core decides what they are worth.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -33,12 +34,14 @@ T = TypeVar("T")
 
 FORGED_POINTS: Final = 50
 PEERS_PER_ATTEMPT: Final = 2
+EAGER_ATTEMPTS: Final = 8
+"""Times that a candidate is asked for whenever the core wants it; then only one time in so many."""
 
 log = structlog.get_logger("questions")
 
 
 class PeerQuestions:
-    """Each attempt goes to other peers than the one before, so that a few that don't answer can't stop the node."""
+    """Each attempt goes to peers drawn anew, so that a few that don't answer can't stop the node."""
 
     def __init__(
         self,
@@ -56,11 +59,13 @@ class PeerQuestions:
         await self._tasks.stop()
 
     def fetch_candidate(self, fetch: fx.Fetch) -> None:
-        for peer_id in self._peers_of(fetch.attempt):
+        if fetch.attempt >= EAGER_ATTEMPTS and fetch.attempt % EAGER_ATTEMPTS:
+            return  # nobody seems to have it; many such questions would look like a flood to the peers
+        for peer_id in self._draw_peers():
             self._tasks.start(self._candidate(peer_id, fetch))
 
     def fetch_certificates(self, fetch: fx.FetchCertificates) -> None:
-        for peer_id in self._peers_of(fetch.attempt):
+        for peer_id in self._draw_peers():
             self._tasks.start(self._certificates(peer_id, fetch))
 
     def ask_for_the_end(self, peer_id: PeerId) -> None:
@@ -73,10 +78,9 @@ class PeerQuestions:
         log.info("behind", height=behind.height, view=behind.view)
         self._wake_sync()
 
-    def _peers_of(self, attempt: int) -> list[PeerId]:
+    def _draw_peers(self) -> list[PeerId]:
         peers = [peer.peer_id for peer in self._network.peers()]
-        start = attempt * PEERS_PER_ATTEMPT
-        return [peers[(start + i) % len(peers)] for i in range(min(PEERS_PER_ATTEMPT, len(peers)))]
+        return random.sample(peers, min(PEERS_PER_ATTEMPT, len(peers)))
 
     async def _ask(self, peer_id: PeerId, request: Request) -> Response | None:
         try:

@@ -58,6 +58,8 @@ class Mempool:
         self._queues: dict[Address, _Queue] = {}
         self._expiring: list[tuple[int, Hash]] = []
         self._bytes = 0
+        self._least: int | None = None
+        """The least that any of them pays; None where it was not looked for since they changed."""
 
     # -- looking
 
@@ -171,36 +173,43 @@ class Mempool:
     def _make_room(self, prepared: Prepared) -> None:
         """When the pool is full, pushes out what pays less, as much as a tenth of the pool. Raises TransactionError."""
         size = len(prepared.encoded)
-        if (
-            len(self._by_id) < limits.mempool_transactions_max
-            and self._bytes + size <= limits.mempool_bytes_max
-        ):
+        count, in_all = len(self._by_id), self._bytes + size
+        if count < limits.mempool_transactions_max and in_all <= limits.mempool_bytes_max:
             return
         price = _price(prepared)
-        sender = prepared.transaction.sender
-        cheapest = sorted(
-            [other for other in self._by_id.values() if other.transaction.sender != sender], key=_price
-        )
+        pushed_out: dict[Hash, Prepared] = {}
         free_from = (limits.mempool_transactions_max * 9 // 10, limits.mempool_bytes_max * 9 // 10)
-        for other in cheapest:
-            if len(self._by_id) <= free_from[0] and self._bytes + size <= free_from[1]:
-                return
-            if _price(other) >= price:
+        for other in self._below(price, prepared.transaction.sender):
+            if count <= free_from[0] and in_all <= free_from[1]:
                 break
             # Whoever goes takes its sender's later ones along: they can't stand in a block without it.
             for later in self.by_sender(other.transaction.sender):
-                if later.transaction.nonce >= other.transaction.nonce:
-                    self._remove(later)
-        if (
-            len(self._by_id) >= limits.mempool_transactions_max
-            or self._bytes + size > limits.mempool_bytes_max
-        ):
+                if later.transaction.nonce >= other.transaction.nonce and later.id not in pushed_out:
+                    pushed_out[later.id] = later
+                    count -= 1
+                    in_all -= len(later.encoded)
+        if count >= limits.mempool_transactions_max or in_all > limits.mempool_bytes_max:
             raise _refused(
                 "mempool_full",
                 "the node has as many waiting transactions as it takes, and all pay as much",
                 format_omnit(prepared.transaction.tip),
                 "try again later, or give a higher tip",
             )
+        for other in pushed_out.values():
+            self._remove(other)
+
+    def _below(self, price: int, sender: Address) -> list[Prepared]:
+        """What pays less than a price, the least first, but for one sender's. Whoever pays no more than all is told at once."""
+        if self._least is None:
+            self._least = min(map(_price, self._by_id.values()), default=0)
+        if price <= self._least:
+            return []
+        cheaper = [
+            other
+            for other in self._by_id.values()
+            if other.transaction.sender != sender and _price(other) < price
+        ]
+        return sorted(cheaper, key=_price)
 
     def _insert(self, queue: _Queue, prepared: Prepared) -> None:
         transaction = prepared.transaction
@@ -209,6 +218,7 @@ class Mempool:
         queue.offered += _offer(prepared)
         self._by_id[prepared.id] = prepared
         self._bytes += len(prepared.encoded)
+        self._least = None
         heappush(self._expiring, (transaction.valid_until, prepared.id))
         if len(self._expiring) > 2 * len(self._by_id) + 1_000:
             self._expiring = [(p.transaction.valid_until, p.id) for p in self._by_id.values()]
@@ -218,6 +228,7 @@ class Mempool:
         """Removes a waiting one; removing what is gone changes nothing."""
         if self._by_id.pop(prepared.id, None) is None:
             return
+        self._least = None
         sender = prepared.transaction.sender
         queue = self._queues[sender]
         del queue.by_nonce[prepared.transaction.nonce]

@@ -3,6 +3,7 @@
 Knows no disk. An overlay has one owner; a base under it must not change while it lives.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from heapq import merge
 from typing import Any, Protocol, TypeVar, cast
@@ -29,12 +30,14 @@ class Base(Protocol):
 class Overlay:
     """A view (see ``state.ledger.view``) that keeps its changes over a base, and can take back the latest of them."""
 
-    __slots__ = ("_base", "_changes", "_journal")
+    __slots__ = ("_base", "_changes", "_journal", "_keys")
 
     def __init__(self, base: Base) -> None:
         self._base = base
         self._changes: dict[int, dict[bytes, Any]] = {}
-        self._journal: list[tuple[dict[bytes, Any], bytes, Any]] = []
+        self._journal: list[tuple[int, bytes, Any]] = []
+        self._keys: dict[int, list[bytes]] = {}
+        """The changed keys of tables that were scanned, in order: a scan of a few rows must not look at all that changed."""
 
     # -- the ledger's view
 
@@ -86,11 +89,10 @@ class Overlay:
         below = self._base.rows(table, prefix, start, reverse)
         if not changes:
             return below
-        inside = sorted(
-            (pair for pair in changes.items() if in_range(pair[0], prefix, start, reverse)),
-            key=_key_of,
-            reverse=reverse,
-        )
+        keys = self._keys.get(table.prefix)
+        if keys is None:
+            keys = self._keys[table.prefix] = sorted(changes)
+        inside = [(key, changes[key]) for key in keys_in_range(keys, prefix, start, reverse)]
         return _merged(inside, below, reverse) if inside else below
 
     # -- taking back, and handing on
@@ -103,9 +105,13 @@ class Overlay:
         """Takes back every change since the mark."""
         journal = self._journal
         while len(journal) > mark:
-            changes, key, before = journal.pop()
+            prefix, key, before = journal.pop()
+            changes = self._changes[prefix]
             if before is _MISSING:
                 del changes[key]
+                keys = self._keys.get(prefix)
+                if keys is not None:
+                    del keys[bisect_left(keys, key)]
             else:
                 changes[key] = before
 
@@ -136,8 +142,11 @@ class Overlay:
         changes = self._changes.get(table.prefix)
         if changes is None:
             changes = self._changes[table.prefix] = {}
-        self._journal.append((changes, key, changes.get(key, _MISSING)))
+        before = changes.get(key, _MISSING)
+        self._journal.append((table.prefix, key, before))
         changes[key] = value
+        if before is _MISSING and table.prefix in self._keys:
+            insort(self._keys[table.prefix], key)
 
 
 class DictBase:
@@ -180,6 +189,18 @@ def in_range(key: bytes, prefix: bytes, start: bytes, reverse: bool) -> bool:
     if not start:
         return True
     return key <= prefix + start if reverse else key >= prefix + start
+
+
+def keys_in_range(keys: list[bytes], prefix: bytes, start: bytes, reverse: bool) -> list[bytes]:
+    """Those of sorted keys that lie in a scan's range (see ``Base.rows``), in the scan's order; looks at no others."""
+    found: list[bytes] = []
+    place = bisect_left(keys, prefix if reverse else prefix + start)
+    while place < len(keys) and in_range(keys[place], prefix, b"" if reverse else start, reverse=False):
+        if reverse and start and keys[place] > prefix + start:
+            break
+        found.append(keys[place])
+        place += 1
+    return found[::-1] if reverse else found
 
 
 class _Missing:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from consensus.stake import effects as fx
 from node import verification
+from node.questions import PeerQuestions
 from node.verification import BatchVerifier
 from node.waiting import WaitingTransactions
 from omnitensor.protocol import bls, limits
+from omnitensor.protocol.types import Hash, View
+from p2p.errors import AskError
 from tests.node.node_kit import make_folders, node_at, transfer
 
 SECRET = bls.keygen(b"k" * 32)
@@ -150,3 +156,34 @@ async def test_the_loop_goes_on_while_thousands_are_judged(tmp_path: Path) -> No
     assert all(fault is not None for fault in faults[len(encoded) :])
     assert longest < 0.5, "seconds; a machine under load gives other threads their turns"
     await node.stop()
+
+
+class CountingNetwork:
+    """Peers that have nothing; counts what each is asked."""
+
+    def __init__(self, peers: int) -> None:
+        self.asked: Counter[bytes] = Counter()
+        self._peers = [SimpleNamespace(peer_id=bytes([number]) * 32) for number in range(peers)]
+
+    def peers(self) -> list[SimpleNamespace]:
+        return self._peers
+
+    async def ask(self, peer_id: bytes, request: object, timeout_ms: int) -> None:
+        self.asked[peer_id] += 1
+        raise AskError("not held", value=peer_id, code="not_held")
+
+
+async def test_what_nobody_has_is_not_asked_for_like_a_flood() -> None:
+    """A node that lacks as much as it may, for a minute, stays below the rate at which its peers charge it."""
+    network = CountingNetwork(4)
+    anything: Any = network
+    questions = PeerQuestions(anything, anything, anything, lambda: None)
+    periods = 60
+    for attempt in range(periods):
+        for number in range(limits.candidates_missing_max):
+            questions.fetch_candidate(fx.Fetch(Hash(bytes([number]) * 32), View(number + 1), attempt))
+            await asyncio.sleep(0)
+    await questions.stop()
+    a_second, burst = limits.message_rates["CandidateRequest"]
+    assert len(network.asked) == 4, "every peer is asked in its turn"
+    assert max(network.asked.values()) < burst + periods * a_second // 2

@@ -311,6 +311,30 @@ async def test_a_peer_that_claims_what_it_does_not_hold_is_banned_in_the_end(sce
         assert scene.node._backend.status().ready
 
 
+async def test_a_forged_certificate_in_a_true_proposal_is_not_passed_on(scene: Scene) -> None:
+    """Whoever has the true certificate must look all the same: others have not, and would blame whoever passed it on."""
+    voters, genesis = scene.voters, scene.folders.genesis
+    skip = voters.certificate(VoteKind.SKIP, 1)
+    block = voters.block(2)
+    candidate = voters.candidate(2, block)
+    forged = msgspec.structs.replace(skip, signature=BlsSignature(b"\xc0" + bytes(95)))
+    async with (
+        stranger(genesis, scene.node) as liar,
+        stranger(genesis, scene.node) as honest,
+    ):
+        assert honest.host.send(scene.id, skip)
+        driver = scene.node.driver
+        assert driver is not None
+        await until("the node is in view 2", lambda: driver.core.view == 2)
+        assert liar.host.send(scene.id, voters.proposal(candidate, block, (forged,)))
+        await until("the liar is charged", lambda: not is_peer(scene.node, liar) or scene.score(liar) < 0)
+        assert not [heard for heard in honest.heard if isinstance(heard, Proposal)]
+        others = voters.certificate(VoteKind.SKIP, 1, signers=(1, 2, 3))
+        assert honest.host.send(scene.id, voters.proposal(candidate, block, (others,)))
+        await until("a vote for it", lambda: scene.votes_heard(honest, VoteKind.NOTARIZE, 2))
+        assert scene.score(honest) == 0
+
+
 async def test_a_missing_block_is_fetched_past_liars_and_the_silent(scene: Scene) -> None:
     """Only certificates came by; of those asked for the block one says nothing, one lies, one mutates it, one gives it."""
     voters, genesis = scene.voters, scene.folders.genesis

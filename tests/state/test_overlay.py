@@ -54,18 +54,23 @@ def test_stacked_overlays_read_as_a_dict(
     assert downwards == [(k, v) for k, v in reversed(inside) if not start or k <= prefix + start]
 
 
-@given(CHANGES, CHANGES, CHANGES)
+@given(CHANGES, CHANGES, CHANGES, st.booleans())
 def test_rollback_takes_back_to_the_mark(
     before: list[tuple[bytes, int | None]],
     kept: list[tuple[bytes, int | None]],
     undone: list[tuple[bytes, int | None]],
+    looked: bool,
 ) -> None:
     base, model = DictBase(), dict[bytes, int]()
     base.apply(lay(base, before, model))
     overlay = lay(base, kept, model)
     written = list(overlay.changes())
-    mark = overlay.mark()
-    change(overlay, undone, dict(model))
+    if looked:
+        assert {key: row.next for key, row in overlay.scan(COUNTERS)} == model
+    mark, after = overlay.mark(), dict(model)
+    change(overlay, undone, after)
+    if looked:
+        assert [(key, row.next) for key, row in overlay.scan(COUNTERS)] == sorted(after.items())
     overlay.rollback(mark)
     assert list(overlay.changes()) == written
     assert {key: row.next for key, row in overlay.scan(COUNTERS)} == model
