@@ -266,7 +266,7 @@ class Core(Standstill):
             if not (self.halted or self.over):
                 rule()
         if self.over:
-            self.fired[Rule.BOUNDARY] += 1
+            self.fired[Rule.R6_BOUNDARY] += 1
         if self.halted or self.over:
             return
         self._ask_for_certificates()

@@ -30,17 +30,18 @@ class Rule(Enum):
     R0 = "genesis: a proposal on the epoch's root"
     R1 = "enter a view"
     R2 = "propose"
+    R2_FILLER = "propose a filler above the epoch's boundary"
     R3 = "notarize"
+    R3_FILLER = "notarize a filler"
     R4 = "skip"
     R4_EARLY = "skip at once"
     R5 = "finalize"
     R5_HALT = "halt on an invalid block with a quorum"
     R6 = "commit"
+    R6_BOUNDARY = "commit the boundary, and end the epoch"
     R7 = "build a certificate"
     R8 = "send again in a standstill"
     R9 = "cast again after a restart"
-    FILLER = "fill the views above an epoch's boundary"
-    BOUNDARY = "end an epoch"
 
 
 @dataclass(frozen=True, slots=True)

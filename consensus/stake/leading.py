@@ -104,7 +104,7 @@ class Leading(Voting):
         candidate_id = candidate.id
         entry = self._candidates.put(candidate_id, candidate, block)
         if block is None:
-            self.fired[Rule.FILLER] += 1
+            self.fired[Rule.R2_FILLER] += 1
             self._want_checked(entry)
             assert entry.status is Status.VALID, "a filler stands on the boundary"
         entry.status = Status.VALID

@@ -60,7 +60,7 @@ class Voting(Execution):
             return
         self.fired[Rule.R3] += 1
         if entry.block is None:
-            self.fired[Rule.FILLER] += 1
+            self.fired[Rule.R3_FILLER] += 1
         if entry.candidate.parent_view == 0:
             self.fired[Rule.R0] += 1
         self._emit(Keep(entry.candidate, entry.block))

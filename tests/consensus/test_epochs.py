@@ -58,7 +58,7 @@ def test_a_leader_above_the_boundary_offers_a_filler_at_once() -> None:
     assert propose.candidate == filler_on(boundary, 2)
     assert propose.block is None
     assert not bench.all(Build)
-    assert bench.core.fired[Rule.FILLER] == 1
+    assert bench.core.fired[Rule.R2_FILLER] == 1
 
 
 @pytest.mark.parametrize("attached", [False, True])
@@ -135,7 +135,7 @@ def test_a_final_filler_makes_the_boundary_final_and_ends_the_core() -> None:
     SHOP.verifier.verify_finality(commit.proof)
     assert commit.proof.candidate.block_hash == block.hash
     assert bench.core.over
-    assert bench.core.fired[Rule.BOUNDARY] == 1
+    assert bench.core.fired[Rule.R6_BOUNDARY] == 1
     # It answers, and does nothing more.
     assert bench.tick(bench.ms + 60_000) == ()
     assert bench.vote(N, 3, filler.id, others[0]) == ()
