@@ -74,7 +74,7 @@ class ContentFetcher:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     return await _Run(self._network, self._store, self._disk, content, self._metrics).go()
-            except (ProtocolError, TimeoutError) as error:
+            except (ProtocolError, OSError) as error:  # a timeout is an OSError
                 self._log.warning(
                     "content not fetched", chunk_root=content.chunk_root.hex(), error=str(error)
                 )

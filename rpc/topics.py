@@ -5,10 +5,10 @@ Each event is made and encoded once a block, however many listen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from rpc import present
 from rpc.feed import CommittedBlock
 
 Topic = Literal["blocks", "transactions", "items"]
+K = TypeVar("K", int, bytes)
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -49,6 +50,42 @@ class _Said:
         )
 
 
+class _Told:
+    """Events of one topic, by what filters look at: many subscriptions to one thing each must not look at all of them."""
+
+    def __init__(self, said: Iterable[_Said]) -> None:
+        self._all: Final = tuple(said)
+
+    def about(self, wanted: Filter) -> Sequence[_Said]:
+        """All that can suit a filter, in order."""
+        if wanted.item is not None:
+            return self._by_item.get(wanted.item, ())
+        if wanted.address is not None:
+            return self._by_address.get(wanted.address, ())
+        if wanted.campaign is not None:
+            return self._by_campaign.get(wanted.campaign, ())
+        return self._all
+
+    @cached_property
+    def _by_item(self) -> dict[int, list[_Said]]:
+        return _grouped((key, one) for one in self._all for key in one.items)
+
+    @cached_property
+    def _by_address(self) -> dict[bytes, list[_Said]]:
+        return _grouped((key, one) for one in self._all for key in one.addresses)
+
+    @cached_property
+    def _by_campaign(self) -> dict[int, list[_Said]]:
+        return _grouped((key, one) for one in self._all for key in one.campaigns)
+
+
+def _grouped(pairs: Iterable[tuple[K, _Said]]) -> dict[K, list[_Said]]:
+    found: dict[K, list[_Said]] = {}
+    for key, one in pairs:
+        found.setdefault(key, []).append(one)
+    return found
+
+
 class BlockEvents:
     """The events of one block, made when the first subscriber wants them."""
 
@@ -65,7 +102,7 @@ class BlockEvents:
                 said = self._transactions
             case _:
                 said = self._items
-        return (one.encoded for one in said if one.suits(wanted))
+        return (one.encoded for one in said.about(wanted) if one.suits(wanted))
 
     @cached_property
     def _place(self) -> dict[str, Any]:
@@ -73,7 +110,7 @@ class BlockEvents:
         return {"height": header.height, "timestamp_ms": header.timestamp_ms}
 
     @cached_property
-    def _blocks(self) -> tuple[_Said, ...]:
+    def _blocks(self) -> _Told:
         header = self._block.header
         shown = {
             **self._place,
@@ -83,11 +120,11 @@ class BlockEvents:
             "base_fee": header.base_fee,
             "weight_used": header.weight_used,
         }
-        return (_Said(_encode(shown), frozenset({bytes(header.proposer)})),)
+        return _Told((_Said(_encode(shown), frozenset({bytes(header.proposer)})),))
 
     @cached_property
-    def _transactions(self) -> tuple[_Said, ...]:
-        said = []
+    def _transactions(self) -> _Told:
+        said: list[_Said] = []
         pairs = zip(self._block.transactions, self._result.receipts, strict=True)
         for index, (transaction, receipt) in enumerate(pairs):
             shown = {
@@ -102,16 +139,16 @@ class BlockEvents:
             about = _About.of(receipt.events)
             about.addresses.add(bytes(transaction.sender))
             said.append(about.said(shown))
-        return tuple(said)
+        return _Told(said)
 
     @cached_property
-    def _items(self) -> tuple[_Said, ...]:
+    def _items(self) -> _Told:
         happened = [event for receipt in self._result.receipts for event in receipt.events]
         said = []
         for event in (*happened, *self._result.events):
             if any(name == "item" for name, _ in event.fields):
                 said.append(_About.of((event,)).said({**present.event(event), **self._place}))
-        return tuple(said)
+        return _Told(said)
 
 
 @dataclass(slots=True)

@@ -36,6 +36,9 @@ class Socket:
         self._response: Final = response
         self.client: Final = client
         self._queue: Final[asyncio.Queue[bytes]] = asyncio.Queue(limits.rpc_queue_events_max)
+        self._waiting_bytes = 0
+        self._has_room: Final = asyncio.Event()
+        self._has_room.set()
         self._subscriptions: Final[dict[str, Filter]] = {}
         self._next = 1
         self.dropped = ""
@@ -69,10 +72,22 @@ class Socket:
         """Queues a message; where the queue is full the client is dropped."""
         if self.dropped:
             return
+        if self._waiting_bytes > limits.rpc_queue_bytes_max:
+            self.drop(f"too slow: {self._waiting_bytes} bytes waited")
+            return
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
             self.drop(f"too slow: {self._queue.qsize()} messages waited")
+            return
+        self._waits(len(message))
+
+    def _waits(self, more: int) -> None:
+        self._waiting_bytes += more
+        if self._waiting_bytes > limits.rpc_queue_answers_bytes_max:
+            self._has_room.clear()
+        else:
+            self._has_room.set()
 
     def drop(self, reason: str) -> None:
         """Ends the connection without waiting for the client."""
@@ -106,6 +121,7 @@ class Socket:
             except TimeoutError:
                 self.drop("too slow: a message took too long to leave")
                 return
+            self._waits(-len(message))
 
     async def _read(self, receive: Callable[[bytes], Awaitable[bytes | None]]) -> None:
         async for message in self._response:
@@ -115,6 +131,8 @@ class Socket:
             answer = await receive(message.data.encode())
             if answer is not None:
                 self.send(answer)
+            # A client that asks and does not listen: its answers must not pile up here.
+            await self._has_room.wait()
 
 
 class Sockets:

@@ -105,8 +105,12 @@ rpc_websockets_max: Final = 128
 rpc_websockets_per_client_max: Final = 32
 rpc_subscriptions_max: Final = 16
 """Subscriptions of one WebSocket."""
-rpc_queue_events_max: Final = 1_024
-"""Messages that wait for a slow WebSocket before it is dropped."""
+rpc_queue_events_max: Final = 6_000
+"""Messages that wait for a slow WebSocket before it is dropped: above what one block of the most transactions says at once."""
+rpc_queue_bytes_max: Final = 16 * MIB
+"""The same in bytes."""
+rpc_queue_answers_bytes_max: Final = 1 * MIB
+"""With more waiting for a WebSocket its next request is not read."""
 rpc_calls_per_second_max: Final = 2_000
 rpc_calls_burst_max: Final = 8_000
 rpc_clients_tracked_max: Final = 4_096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from hashlib import sha256
@@ -161,3 +162,17 @@ async def test_nodes_serve_one_another(folders: Folders, node: Node) -> None:
         assert stored(node) == DATA
     finally:
         await holder.stop()
+
+
+async def test_a_full_disk_is_a_fetch_that_failed_and_blames_nobody(
+    folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
+        with monkeypatch.context() as broken:
+            broken.setattr(node._content, "put_chunk", full)
+            assert not await node._fetcher.fetch(CONTENT)
+        assert score(node, honest.identity.public) == 0
+        assert await node._fetcher.fetch(CONTENT)
