@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -159,16 +160,16 @@ def blocks(context: Context, params: BlocksParams) -> BlocksPage:
     top = reader.head.height + 1 if params.before is None else min(params.before, reader.head.height + 1)
     lines = []
     for height in range(top - 1, max(top - 1 - params.limit, -1), -1):
-        found = reader.block(Height(height))
+        found = reader.block_line(Height(height))
         assert found is not None, "every height up to the head has a block"
-        header = found.header
+        header, count = found
         lines.append(
             BlockLine(
                 height=header.height,
-                hash=found.hash.hex(),
+                hash=header.hash.hex(),
                 timestamp_ms=header.timestamp_ms,
                 proposer=present.address_text(header.proposer),
-                transactions=len(found.transactions),
+                transactions=count,
                 base_fee=header.base_fee,
                 weight_used=header.weight_used,
             )
@@ -329,12 +330,12 @@ async def transaction(context: Context, params: IdParams) -> TransactionShown:
 
 
 def _final(reader: Reader, tx_id: str, placed: PlacedReceipt) -> TransactionShown:
-    block = reader.block(placed.height)
-    assert block is not None, "a receipt's block is there"
+    found = reader.transactions_at(placed.height, (placed.index,))
+    assert found is not None, "a receipt's block is there"
     receipt = placed.receipt
     return _shown(
         tx_id,
-        block.transactions[placed.index],
+        found[1][0],
         height=placed.height,
         index=placed.index,
         receipt=ReceiptShown(
@@ -398,24 +399,25 @@ def by_address(context: Context, params: ByAddressParams) -> HistoryPage:
         address_of(params.address), place_of(params.cursor), params.limit + 1
     )
     lines: list[HistoryLine] = []
-    block: Block | None = None
-    for (height, index), tx_id in found[: params.limit]:
-        if block is None or block.header.height != height:
-            block = reader.block(Height(height))
-        placed = reader.receipt(tx_id)
-        assert block is not None and placed is not None, "what the index names is there"
-        transaction = block.transactions[index]
-        lines.append(
-            HistoryLine(
-                id=tx_id.hex(),
-                height=height,
-                index=index,
-                timestamp_ms=block.header.timestamp_ms,
-                kind=transaction.body.KIND,
-                sender=present.address_text(transaction.sender),
-                code=placed.receipt.code,
-                fee=present.amount_text(placed.receipt.fee),
+    for height, group in groupby(found[: params.limit], key=lambda one: one[0][0]):
+        rows = list(group)
+        block = reader.transactions_at(Height(height), [index for (_, index), _ in rows])
+        assert block is not None, "what the index names is there"
+        header, transactions = block
+        for ((_, index), tx_id), transaction in zip(rows, transactions, strict=True):
+            placed = reader.receipt(tx_id)
+            assert placed is not None, "what the index names is there"
+            lines.append(
+                HistoryLine(
+                    id=tx_id.hex(),
+                    height=height,
+                    index=index,
+                    timestamp_ms=header.timestamp_ms,
+                    kind=transaction.body.KIND,
+                    sender=present.address_text(transaction.sender),
+                    code=placed.receipt.code,
+                    fee=present.amount_text(placed.receipt.fee),
+                )
             )
-        )
     more = len(found) > params.limit
     return HistoryPage(transactions=lines, next=place_text(found[params.limit - 1][0]) if more else None)

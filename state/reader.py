@@ -1,19 +1,20 @@
 """The committed chain as it was at one moment, for those who only look. Safe from any thread; writes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from omnitensor.protocol.blocks import Block, Event, Header
-from omnitensor.protocol.codec import Record
+from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.limits import sync_blocks_max
 from omnitensor.protocol.params import Params
+from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Hash, Height
 from omnitensor.protocol.votes import FinalityProof
 from state.ledger.accounts import Pot, account, pot
 from state.records import Account, PlacedReceipt
-from state.rows import decode_row, read_row, read_rows
+from state.rows import decode_block_parts, decode_row, read_row, read_rows
 from state.schema import (
     BLOCK_EVENTS,
     BLOCKS,
@@ -100,6 +101,24 @@ class Reader:
                 return None
             where = row.height
         return self._snapshot.get(BLOCKS.full_key(where))
+
+    def block_line(self, height: Height) -> tuple[Header, int] | None:
+        """A block's header and the number of its transactions, which are not decoded."""
+        encoded = self.encoded_block(height)
+        if encoded is None:
+            return None
+        header, transactions = decode_block_parts(encoded)
+        return header, len(transactions)
+
+    def transactions_at(
+        self, height: Height, indexes: Sequence[int]
+    ) -> tuple[Header, list[Transaction]] | None:
+        """A block's header and some of its transactions; the others are not decoded. An index beyond the last is a bug."""
+        encoded = self.encoded_block(height)
+        if encoded is None:
+            return None
+        header, transactions = decode_block_parts(encoded)
+        return header, [decode(Transaction, bytes(transactions[index])) for index in indexes]
 
     def block_events(self, height: Height) -> tuple[Event, ...]:
         """What the steps at the end of a block said."""

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+import msgspec
+
+from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.limits import rows_cached_max
@@ -12,6 +15,10 @@ from state.schema import Table
 from state.store import DamagedStoreError, Snapshot
 
 V = TypeVar("V", bound=Record)
+
+_PARTS: Final = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw])
+_RAWS: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_HEADER: Final = msgspec.msgpack.Decoder(Header)
 
 
 class CommittedRows:
@@ -82,6 +89,20 @@ def decode_row(table: Table[V], data: bytes) -> V:
     except CodecError as error:
         raise DamagedStoreError(
             f"a row of {table.name} can't be read", value=data[:32], remedy="restore the database from a copy"
+        ) from error
+
+
+def decode_block_parts(data: bytes) -> tuple[Header, list[msgspec.Raw]]:
+    """A stored block's header, and its transactions as bytes: a page of blocks must not decode every transaction of each.
+
+    Raises DamagedStoreError where the bytes are none.
+    """
+    try:
+        head, transactions = _PARTS.decode(data)
+        return _HEADER.decode(head), _RAWS.decode(transactions)
+    except msgspec.MsgspecError as error:
+        raise DamagedStoreError(
+            "a row of blocks can't be read", value=data[:32], remedy="restore the database from a copy"
         ) from error
 
 

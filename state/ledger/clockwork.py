@@ -13,8 +13,12 @@ from state.records_review import BatchPhase, Due, DueKind
 from state.schema import BATCHES, DUE, number
 
 ENTRY_WORK = 50
-FORM_WORK = 1_500
+QUEUED_WORK = 6
+"""Units for looking at one item of a queue."""
+TAKEN_WORK = 40
+"""Units for taking one item off a queue into a batch."""
 DRAW_WORK = 500
+SEAT_WORK = 10
 ITEM_WORK = 150
 COMPARISON_WORK = 4
 """Units for one reviewer's scores of one item held against one other's."""
@@ -29,7 +33,7 @@ def run(view: View, ctx: BlockContext) -> tuple[Event, ...]:
         if height > ctx.height or work >= limits.review_work_per_block_max:
             break
         view.delete(DUE, key)
-        work += _work(view, DueKind(kind), id_)
+        work += _work(view, ctx, DueKind(kind), id_)
         events += _do(view, ctx, DueKind(kind), id_, due)
     return tuple(events)
 
@@ -48,10 +52,16 @@ def _do(view: View, ctx: BlockContext, kind: DueKind, id_: int, due: Due) -> tup
             return verdicts.settle(view, ctx, BatchId(id_))
 
 
-def _work(view: ReadView, kind: DueKind, id_: int) -> int:
-    """Units that an entry may take; a unit is about a microsecond."""
+def _work(view: ReadView, ctx: BlockContext, kind: DueKind, id_: int) -> int:
+    """Units that an entry may take; a unit is about a microsecond.
+
+    Little is counted for little: else campaigns of one item each would hold up everybody's reviews for next to nothing.
+    """
     if kind is DueKind.QUEUE:
-        return FORM_WORK
+        queued = campaigns.campaign_of(view, CampaignId(id_)).counts.queued
+        looked_at = min(queued, limits.batch_window_items_max)
+        taken = min(queued, ctx.params.batch_items, limits.batch_items_max)
+        return ENTRY_WORK + QUEUED_WORK * looked_at + TAKEN_WORK * taken
     if kind in (DueKind.SUBMISSION, DueKind.CAMPAIGN):
         return ENTRY_WORK
     batch = view.get(BATCHES, id_)
@@ -61,8 +71,11 @@ def _work(view: ReadView, kind: DueKind, id_: int) -> int:
     match BatchPhase(batch.phase):
         case BatchPhase.DONE:
             return ENTRY_WORK
-        case BatchPhase.FROZEN | BatchPhase.COMMIT:
+        case BatchPhase.FROZEN:
             return DRAW_WORK
+        case BatchPhase.COMMIT:
+            draws = bool(batch.vacancies) or ctx.height >= batch.commit_until
+            return ENTRY_WORK + SEAT_WORK * len(batch.seats) + (DRAW_WORK if draws else 0)
         case BatchPhase.REVEAL:
             per_item = ITEM_WORK + COMPARISON_WORK * len(batch.seats) ** 2
             return ENTRY_WORK + per_item * len(batch.items)
