@@ -497,6 +497,3 @@ class SafetyStore:
                 f"the safety store holds a record at byte {at} that this version can't read",
                 remedy="use the version that wrote it, or a newer one",
             ) from error
-
-
-__all__ = ["FILE_NAME", "SafetyError", "SafetyStore"]
