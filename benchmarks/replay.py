@@ -24,7 +24,7 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.transactions import signed, unsigned
-from omnitensor.protocol.types import NANO, Amount, Hash, Height, TimeMs
+from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, TimeMs
 from state.blocks import decode_block
 from state.chain import Chain
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
@@ -34,6 +34,8 @@ ACCOUNTS = 4_000
 BLOCKS = 12
 TRANSFERS = 2_000
 THREADS = 2
+STRIDE = 7_919
+"""A prime, so that blocks go to accounts all over the others."""
 CHAIN_ID = "benchmark"
 
 Signed = tuple[bytes, bytes]
@@ -42,20 +44,31 @@ Signed = tuple[bytes, bytes]
 
 def measure() -> dict[str, float]:
     """Builds blocks of transfers among ``ACCOUNTS`` accounts, then replays them into another database."""
+    return replayed(0)
+
+
+def replayed(others: int) -> dict[str, float]:
+    """The same on a state that has so many accounts besides; where there are any, each transfer goes to another one of them."""
     with tempfile.TemporaryDirectory() as folder:
         keys = [SigningKey(sha256(b"replay %d" % index).digest()) for index in range(ACCOUNTS)]
-        genesis = _genesis(keys)
-        blocks, signatures = _build(Path(folder), genesis, keys)
+        genesis = _genesis(keys, others)
+        blocks, signatures = _build(Path(folder), genesis, keys, others)
         return _replay(Path(folder), genesis, blocks, signatures)
 
 
-def _genesis(keys: Sequence[SigningKey]) -> Genesis:
+def _other(index: int) -> Address:
+    """An account that never signs."""
+    return Address(b"\x00" + sha256(b"other %d" % index).digest())
+
+
+def _genesis(keys: Sequence[SigningKey], others: int) -> Genesis:
     secret = _secret()
     validator = GenesisValidator(
         keys[0].address, "bench", Amount(100_000 * NANO), 0, bls.sk_to_pk(secret), bls.pop_prove(secret)
     )
-    accounts = tuple(GenesisAccount(key.address, Amount(1_000 * NANO)) for key in keys)
-    return Genesis(CHAIN_ID, TimeMs(0), Params(), accounts, (validator,)).checked()
+    accounts = [GenesisAccount(key.address, Amount(1_000 * NANO)) for key in keys]
+    accounts += [GenesisAccount(_other(index), Amount(NANO)) for index in range(others)]
+    return Genesis(CHAIN_ID, TimeMs(0), Params(), tuple(accounts), (validator,)).checked()
 
 
 def _secret() -> bytes:
@@ -63,7 +76,7 @@ def _secret() -> bytes:
 
 
 def _build(
-    folder: Path, genesis: Genesis, keys: Sequence[SigningKey]
+    folder: Path, genesis: Genesis, keys: Sequence[SigningKey], others: int
 ) -> tuple[list[bytes], list[list[Signed]]]:
     """Blocks as bytes, and their signatures as a bare verifier takes them."""
     chain = Chain.create(folder / "built", genesis)
@@ -75,8 +88,10 @@ def _build(
         for index in range(TRANSFERS):
             # Every block has other pairs: each transfer touches two accounts of its own wherever that is possible.
             sender = (index * 2 + height) % len(keys)
-            receiver = (sender + 1) % len(keys)
-            transfers.append(_transfer(keys[sender], nonces[sender], keys[receiver], index + 1))
+            receiver = keys[(sender + 1) % len(keys)].address
+            if others:
+                receiver = _other((height * TRANSFERS + index) * STRIDE % others)
+            transfers.append(_transfer(keys[sender], nonces[sender], receiver, index + 1))
             nonces[sender] += 1
         reveal = bls.sign(_secret(), beacon_message(CHAIN_ID, Height(height)))
         block = chain.build(chain.head.hash, TimeMs(height), keys[0].address, reveal, transfers)
@@ -88,7 +103,7 @@ def _build(
     return blocks, signatures
 
 
-def _transfer(sender: SigningKey, nonce: int, receiver: SigningKey, amount: int) -> Prepared:
+def _transfer(sender: SigningKey, nonce: int, receiver: Address, amount: int) -> Prepared:
     transaction = unsigned(
         chain_id=CHAIN_ID,
         sender=sender.address,
@@ -96,7 +111,7 @@ def _transfer(sender: SigningKey, nonce: int, receiver: SigningKey, amount: int)
         valid_until=Height(10_000),
         max_fee=Amount(NANO),
         tip=Amount(0),
-        body=Transfer(receiver.address, Amount(amount)),
+        body=Transfer(receiver, Amount(amount)),
         signer=sender.public,
     )
     return prepare(signed(transaction, sender.sign(transaction.id)))

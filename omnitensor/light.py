@@ -12,11 +12,13 @@ from typing import Final
 
 from omnitensor.protocol import bls, merkle
 from omnitensor.protocol.blocks import Block, Header, Receipt, transactions_root
-from omnitensor.protocol.codec import Record, encode
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import block_transactions_max
+from omnitensor.protocol.merkle import Inclusion as Inclusion
+from omnitensor.protocol.state_proof import StateProof, proves_absence, proves_presence
 from omnitensor.protocol.transactions import Transaction, transaction_id
-from omnitensor.protocol.types import Hash, HashF
+from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable, VoteKind
 
 PATH_HASHES_MAX: Final = 64
@@ -28,14 +30,6 @@ class ProofError(ProtocolError):
     """A proof that does not show what it should."""
 
     code = "proof"
-
-
-class Inclusion(Record, frozen=True):
-    """Where a leaf stands in a tree of RFC 6962: its index, the number of leaves, and its siblings from below."""
-
-    index: int
-    size: int
-    path: tuple[HashF, ...]
 
 
 def check_finality(header: Header, proof: FinalityProof, table: ValidatorTable) -> Hash:
@@ -82,6 +76,31 @@ def check_receipt(header: Header, receipt: Receipt, inclusion: Inclusion) -> Has
         last_is_other=True,
     )
     return receipt.transaction_id
+
+
+def check_row(header: Header, key: bytes, value: bytes | None, proof: StateProof) -> None:
+    """That the state after a header's block has this encoded row under a key, or no row (None). Raises ProofError.
+
+    Make the key yourself (``omnitensor.protocol.rows``): a liar would gladly show what is under another one.
+    """
+    if value is None:
+        _require(proves_absence(header.state_root, key, proof), "the row's absence is not shown", key)
+    else:
+        _require(
+            proves_presence(header.state_root, key, value, proof),
+            "the row is not under the header's state root",
+            key,
+        )
+
+
+def check_ancestor(header: Header, height: int, block_hash: Hash, inclusion: Inclusion) -> None:
+    """That the block of a height below a header's has this hash. Raises ProofError."""
+    _require(
+        inclusion.index == height and inclusion.size == header.height,
+        "not that block's place in the tree over all blocks",
+        f"{inclusion.index} of {inclusion.size}",
+    )
+    _check_inclusion(block_hash, inclusion, header.history_root, header.height, "block")
 
 
 def check_block(block: Block) -> Hash:

@@ -27,6 +27,7 @@ TaskId = Number | NumberText
 """A campaign's number, or the same as decimal text (the ``task_id`` of the SDK)."""
 Limit = Annotated[int, Meta(ge=1, le=limits.rpc_page_max, description="Rows of a page at the most")]
 Cursor = Annotated[str, Meta(max_length=128, description="Where to go on: the ``next`` of the page before")]
+WithProof = Annotated[bool, Meta(description="Whether a proof against the last block's header is wanted too")]
 Place = tuple[int, int]
 
 LIMIT_DEFAULT: Final = limits.rpc_page_default

@@ -1,8 +1,8 @@
 """All methods of the node, in one table: importing this module fills it. Holds no method itself."""
 
-from rpc import methods_account, methods_campaign, methods_chain, methods_node, methods_review
+from rpc import methods_account, methods_campaign, methods_chain, methods_node, methods_review, methods_state
 from rpc.table import TABLE, MethodTable
 
-MODULES = (methods_chain, methods_account, methods_campaign, methods_review, methods_node)
+MODULES = (methods_chain, methods_account, methods_campaign, methods_review, methods_state, methods_node)
 
 __all__ = ["MODULES", "TABLE", "MethodTable"]

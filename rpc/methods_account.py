@@ -5,13 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from omnitensor.protocol.epochs import epoch_of
+from omnitensor.protocol.rows import account_key
 from omnitensor.protocol.types import Address, Epoch, Height, PublicKey
 from rpc import present
 from rpc.errors import not_found
-from rpc.fields import AddressText, AmountText, Count, Cursor, HashText, Limit, address_of, hash_of, shown
+from rpc.fields import (
+    AddressText,
+    AmountText,
+    Count,
+    Cursor,
+    HashText,
+    Limit,
+    WithProof,
+    address_of,
+    hash_of,
+    shown,
+)
+from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
 from state.ledger import epochs
 from state.ledger.reputation import FRESH, quality
@@ -33,6 +46,11 @@ class AddressParams(Params, frozen=True):
     address: AddressText
 
 
+class AccountParams(Params, frozen=True):
+    address: AddressText
+    proof: WithProof = False
+
+
 class SessionKeyShown(Result, frozen=True):
     key: HashText
     scopes: list[str]
@@ -46,10 +64,13 @@ class AccountShown(Result, frozen=True):
     next_nonce: Annotated[Count, Meta(description="The same, counting those that wait in this node")]
     stake: Annotated[AmountText, Meta(description="What its validator has at stake")]
     session_keys: list[SessionKeyShown]
+    proof: Annotated[
+        RowProof | UnsetType, Meta(description="Of balance and nonce, or that both are zero")
+    ] = UNSET
 
 
 @TABLE.method("account.get")
-def account(context: Context, params: AddressParams) -> AccountShown:
+def account(context: Context, params: AccountParams) -> AccountShown:
     """An account's balance, nonce, stake and session keys; one never seen is empty."""
     address, reader = address_of(params.address), context.reader
     row, validator = reader.account(address), reader.get(VALIDATORS, address)
@@ -69,6 +90,7 @@ def account(context: Context, params: AddressParams) -> AccountShown:
         next_nonce=max(row.nonce, context.backend.next_nonce(address)),
         stake=present.amount_text(validator.stake if validator else 0),
         session_keys=keys,
+        proof=row_proof(reader, account_key(address)) if params.proof else UNSET,
     )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from omnitensor.protocol import limits
-from omnitensor.protocol.types import ItemId
+from omnitensor.protocol.rows import campaign_key, item_key
+from omnitensor.protocol.types import CampaignId, ItemId
 from rpc import present
 from rpc.errors import not_found
 from rpc.fields import (
@@ -23,6 +25,7 @@ from rpc.fields import (
     Limit,
     Number,
     TaskId,
+    WithProof,
     address_of,
     content_of,
     hash_of,
@@ -30,6 +33,7 @@ from rpc.fields import (
     number_of,
     shown,
 )
+from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
 from state.reader import Reader
 from state.records_review import Campaign, CampaignStatus, Item, ItemStatus, Submission, SubmissionStatus
@@ -72,6 +76,7 @@ class CampaignShown(Result, frozen=True):
     opened_ms: Count
     closing_at: Count | None
     ended_at: Count | None
+    proof: Annotated[RowProof | UnsetType, Meta(description="Of the campaign's row, when asked for")] = UNSET
 
 
 def _campaign(key: int, row: Campaign) -> CampaignShown:
@@ -134,6 +139,7 @@ def _campaign_rows(reader: Reader, params: CampaignsParams) -> Iterator[tuple[in
 
 class CampaignParams(Params, frozen=True):
     campaign: TaskId
+    proof: WithProof = False
 
 
 def campaign_row(reader: Reader, key: int) -> Campaign:
@@ -148,7 +154,10 @@ def campaign_row(reader: Reader, key: int) -> Campaign:
 def campaign(context: Context, params: CampaignParams) -> CampaignShown:
     """A campaign: what it asks for, its money, and how far it has come."""
     key = number_of(params.campaign)
-    return _campaign(key, campaign_row(context.reader, key))
+    found = _campaign(key, campaign_row(context.reader, key))
+    if not params.proof:
+        return found
+    return replace(found, proof=row_proof(context.reader, campaign_key(CampaignId(key))))
 
 
 class StatusShown(Result, frozen=True):
@@ -181,6 +190,7 @@ class ItemShown(Result, frozen=True):
     reward: AmountText | None
     paid: AmountText
     batch: Count | None
+    proof: Annotated[RowProof | UnsetType, Meta(description="Of the item's row, when asked for")] = UNSET
 
 
 def _item(key: int, row: Item) -> ItemShown:
@@ -256,6 +266,7 @@ def items(context: Context, params: ItemsParams) -> ItemsPage:
 
 class ItemParams(Params, frozen=True):
     item: Number
+    proof: WithProof = False
 
 
 def item_row(reader: Reader, key: int) -> Item:
@@ -269,7 +280,10 @@ def item_row(reader: Reader, key: int) -> Item:
 @TABLE.method("item.get")
 def item(context: Context, params: ItemParams) -> ItemShown:
     """An item: its content, every status it had, scores, reasons and pay."""
-    return _item(params.item, item_row(context.reader, params.item))
+    found = _item(params.item, item_row(context.reader, params.item))
+    if not params.proof:
+        return found
+    return replace(found, proof=row_proof(context.reader, item_key(ItemId(params.item))))
 
 
 class SubmissionParams(Params, frozen=True):

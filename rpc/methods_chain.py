@@ -6,7 +6,7 @@ from functools import partial
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
@@ -32,6 +32,7 @@ from rpc.fields import (
     place_text,
 )
 from rpc.jsonrpc import INVALID_PARAMS, standard_error
+from rpc.proofs import LeafProof, history_proof, receipt_proof
 from rpc.table import TABLE, Context, NoParams, Params, Result
 from state.ledger import epochs
 from state.ledger.accounts import Pot
@@ -82,6 +83,9 @@ def parameters(context: Context, params: NoParams) -> dict[str, Any]:
 class BlockParams(Params, frozen=True):
     height: Number | None = None
     hash: HashText | None = None
+    history: Annotated[
+        bool, Meta(description="Whether a proof is wanted that the last block stands on this one")
+    ] = False
 
 
 class TransactionLine(Result, frozen=True):
@@ -97,6 +101,10 @@ class BlockShown(Result, frozen=True):
         dict[str, Any] | None,
         Meta(description="Candidate and FINALIZE certificate; null where a block above brought finality"),
     ]
+    history: Annotated[
+        LeafProof | UnsetType | None,
+        Meta(description="Of the block's hash under the last block's `history_root`; null for that block"),
+    ] = UNSET
 
 
 @TABLE.method("chain.block", heavy=True)
@@ -122,6 +130,7 @@ def block(context: Context, params: BlockParams) -> BlockShown:
             for one in found.transactions
         ],
         proof=None if proof is None else present.record(proof),
+        history=history_proof(reader, found.header.height, found.hash) if params.history else UNSET,
     )
 
 
@@ -292,8 +301,9 @@ async def submit(context: Context, params: SubmitParams) -> Submitted:
     return Submitted(id=(await context.backend.submit(bytes.fromhex(params.tx))).hex())
 
 
-class IdParams(Params, frozen=True):
+class TransactionParams(Params, frozen=True):
     id: HashText
+    proof: Annotated[bool, Meta(description="Whether a proof of the receipt is wanted too")] = False
 
 
 class ReceiptShown(Result, frozen=True):
@@ -315,26 +325,30 @@ class TransactionShown(Result, frozen=True, omit_defaults=True):
     nonce: Count | None = None
     receipt: ReceiptShown | None = None
     body: Annotated[dict[str, Any] | None, Meta(description="The order's kind and fields")] = None
+    proof: Annotated[
+        LeafProof | UnsetType,
+        Meta(description="Of the receipt under its block's `receipts_root`, when asked for"),
+    ] = UNSET
 
 
 @TABLE.method("tx.get")
-async def transaction(context: Context, params: IdParams) -> TransactionShown:
+async def transaction(context: Context, params: TransactionParams) -> TransactionShown:
     """What became of a transaction: pending, final with its receipt, or unknown to this node."""
     tx_id = hash_of(params.id)
     placed = context.reader.receipt(tx_id)
     if placed is not None:
-        final: TransactionShown = await context.in_thread(partial(_final, context.reader, params.id, placed))
+        final: TransactionShown = await context.in_thread(partial(_final, context.reader, params, placed))
         return final
     pending = context.backend.pending(tx_id)
     return TransactionShown(id=params.id, status="unknown") if pending is None else _shown(params.id, pending)
 
 
-def _final(reader: Reader, tx_id: str, placed: PlacedReceipt) -> TransactionShown:
+def _final(reader: Reader, params: TransactionParams, placed: PlacedReceipt) -> TransactionShown:
     found = reader.transactions_at(placed.height, (placed.index,))
     assert found is not None, "a receipt's block is there"
     receipt = placed.receipt
     return _shown(
-        tx_id,
+        params.id,
         found[1][0],
         height=placed.height,
         index=placed.index,
@@ -346,6 +360,7 @@ def _final(reader: Reader, tx_id: str, placed: PlacedReceipt) -> TransactionShow
             weight=receipt.weight,
             events=[present.event(event) for event in receipt.events],
         ),
+        proof=receipt_proof(reader, placed) if params.proof else UNSET,
     )
 
 
@@ -355,6 +370,7 @@ def _shown(
     height: int | None = None,
     index: int | None = None,
     receipt: ReceiptShown | None = None,
+    proof: LeafProof | UnsetType = UNSET,
 ) -> TransactionShown:
     return TransactionShown(
         id=tx_id,
@@ -366,6 +382,7 @@ def _shown(
         nonce=found.nonce,
         receipt=receipt,
         body=present.body(found.body),
+        proof=proof,
     )
 
 

@@ -25,7 +25,6 @@ from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, T
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
 from state import history, opening
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
-from state.commitment import RowHasher
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
 from state.ledger import epochs
@@ -34,6 +33,7 @@ from state.ledger.errors import Unpayable
 from state.ledger.fees import next_base_fee
 from state.ledger.prepared import Prepared
 from state.overlay import Overlay
+from state.pages import StoredPages
 from state.reader import Head, Reader
 from state.rows import CommittedRows
 from state.schema import PROOFS
@@ -72,7 +72,7 @@ class Chain:
         self.signatures: Final = SignatureChecker()
         self._store: Final = store
         self._rows: Final = rows
-        self._hasher: Final = RowHasher()
+        self._pages: Final = StoredPages(store)
         self._tip = tip
         self._pending: dict[Hash, Pending] = {}
         self._tables: dict[Hash, ValidatorTable] = {}
@@ -162,7 +162,7 @@ class Chain:
         timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
         ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal)
         room = limits.block_bytes_max - HEADER_ROOM_BYTES
-        executed = execute(tip, ctx, transactions[: limits.block_transactions_max], self._hasher, room)
+        executed = execute(tip, ctx, transactions[: limits.block_transactions_max], self._pages.read, room)
         block = Block(
             self._header(tip, ctx, beacon_reveal, executed),
             tuple([prepared.transaction for prepared in executed.transactions]),
@@ -183,7 +183,7 @@ class Chain:
         self._check_before_execution(tip, prepared)
         ctx = self._context(tip, header.timestamp_ms, header.proposer, header.beacon_reveal)
         try:
-            executed = execute(tip, ctx, prepared.transactions, self._hasher)
+            executed = execute(tip, ctx, prepared.transactions, self._pages.read)
         except Unpayable as refusal:
             raise BlockError(
                 f"a transaction can't stand in the block: {refusal.reason}", value=refusal.value
@@ -311,6 +311,7 @@ class Chain:
         self._store.write(rows)
         for pending in path:
             self._rows.committed(pending.executed.overlay)
+            self._pages.committed(pending.executed.page_writes)
             self.signatures.forget(pending.prepared.transactions)
         self._advance(last, proof)
         return tuple([Committed(pending.prepared.block, pending.executed.result) for pending in path])
@@ -343,7 +344,8 @@ class Chain:
         self._reader = self._new_reader(Head(header.height, last.prepared.hash, header, proof))
 
     def _new_reader(self, head: Head) -> Reader:
-        return Reader(self._store.snapshot(), head, _base_fee_above(head.header, self.params))
+        next_base_fee = _base_fee_above(head.header, self.params)
+        return Reader(self._store.snapshot(), head, next_base_fee, self._tip.commitment)
 
     # -- pending blocks
 

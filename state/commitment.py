@@ -1,116 +1,64 @@
-"""The state root: a commitment to the set of rows, whatever the history that led to it.
+"""The state root: a commitment to the set of rows, whatever the history that led to it, under which any row can be proven.
 
-Knows bytes, no meaning and no disk. Each row is hashed to 672 bytes (SHAKE-128, four blocks of its sponge), read as 84
-integers of 64 bits; a set's value is the sum of its rows', integer by integer, modulo 2**64. Adding a row adds and removing it
-subtracts: a block costs what it touches, and the order of history can't matter. The root hashes the sum and the number of rows.
-
-This is the construction of Bellare and Micciancio (1997), over vectors as in LtHash (Lewi, Kim, Maykov, Weis 2019). The group has
-5,376 bits; the best attack known to us, Wagner's generalised birthday, takes about 2**146 steps and a set of 2**73 rows.
-
-It has no proofs: nobody can show one row of the root to somebody who has not all of them. The page-leaf trie replaces it behind
-the same functions (docs/decisions/0003-state-root-by-multiset-hash.md).
+The seam between what executes blocks and the trie: rows in, roots and proofs out. Knows bytes, no meaning and no disk.
 """
 
 from collections.abc import Iterable
-from hashlib import sha256, shake_128
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from omnitensor.protocol import hashing
-from omnitensor.protocol.limits import hashed_rows_cached_max
+from omnitensor.protocol.state_proof import StateProof, key_hash
 from omnitensor.protocol.types import Hash
+from state import trie
+from state.trie import Node, ReadPage, Writes
 
-LANES: Final = 84
-SUM_BYTES: Final = 8 * LANES
-
-_LANE = np.dtype("<u8")
-_ENTRY: Final = sha256(hashing.STATE_ENTRY.tag.encode("ascii")).digest()
-"""Separates these hashes from all others."""
-
-Change = tuple[bytes, bytes | None, bytes | None]
-"""Key with its prefix byte, encoded value before and after; None where there was or is no row."""
-
-
-class RowHasher:
-    """Hashes rows to vectors, and remembers those written lately: what changes in this block often changed in one before."""
-
-    def __init__(self, rows_max: int = hashed_rows_cached_max) -> None:
-        self._rows_max: Final = rows_max
-        self._vectors: dict[bytes, bytes] = {}
-
-    def written(self, row: bytes) -> bytes:
-        """The vector of a row that now is."""
-        vector = shake_128(row).digest(SUM_BYTES)
-        vectors = self._vectors
-        if len(vectors) >= self._rows_max:
-            # Half at once: taking the first of a dict again and again is slow.
-            kept = list(vectors.items())[self._rows_max // 2 :]
-            vectors.clear()
-            vectors.update(kept)
-        if self._rows_max:
-            vectors[row] = vector
-        return vector
-
-    def removed(self, row: bytes) -> bytes:
-        """The vector of a row that no longer is."""
-        return self._vectors.pop(row, None) or shake_128(row).digest(SUM_BYTES)
+Change = tuple[bytes, bytes | None]
+"""Key with its table's prefix byte, and the encoded value that now is; None where there is no row any more."""
 
 
 class Commitment:
-    """The sum over a set of rows, and their number. Frozen: a change makes another."""
+    """A set of rows, as the trie over it. Frozen: a change makes another, which shares what was not touched."""
 
-    __slots__ = ("count", "sum")
+    __slots__ = ("node",)
 
-    def __init__(self, sum_bytes: bytes = bytes(SUM_BYTES), count: int = 0) -> None:
-        assert len(sum_bytes) == SUM_BYTES
-        assert count >= 0
-        self.sum: Final = sum_bytes
-        self.count: Final = count
+    def __init__(self, node: Node = trie.EMPTY) -> None:
+        self.node: Final = node
 
     def root(self) -> Hash:
         """The state root of the set."""
-        return hashing.STATE_ROOT(self.count.to_bytes(8, "big"), self.sum)
+        return Hash(self.node.hash)
 
-    def changed(self, changes: Iterable[Change], hasher: RowHasher | None = None) -> "Commitment":
-        """The commitment to the set with these rows changed. Each key at most once. A hasher saves time and changes nothing."""
-        hasher = RowHasher(0) if hasher is None else hasher
-        added: list[bytes] = []
-        removed: list[bytes] = []
-        for key, before, after in changes:
-            if before == after:
-                continue
-            head = _ENTRY + len(key).to_bytes(2, "big") + key
-            if after is not None:
-                added.append(hasher.written(head + after))
-            if before is not None:
-                removed.append(hasher.removed(head + before))
-        if not added and not removed:
-            return self
-        total = np.frombuffer(self.sum, dtype=_LANE) + _summed(added) - _summed(removed)
-        return Commitment(total.tobytes(), self.count + len(added) - len(removed))
+    def changed(self, changes: Iterable[Change], read: ReadPage) -> "Changed":
+        """The commitment to the set with these rows set or removed; of two changes of a key the later one counts."""
+        hashed = {
+            sha256(key).digest(): None if value is None else sha256(value).digest() for key, value in changes
+        }
+        node, writes = trie.changed(self.node, hashed, read)
+        return Changed(Commitment(node), writes)
+
+    def prove(self, key: bytes, read: ReadPage) -> StateProof:
+        """Shows the row of a key, or that there is none."""
+        return trie.prove(self.node, key_hash(key), read)
+
+    def count(self) -> int:
+        """The number of rows; looks at every page."""
+        return sum(page.count for _, page in trie.pages(self.node))
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a batch of changes leads to: the new commitment, and which pages it has and the old one had not."""
+
+    commitment: Commitment
+    writes: Writes
 
 
 EMPTY: Final = Commitment()
 
 
 def commitment_of(rows: Iterable[tuple[bytes, bytes]]) -> Commitment:
-    """The commitment to a whole set of (key, value), computed anew; a few microseconds a row, in bounded memory."""
-    commitment = EMPTY
-    part: list[Change] = []
-    for key, value in rows:
-        part.append((key, None, value))
-        if len(part) == 4096:
-            commitment = commitment.changed(part)
-            part.clear()
-    return commitment.changed(part)
-
-
-def _summed(vectors: list[bytes]) -> NDArray[np.uint64]:
-    """The sum of vectors, lane by lane, modulo 2**64."""
-    if not vectors:
-        return np.zeros(LANES, dtype=_LANE)
-    table = np.frombuffer(b"".join(vectors), dtype=_LANE).reshape(len(vectors), LANES)
-    total: NDArray[np.uint64] = np.add.reduce(table, axis=0, dtype=_LANE)
-    return total
+    """The commitment to a whole set of (key, value), computed anew in memory; a few microseconds a row."""
+    return Commitment(
+        trie.built(sorted(sha256(key).digest() + sha256(value).digest() for key, value in rows))
+    )

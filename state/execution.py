@@ -11,9 +11,9 @@ from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import BlockResult, Header
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import Hash, Height, Weight
-from state import history
+from state import history, pages
 from state.blocks import PreparedBlock
-from state.commitment import Change, Commitment, RowHasher
+from state.commitment import Change, Commitment
 from state.history import History
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
@@ -22,7 +22,7 @@ from state.ledger.prepared import Prepared
 from state.ledger.supply import check_account_sum, check_supply
 from state.ledger.transition import Execution, Outcome
 from state.overlay import Base, Overlay
-from state.records import BlockEvents, HeadRow, HeightRow, TransactionRef
+from state.records import BlockEvents, HashRow, HeadRow, HeightRow, TransactionRef
 from state.schema import (
     ACCOUNTS,
     BLOCK_EVENTS,
@@ -30,12 +30,14 @@ from state.schema import (
     EVENTS_BY_ADDRESS,
     HEAD,
     HEIGHTS,
+    HISTORY,
     RECEIPTS,
     TABLES,
     TRANSACTIONS_BY_ADDRESS,
     Kind,
 )
 from state.store import Batch
+from state.trie import ReadPage, Writes
 
 _ADDRESS_BYTES: Final = 33
 _TRIPLE: Final = b"\x93"
@@ -66,7 +68,9 @@ class Executed:
     outcome: Outcome
     transactions: tuple[Prepared, ...]
     commitment: Commitment
+    page_writes: Writes
     state_rows: Batch
+    """Rows of the state, of indexes, and the trie's pages."""
     receipts: tuple[bytes, ...]
     receipts_root: Hash
 
@@ -86,13 +90,14 @@ class Pending:
     prepared: PreparedBlock
     executed: Executed
     tip: Tip
+    history_rows: Batch
 
 
 def execute(
     tip: Tip,
     ctx: BlockContext,
     transactions: Sequence[Prepared],
-    hasher: RowHasher,
+    read_page: ReadPage,
     room: int | None = None,
 ) -> Executed:
     """Executes transactions on a tip.
@@ -116,11 +121,11 @@ def execute(
                 continue
             taken.append(prepared)
             room -= len(prepared.encoded)
-    return _settle(tip, overlay, execution.finish(), tuple(taken), hasher)
+    return _settle(tip, overlay, execution.finish(), tuple(taken), read_page)
 
 
 def _settle(
-    tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Prepared, ...], hasher: RowHasher
+    tip: Tip, overlay: Overlay, outcome: Outcome, transactions: tuple[Prepared, ...], read_page: ReadPage
 ) -> Executed:
     """Encodes what changed, once, and commits to it; by how much the accounts moved is summed on the way."""
     rows: Batch = []
@@ -133,18 +138,21 @@ def _settle(
             full, after = head + key, None if value is None else encode(value)
             rows.append((full, after))
             if committed:
+                changes.append((full, after))
+            if table is ACCOUNTS:
                 before = before_row(table, key)
-                changes.append((full, None if before is None else encode(before), after))
-                if table is ACCOUNTS:
-                    moved += value.balance - (before.balance if before else 0)
+                moved += value.balance - (before.balance if before else 0)
     check_supply(overlay)
     check_account_sum(moved, pot(Overlay(tip.base), Pot.ACCOUNTS), pot(overlay, Pot.ACCOUNTS))
     receipts = tuple([encode(receipt) for receipt in outcome.result.receipts])
+    committed_to = tip.commitment.changed(changes, read_page)
+    rows += pages.rows_of(committed_to.writes)
     return Executed(
         overlay,
         outcome,
         transactions,
-        tip.commitment.changed(changes, hasher),
+        committed_to.commitment,
+        committed_to.writes,
         rows,
         receipts,
         Hash(merkle.root_of([*receipts, encode(outcome.result.events)])),
@@ -153,19 +161,29 @@ def _settle(
 
 def pending_of(tip: Tip, prepared: PreparedBlock, executed: Executed) -> Pending:
     """A block over a tip, as a tip for others."""
-    blocks = history.appended(tip.history, tip.header.height + 1, tip_hash := prepared.hash)
+    height = prepared.header.height
+    blocks = history.appended(tip.history, height, tip_hash := prepared.hash)
     return Pending(
         prepared,
         executed,
         Tip(tip_hash, prepared.header, executed.overlay, executed.commitment, blocks),
+        history_rows(tip.history, height, prepared.hash),
     )
+
+
+def history_rows(below: History, height: Height, block_hash: Hash) -> Batch:
+    """Nodes that a block adds to the tree over the hashes of all blocks."""
+    return [
+        (HISTORY.full_key(level, index), encode(HashRow(node)))
+        for level, index, node in history.completed(below, height, block_hash)
+    ]
 
 
 def rows_of(pending: Pending) -> Batch:
     """Everything that committing a block writes, but for its proof: values, receipts, indexes, the block and the head."""
     prepared, executed, tip = pending.prepared, pending.executed, pending.tip
     height = prepared.header.height
-    rows: Batch = list(executed.state_rows)
+    rows: Batch = [*executed.state_rows, *pending.history_rows]
     add = rows.append
     by_address, receipt_head = TRANSACTIONS_BY_ADDRESS.prefix_bytes, RECEIPTS.prefix_bytes
     height_key, height_head = height.to_bytes(8, "big"), _TRIPLE + encode(height)
@@ -196,8 +214,7 @@ def rows_of(pending: Pending) -> Batch:
 
 def head_row(height: Height, tip: Tip) -> tuple[bytes, bytes]:
     """The row that makes a block the head."""
-    row = HeadRow(height, tip.hash, tip.history, tip.commitment.sum, tip.commitment.count)
-    return HEAD.full_key(b""), encode(row)
+    return HEAD.full_key(b""), encode(HeadRow(height, tip.hash, tip.history))
 
 
 def named_in(events: Sequence[Any]) -> list[bytes]:

@@ -47,7 +47,7 @@ from omnitensor.protocol.types import (
     Weight,
 )
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
-from state.commitment import EMPTY, Commitment
+from state.commitment import Commitment, commitment_of
 from state.ledger import epochs, validators
 from state.ledger.accounts import Pot
 from state.ledger.epochs import STAKE_UNIT
@@ -172,8 +172,8 @@ class Genesis:
     @cached_property
     def commitment(self) -> Commitment:
         """The commitment to the state at the beginning."""
-        return EMPTY.changed(
-            (bytes([prefix]) + key, None, encode(value))
+        return commitment_of(
+            (bytes([prefix]) + key, encode(value))
             for prefix, key, value in self.rows.changes()
             if TABLES[prefix].kind is Kind.STATE
         )

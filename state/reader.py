@@ -4,15 +4,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import Block, Event, Header
-from omnitensor.protocol.codec import Record, decode
+from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.limits import sync_blocks_max
+from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.params import Params
+from omnitensor.protocol.state_proof import StateProof
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Hash, Height
 from omnitensor.protocol.votes import FinalityProof
+from state import history
+from state.commitment import Commitment
 from state.ledger.accounts import Pot, account, pot
+from state.pages import read_page
 from state.records import Account, PlacedReceipt
 from state.rows import decode_block_parts, decode_row, read_row, read_rows
 from state.schema import (
@@ -20,16 +26,19 @@ from state.schema import (
     BLOCKS,
     EVENTS_BY_ADDRESS,
     HEIGHTS,
+    HISTORY,
     PARAMS,
     PROOFS,
     RECEIPTS,
+    TABLES,
     TRANSACTIONS_BY_ADDRESS,
     KeyPart,
+    Kind,
     Table,
     join_key,
     number,
 )
-from state.store import Snapshot
+from state.store import DamagedStoreError, Snapshot
 
 V = TypeVar("V", bound=Record)
 
@@ -51,8 +60,9 @@ class Head:
 class Reader:
     """A consistent snapshot of the last committed state; also a ``ledger.view.ReadView``."""
 
-    def __init__(self, snapshot: Snapshot, head: Head, next_base_fee: int) -> None:
+    def __init__(self, snapshot: Snapshot, head: Head, next_base_fee: int, commitment: Commitment) -> None:
         self._snapshot: Final = snapshot
+        self._commitment: Final = commitment
         self.head: Final = head
         self.next_base_fee: Final = next_base_fee
         """nanoOMNIT a unit of weight that the next block's transactions pay."""
@@ -71,6 +81,15 @@ class Reader:
         cut = len(prefix)
         rows = read_rows(self._snapshot, table, prefix, start, reverse)
         return ((key[cut:], value) for key, value in rows)
+
+    def prove(self, key: bytes) -> tuple[bytes | None, StateProof]:
+        """The encoded row under a whole key with its table's prefix byte, or None, and the proof of that.
+
+        The proof is against the state root in the head's header.
+        """
+        assert TABLES[key[0]].kind is Kind.STATE, "only rows of the state are committed to"
+        proof = self._commitment.prove(key, lambda place: read_page(self._snapshot, place))
+        return self._snapshot.get(key), proof
 
     def account(self, address: Address) -> Account:
         """The account, empty where it was never seen."""
@@ -161,11 +180,36 @@ class Reader:
                 proven, last = len(blocks), proof
         return (tuple(blocks[:proven]), last) if last else (tuple(blocks), None)
 
+    def prove_block(self, height: Height) -> Inclusion:
+        """Where a block below the head stands in the tree that the head's header has the root of."""
+        blocks = self.head.height
+        assert 0 <= height < blocks, "the head is in no tree of its own"
+        return Inclusion(height, blocks, history.path_to(height, blocks, self._history_node))
+
+    def _history_node(self, level: int, index: int) -> Hash:
+        row = self.get(HISTORY, level, index)
+        if row is None:
+            raise DamagedStoreError("a node of the tree over all blocks is missing", value=(level, index))
+        return row.hash
+
     # -- transactions and events
 
     def receipt(self, transaction_id: Hash) -> PlacedReceipt | None:
         """A final transaction's receipt with height and index in its block, or None."""
         return self.get(RECEIPTS, transaction_id)
+
+    def prove_receipt(self, placed: PlacedReceipt) -> Inclusion:
+        """Where a receipt stands in the tree that its block's header has the root of."""
+        block = self.block(placed.height)
+        assert block is not None, "a receipt's block is there"
+        leaves: list[bytes] = []
+        for transaction in block.transactions:
+            found = self.receipt(transaction.id)
+            assert found is not None, "every transaction of a block has a receipt"
+            leaves.append(merkle.leaf_hash(encode(found.receipt)))
+        leaves.append(merkle.leaf_hash(encode(self.block_events(placed.height))))
+        path = merkle.inclusion_proof(leaves, placed.index)
+        return Inclusion(placed.index, len(leaves), tuple([Hash(sibling) for sibling in path]))
 
     def transactions_by_address(
         self, address: Address, before: Place | None = None, limit: int = 50

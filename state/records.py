@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.limits import validators_max
+from omnitensor.protocol.rows import Account as Account
 from omnitensor.protocol.types import (
     U16,
     U32,
@@ -28,13 +29,6 @@ class Unit(Record, frozen=True):
 
 
 UNIT = Unit()
-
-
-class Account(Record, frozen=True):
-    """Spendable balance in nanoOMNIT, and the nonce that the account's next transaction must have."""
-
-    balance: AmountF
-    nonce: U64
 
 
 class PotTotal(Record, frozen=True):
@@ -102,14 +96,24 @@ class ValidatorSet(Record, frozen=True):
 
 
 class HeadRow(Record, frozen=True):
-    """The last committed block, and what the next one continues: the tree over all block hashes, and the state's commitment."""
+    """The last committed block, and what the next one continues: the tree over all block hashes."""
 
     height: HeightF
     hash: HashF
     history: tuple[HashF, ...]
     """Roots of the perfect subtrees over the hashes of all blocks up to this one, the largest first."""
-    sum: bytes
-    rows: U64
+
+
+class HashRow(Record, frozen=True):
+    """A node of the tree over the hashes of all blocks."""
+
+    hash: HashF
+
+
+class PageRow(Record, frozen=True):
+    """A page of the state's trie (see ``omnitensor.protocol.state_proof``)."""
+
+    entries: bytes
 
 
 class HeightRow(Record, frozen=True):

@@ -5,9 +5,16 @@ Amounts in nanoOMNIT, times as height and milliseconds, ratios in basis points. 
 
 from enum import IntEnum
 
-from omnitensor.protocol.bodies import CampaignSpec
 from omnitensor.protocol.codec import Record
-from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.rows import BaseRates as BaseRates
+from omnitensor.protocol.rows import Campaign as Campaign
+from omnitensor.protocol.rows import CampaignStatus as CampaignStatus
+from omnitensor.protocol.rows import Escrow as Escrow
+from omnitensor.protocol.rows import Item as Item
+from omnitensor.protocol.rows import ItemCounts as ItemCounts
+from omnitensor.protocol.rows import ItemStatus as ItemStatus
+from omnitensor.protocol.rows import Labelled as Labelled
+from omnitensor.protocol.rows import StatusChange as StatusChange
 from omnitensor.protocol.types import (
     U16,
     U32,
@@ -17,29 +24,10 @@ from omnitensor.protocol.types import (
     BatchIdF,
     Bps,
     CampaignIdF,
-    HashF,
     HeightF,
     ItemIdF,
     TimeMsF,
 )
-
-
-class Labelled(IntEnum):
-    """A number in the state with a name for people."""
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
-
-
-class CampaignStatus(Labelled):
-    OPEN = 0
-    CLOSING = 1
-    """Takes no new commitments; what is under way is finished."""
-    CLOSED = 2
-    """Ended by its sponsor: everything is settled and the rest returned."""
-    EXPIRED = 3
-    """Ended by its deadline, likewise."""
 
 
 class SubmissionStatus(Labelled):
@@ -47,17 +35,6 @@ class SubmissionStatus(Labelled):
     REVEALED = 1
     EXPIRED = 2
     """Not revealed in time; the bond was returned."""
-
-
-class ItemStatus(Labelled):
-    REVEALED = 0
-    QUEUED = 1
-    IN_REVIEW = 2
-    ACCEPTED = 3
-    REJECTED = 4
-    UNDECIDED = 5
-    PAID = 6
-    """Accepted, and fully settled."""
 
 
 class BatchPhase(Labelled):
@@ -95,73 +72,6 @@ SEATS_LIVE = (SeatState.SEATED, SeatState.ACCEPTED, SeatState.COMMITTED, SeatSta
 """Seats whose bond is held."""
 
 
-class Escrow(Record, frozen=True):
-    """A campaign's money by what it is for."""
-
-    available: AmountF
-    reward: AmountF
-    """Reserved for contributors, what waits for the end of the challenge window included."""
-    review: AmountF
-    escalation: AmountF
-    """Reserved for second rounds."""
-
-    @property
-    def total(self) -> int:
-        return self.available + self.reward + self.review + self.escalation
-
-
-class BaseRates(Record, frozen=True):
-    """How often the reference passed each criterion, over all reports of a campaign scored so far."""
-
-    ones: tuple[U64, U64, U64]
-    totals: tuple[U64, U64, U64]
-
-
-class ItemCounts(Record, frozen=True):
-    """Items of a campaign: all that were revealed, then by what they are now."""
-
-    submitted: U64
-    queued: U64
-    in_review: U64
-    accepted: U64
-    rejected: U64
-    undecided: U64
-    paid: U64
-
-
-class Campaign(Record, frozen=True):
-    """A sponsor's order for data, its money, and how far it has come."""
-
-    sponsor: AddressF
-    spec: CampaignSpec
-    status: U16
-    """A CampaignStatus."""
-    expired: bool
-    """Its end came by the deadline, not by the sponsor."""
-    escrow: Escrow
-    counts: ItemCounts
-    submissions_open: U64
-    """Committed and not yet revealed or expired."""
-    admitted: U64
-    """Items that reserved money, ever: the whole of which a contributor may have a share."""
-    category_counts: tuple[U64, ...]
-    """Items that fill each category's target: admitted and neither rejected nor undecided."""
-    base_rates: BaseRates
-    funded: U64
-    """This and the next four are sums over a lifetime: money that goes round is counted each time, beyond the supply."""
-    paid_contributors: U64
-    paid_reviewers: U64
-    penalties: U64
-    """What came in from others' bonds."""
-    refunded: U64
-    opened_at: HeightF
-    opened_ms: TimeMsF
-    closing_at: HeightF
-    """0 while open."""
-    ended_at: HeightF
-    """0 until everything is settled."""
-
-
 class Submission(Record, frozen=True):
     """A bundle of items of one contributor. ``sequence`` orders commits over the whole chain: the earlier one owns a content."""
 
@@ -176,52 +86,6 @@ class Submission(Record, frozen=True):
     reveal_until: HeightF
     first_item: ItemIdF
     """The first of ``count`` consecutive items; 0 until revealed."""
-
-
-class StatusChange(Record, frozen=True):
-    status: U16
-    """An ItemStatus."""
-    height: HeightF
-    timestamp_ms: TimeMsF
-
-
-class Item(Record, frozen=True):
-    """A file that somebody contributed, what is reserved for it, and what became of it."""
-
-    campaign: CampaignIdF
-    contributor: AddressF
-    commitment: HashF
-    """Of its submission."""
-    sequence: U64
-    """Of its submission."""
-    content: ContentId
-    media_type: str
-    tier: U16
-    category: U16
-    status: U16
-    """An ItemStatus."""
-    history: tuple[StatusChange, ...]
-    fee: AmountF
-    """One reviewer's, at most."""
-    reward_reserved: AmountF
-    review_reserved: AmountF
-    escalation_reserved: AmountF
-    bond: AmountF
-    """Held; 0 once returned or taken."""
-    batch: BatchIdF
-    """0 until it is in one."""
-    displaced: bool
-    """An earlier commitment turned out to own its content while it was in review."""
-    scores: tuple[U16, ...]
-    """Median of each criterion; empty until there is a verdict."""
-    overall: U16
-    agreement_bps: Bps
-    reasons: tuple[str, ...]
-    """Why it was rejected or is undecided."""
-    reward: AmountF
-    """What it earned, once accepted."""
-    paid: AmountF
-    """What of the reward its contributor has."""
 
 
 class Holder(Record, frozen=True):

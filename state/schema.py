@@ -6,12 +6,13 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 - *state*: committed to by the state root in every header. Only the ledger writes it.
 - *index*: derived from the state's history for readers, written in the same batch, outside the root. The ledger may write
   it through its view and never reads it.
-- *chain*: blocks, receipts, proofs and the head. Only ``chain`` writes it.
+- *chain*: blocks, receipts, proofs, the head, and the trees that the roots in headers are of. Only ``chain`` writes it.
 """
 
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
+from omnitensor.protocol import rows
 from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
@@ -21,8 +22,10 @@ from state.records import (
     BlockEvents,
     Counter,
     GenesisRow,
+    HashRow,
     HeadRow,
     HeightRow,
+    PageRow,
     PlacedReceipt,
     PotTotal,
     SessionKey,
@@ -50,7 +53,7 @@ V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Stamped into a database; another number is never opened as this one."""
 
 
@@ -140,6 +143,7 @@ ADDRESS: Final = 33
 HASH: Final = 32
 KEY: Final = 32
 BLS_KEY: Final = 48
+PLACE: Final = 33
 INT: Final = 8
 REST: Final = 0
 
@@ -162,11 +166,15 @@ TRANSACTIONS_BY_ADDRESS = Table(
 """By address (sender, and whomever its events name), height, place in the block."""
 GENESIS = Table(0x08, GenesisRow, "genesis", (REST,), Kind.CHAIN)
 """One row under the empty key."""
+PAGES = Table(0x09, PageRow, "pages", (PLACE,), Kind.CHAIN)
+"""The trie over all rows of tables of kind *state*, by place (see ``state.trie``)."""
+HISTORY = Table(0x0A, HashRow, "history", (INT, INT), Kind.CHAIN)
+"""Roots of the perfect subtrees over the hashes of all blocks, by level and index; level 0 are the leaves."""
 
 # -- state: the ledger's ground (0x10 .. 0x1f)
 PARAMS = Table(0x10, Params, "parameters", (REST,))
 """One row under the empty key."""
-ACCOUNTS = Table(0x11, Account, "accounts", (ADDRESS,))
+ACCOUNTS = Table(rows.ACCOUNTS_PREFIX, Account, "accounts", (ADDRESS,))
 POTS = Table(0x12, PotTotal, "pots", (REST,))
 """By name of the pot; ``accounts`` is the sum over all accounts."""
 COUNTERS = Table(0x13, Counter, "counters", (REST,))
@@ -184,14 +192,14 @@ VALIDATOR_SETS = Table(0x1A, ValidatorSet, "validator sets", (INT,))
 """By epoch, from the oldest whose evidence still counts to the one above the last boundary."""
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
-CAMPAIGNS = Table(0x20, Campaign, "campaigns", (INT,))
+CAMPAIGNS = Table(rows.CAMPAIGNS_PREFIX, Campaign, "campaigns", (INT,))
 SUBMISSIONS = Table(0x21, Submission, "submissions", (INT, HASH, ADDRESS))
 """By campaign, commitment and contributor: whoever copies another's commitment blocks nobody, and can never reveal it."""
 SUBMISSIONS_OPEN = Table(0x22, Count, "open submissions", (ADDRESS,))
 """How many commitments of an account are neither revealed nor expired."""
 CONTRIBUTORS = Table(0x23, Count, "contributors", (INT, ADDRESS))
 """Items of an account that a campaign admitted, by campaign and account."""
-ITEMS = Table(0x24, Item, "items", (INT,))
+ITEMS = Table(rows.ITEMS_PREFIX, Item, "items", (INT,))
 CONTENT_ROOTS = Table(0x25, Holder, "content by chunk root", (INT, HASH))
 """Whose a content is, by campaign and chunk root."""
 CONTENT_DIGESTS = Table(0x26, Holder, "content by SHA-256", (INT, HASH))

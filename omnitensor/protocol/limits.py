@@ -295,8 +295,8 @@ signatures_cached_max: Final = 32_768
 """Transactions whose signature was found good, kept so that a block's need not be checked again."""
 rows_cached_max: Final = 50_000
 """Decoded rows of the committed state kept in memory."""
-hashed_rows_cached_max: Final = 8_192
-"""Rows whose hashes of 672 bytes are kept in memory."""
+pages_cached_max: Final = 32_768
+"""Pages of the state's trie, of about 800 bytes each, kept in memory beside its inner nodes."""
 pending_blocks_max: Final = 256
 """Blocks that were executed and are not final. No more than one proof can make final at once for peers that sync."""
 sync_blocks_max: Final = 256

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final
 
+from omnitensor.protocol.codec import Record
+from omnitensor.protocol.types import HashF
+
 HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = sha256(b"").digest()
 
@@ -19,6 +22,14 @@ _COPIED_BYTES_MAX: Final = 4_096
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
+
+
+class Inclusion(Record, frozen=True):
+    """Where a leaf stands in a tree: its index, the number of leaves, and its siblings from below."""
+
+    index: int
+    size: int
+    path: tuple[HashF, ...]
 
 
 def leaf_hash(data: bytes | memoryview) -> bytes:

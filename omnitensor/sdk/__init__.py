@@ -24,6 +24,7 @@ from omnitensor.sdk.errors import (
 )
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.orders import Fee, Order
+from omnitensor.sdk.proven import Proven
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.seats import Submitted
 from omnitensor.sdk.specs import CampaignDraft, CategoryDraft
@@ -62,6 +63,7 @@ __all__ = [
     "Opened",
     "Order",
     "ProtocolError",
+    "Proven",
     "RefusedError",
     "ResponseError",
     "Retry",

@@ -1,7 +1,8 @@
 """Signing, sending and following transactions, so that nothing is ever paid twice.
 
 A transaction is signed once; the same bytes are sent again as often as needed, and a node takes them once. Another one is
-signed in its place only when the first can never be included: its nonce is taken by another, or its time is over.
+signed in its place only when the first can never be included (its nonce is taken by another, or its time is over), and never
+for an order that gives money away: that the first is dead is a node's word, and a node that keeps it could have both paid.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from omnitensor.sdk.errors import (
     RpcError,
     WaitTimeout,
 )
-from omnitensor.sdk.reads import ChainIdentity, Reads
+from omnitensor.sdk.proven import ProvenReads
+from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.ticker import Ticker
 from omnitensor.sdk.transport import Transport
 from omnitensor.sdk.wallet import Wallet
@@ -76,7 +78,7 @@ Journal = Callable[[Order], None]
 """Called with a signed order before it is sent: what it writes to disk lets a later process go on."""
 
 
-class Orders(Reads):
+class Orders(ProvenReads):
     """The writing half of a client."""
 
     def __init__(self, transport: Transport, expected: ChainIdentity | None = None) -> None:
@@ -144,7 +146,7 @@ class Orders(Reads):
         """Sign and send; returns when a node has taken it. Two submits of one account keep their order."""
         wallet = await self.bind(wallet)
         async with self._locks.setdefault(wallet.address, asyncio.Lock()):
-            for _ in range(SIGNED_ANEW_MAX):
+            for _ in range(signings_max(body)):
                 order = await self.sign(wallet, body, tip=tip)
                 if journal is not None:
                     journal(order)
@@ -153,7 +155,7 @@ class Orders(Reads):
         raise NonceUsedError(
             "other transactions of this account keep taking the next nonce",
             value=wallet.text,
-            remedy="send from one place at a time, then try again",
+            remedy="send from one place at a time; look at the account's transactions, then try again",
         )
 
     async def execute(
@@ -166,12 +168,12 @@ class Orders(Reads):
         timeout_s: float = WAIT_S,
     ) -> results.TransactionResult:
         """Sign, send, and wait until it is final. Raises RefusedError when the chain refused the order."""
-        for attempt in range(SIGNED_ANEW_MAX):
+        for attempt in range(signings_max(body)):
             order = await self.submit(wallet, body, tip=tip, journal=journal)
             try:
                 return succeeded(await self.follow(order, timeout_s=timeout_s))
             except NonceUsedError:  # another order of this account took its place: it never can be included
-                if attempt + 1 == SIGNED_ANEW_MAX:
+                if attempt + 1 == signings_max(body):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -315,6 +317,11 @@ def succeeded(found: results.TransactionResult) -> results.TransactionResult:
 def scope_names(mask: int) -> list[str]:
     """Names of a mask of scopes, for people."""
     return [scope.name.lower() for scope in Scope if mask & scope]
+
+
+def signings_max(body: BodyBase) -> int:
+    """How often an order may be signed: once where it gives money away."""
+    return 1 if spends(body) else SIGNED_ANEW_MAX
 
 
 def _check_funds(account: results.AccountInfo, body: BodyBase, fee: Fee, tip: int) -> None:

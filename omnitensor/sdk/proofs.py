@@ -9,6 +9,8 @@ from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import parse_address
+from omnitensor.protocol.merkle import Inclusion
+from omnitensor.protocol.state_proof import StateProof
 from omnitensor.protocol.types import Address, BlsPublicKey, Epoch
 from omnitensor.protocol.votes import (
     Candidate,
@@ -19,7 +21,7 @@ from omnitensor.protocol.votes import (
     VoteKind,
 )
 from omnitensor.sdk.errors import ResponseError
-from omnitensor.sdk.results import Voters
+from omnitensor.sdk.results import LeafProof, RowProof, Voters, bytes_of, hash_of
 
 R = TypeVar("R", bound=Record)
 
@@ -50,6 +52,25 @@ def table_from(shown: Voters) -> ValidatorTable:
         return ValidatorTable(Epoch(shown.epoch), entries)
     except (ValueError, ProtocolError) as error:
         raise ResponseError("the node's voters can't be read", value=error) from error
+
+
+def state_proof_from(shown: RowProof) -> StateProof:
+    """A proof of a row from JSON, with its bounds checked. Raises ResponseError."""
+    siblings = tuple([hash_of(sibling) for sibling in shown.siblings])
+    return _checked(StateProof(bytes_of(shown.page), siblings))
+
+
+def inclusion_from(shown: LeafProof) -> Inclusion:
+    """A place in a Merkle tree from JSON. Raises ResponseError."""
+    return _checked(Inclusion(shown.index, shown.size, tuple([hash_of(sibling) for sibling in shown.path])))
+
+
+def _checked(record: R) -> R:
+    """The record, decoded once more so that every bound is checked."""
+    try:
+        return decode(type(record), encode(record))
+    except (OverflowError, ProtocolError) as error:
+        raise ResponseError(f"the node's {type(record).__name__} can't be read", value=error) from error
 
 
 def _record(kind: type[R], shown: Mapping[str, Any]) -> R:

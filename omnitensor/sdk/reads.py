@@ -43,9 +43,10 @@ class Reads:
 
     def __init__(self, transport: Transport, expected: ChainIdentity | None = None) -> None:
         self.transport: Final = transport
-        self._expected = expected
+        self.expected: Final = expected
         self._identity: ChainIdentity | None = None
         self._params: Params | None = None
+        self._genesis_table: ValidatorTable | None = None
 
     @property
     def endpoint(self) -> str:
@@ -54,7 +55,7 @@ class Reads:
 
     async def call(self, method: str, /, **params: Any) -> Any:
         """The plain JSON result of any method. Parameters that are None are left out."""
-        if self._expected is not None and self._identity is None and method != "chain.status":
+        if self.expected is not None and self._identity is None and method != "chain.status":
             await self.status()  # before anything that a node of another chain says is taken for this one's
         given = {name: value for name, value in params.items() if value is not None}
         return await self.transport.call(method, given)
@@ -78,11 +79,11 @@ class Reads:
         """Height, base fee, and whether the node is still catching up. Raises WrongChainError."""
         status = await self._ask(results.Status, "chain.status")
         self._identity = ChainIdentity(status.chain_id, status.genesis_hash)
-        if self._expected is not None and self._expected != self._identity:
+        if self.expected is not None and self.expected != self._identity:
             raise WrongChainError(
-                f"the node is of another chain than {_shown(self._expected)}",
+                f"the node is of another chain than {_shown(self.expected)}",
                 value=_shown(self._identity),
-                remedy=f"name a node of {self._expected.chain_id} with --endpoint, or log in again for this chain",
+                remedy=f"name a node of {self.expected.chain_id} with --endpoint, or log in again for this chain",
             )
         return status
 

@@ -350,12 +350,46 @@ class Sealed(Result, frozen=True):
     sealed: str
 
 
+class RowProof(Result, frozen=True):
+    """A row of the state with its proof; hexadecimal text."""
+
+    height: int
+    value: str | None
+    page: str
+    siblings: list[str]
+
+
+class LeafProof(Result, frozen=True):
+    """A leaf under the root in a block's header; hexadecimal text."""
+
+    height: int
+    leaf: str
+    index: int
+    size: int
+    path: list[str]
+
+
+class ProvenTransaction(Result, frozen=True):
+    """The part of a transaction that is proven."""
+
+    proof: LeafProof | None = None
+
+
 class BlockInfo(Result, frozen=True):
     """A block as JSON: the header's fields, and transactions by id, kind and sender."""
 
     header: dict[str, Any]
     transactions: list[dict[str, Any]] = []
     proof: Any = None
+    history: LeafProof | None = None
+
+
+def bytes_of(text: str) -> bytes:
+    """Bytes of hexadecimal text. Raises ResponseError."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise ResponseError("not hexadecimal text", value=text[:64]) from error
 
 
 def hash_of(text: str) -> Hash:

@@ -22,7 +22,7 @@ METHODS = sorted(method.name for method in TABLE)
 CONTRACT = """
 chain.status chain.params chain.block chain.blocks chain.validators chain.supply tx.submit tx.get tx.by_address account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
-review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover
+review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 """.split()
 
 
@@ -77,7 +77,7 @@ def test_document_is_whole() -> None:
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True), "by position, what must be given comes first"
     block = next(method for method in document["methods"] if method["name"] == "chain.block")
-    assert [param["name"] for param in block["params"]] == ["height", "hash"]
+    assert [param["name"] for param in block["params"]] == ["height", "hash", "history"]
 
 
 def test_numbers_of_errors_are_in_their_range() -> None:

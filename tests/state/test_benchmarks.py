@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import replay, run
+from benchmarks import commitment, replay, replay_1m, run
 from benchmarks.run import Aim, Benchmark
 
 
@@ -28,6 +28,20 @@ def test_replay_is_measured_and_written(results: Path, capsys: pytest.CaptureFix
     results.write_text(json.dumps({"node_rss_mb": 99}), encoding="utf-8")
     assert run.main(["replay"]) == 0
     assert json.loads(results.read_text(encoding="utf-8"))["node_rss_mb"] == 99
+
+
+def test_a_million_rows_are_measured_when_named(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROWS": 3_000, "TOUCHED": 100, "BLOCKS": 3, "PROOFS": 50}.items():
+        monkeypatch.setattr(commitment, name, value)
+    monkeypatch.setattr(replay_1m, "OTHERS", 500)
+    assert run.main(["commitment", "replay_1m"]) == 0
+    written = json.loads(results.read_text(encoding="utf-8"))
+    assert written["commitment_ms_1m_1000"] > 0
+    assert 64 < written["proof_bytes_p50"] < 1_600
+    assert 0 < written["replay_share_of_ed25519_1m"] < 2
+    monkeypatch.setattr(run, "BENCHMARKS", tuple(each for each in run.BENCHMARKS if each.by_name))
+    assert run.main([]) == 0
+    assert "proof_bytes_p50" not in json.loads(results.read_text(encoding="utf-8"))
 
 
 def test_absent_benchmarks_are_left_out_only_where_they_may_be(

@@ -9,7 +9,7 @@ from state.ledger.accounts import Pot
 from state.schema import TABLES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/specification/ledger.md").read_text(encoding="utf-8")
-WIDTHS = {"address": 33, "hash": 32, "int": 8, "BLS key": 48, "bytes": 0}
+WIDTHS = {"address": 33, "hash": 32, "int": 8, "BLS key": 48, "place": 33, "bytes": 0}
 ROW = re.compile(r"\| `0x(?P<prefix>[0-9a-f]{2})` \| (?P<name>[^|]+) \| (?P<kind>\w+) \| (?P<key>[^|]+) \|")
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from omnitensor.protocol.bodies import Transfer
-from omnitensor.protocol.codec import encode
+from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import StorageError
-from omnitensor.protocol.types import NANO, Amount, Height
+from omnitensor.protocol.types import NANO, Amount, Hash, Height
 from state import opening, store
 from state.chain import Chain
 from state.ledger.supply import check_everything
-from state.schema import HEAD, SCHEMA_VERSION
+from state.records import HashRow, PageRow
+from state.schema import HEAD, HISTORY, PAGES
 from state.store import DamagedStoreError, ForeignStoreError, LockedStoreError, Snapshot, Stamp, Store
 from tests.state.chain_fixtures import build, key, make_genesis, new_chain, order
 
@@ -162,8 +163,8 @@ def test_another_chain_or_schema_is_refused(tmp_path: Path, monkeypatch: pytest.
         Chain.open(path, make_genesis(accounts=5))
     with pytest.raises(StorageError, match="something"):
         Chain.create(path, make_genesis())
-    monkeypatch.setattr(opening, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    with pytest.raises(ForeignStoreError, match="another version"):
+    monkeypatch.setattr(opening, "SCHEMA_VERSION", opening.SCHEMA_VERSION + 1)
+    with pytest.raises(ForeignStoreError, match=r"another version.*run init again"):
         Chain.open(path)
 
 
@@ -198,11 +199,21 @@ def test_a_head_that_says_another_state_is_refused(tmp_path: Path) -> None:
     chain = Chain.open(path)
     account = chain.reader().account(key("a0").address)
     full = b"\x11" + key("a0").address
+    place, page = next(chain._store.scan(PAGES.prefix_bytes, None))
+    entries = decode(PageRow, page).entries
     for rows in (
         [(full, encode(type(account)(Amount(account.balance + NANO), account.nonce)))],
         [(full, None)],
         [(HEAD.full_key(b""), None)],
         [(b"\x02" + Height(2).to_bytes(8, "big"), None)],
+        [(place, None)],
+        [(place, encode(PageRow(entries[:-1] + b"?")))],
+        [(place, encode(PageRow(entries[64:])))],
+        [(place, b"no page")],
+        [(place[:-1] + b"\x09", encode(PageRow(entries[:64])))],
+        [(place + b"\x00", encode(PageRow(entries)))],
+        [(HISTORY.full_key(2, 0), None)],
+        [(HISTORY.full_key(2, 0), encode(HashRow(Hash(bytes(32)))))],
     ):
         before = [(k, chain._store.get(k)) for k, _ in rows]
         chain._store.write(rows)
@@ -211,7 +222,7 @@ def test_a_head_that_says_another_state_is_refused(tmp_path: Path) -> None:
             Chain.open(path)
         raw = store.plyvel.DB(str(path))
         for k, v in before:
-            raw.put(k, v, sync=True)
+            raw.delete(k) if v is None else raw.put(k, v, sync=True)
         raw.close()
         chain = Chain.open(path)
     chain.close()

@@ -1,0 +1,25 @@
+"""The replay of transfers on a state of a million accounts: every transfer goes to one that was not touched before.
+
+So rows and pages come from disk, and half of what a block changes is spread over the whole trie.
+"""
+
+from typing import Final
+
+from benchmarks import replay
+
+OTHERS = 1_000_000
+_NAMES: Final = {
+    "replay_share_of_ed25519": "replay_share_of_ed25519_1m",
+    "replay_transfers_per_second": "replay_transfers_per_second_1m",
+}
+
+
+def measure() -> dict[str, float]:
+    """Replays the blocks of ``benchmarks.replay`` with ``OTHERS`` accounts more."""
+    found = replay.replayed(OTHERS)
+    return {_NAMES[name]: value for name, value in found.items() if name in _NAMES}
+
+
+if __name__ == "__main__":
+    for name, value in measure().items():
+        print(f"{name:32} {value}")
