@@ -46,7 +46,7 @@ validation_results = validator.validate(data_batch)
 validator.submit_results(validation_results)
 """
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 
 def typed(line: str, **values: str) -> list[str]:

@@ -21,6 +21,8 @@ from omnitensor.protocol.keys import SigningKey, format_api_key, format_secret
 from omnitensor.protocol.types import NANO
 from tests.e2e.town import Town
 
+pytestmark = pytest.mark.xdist_group("e2e")
+
 SMALL = 4_096
 """Bytes that the campaign of these tests takes at the most."""
 ABSENT = 999_999

@@ -36,7 +36,7 @@ def alive(town: Town) -> Iterator[None]:
     assert all(node.running for node in town.nodes)
 
 
-pytestmark = pytest.mark.usefixtures("alive")
+pytestmark = [pytest.mark.usefixtures("alive"), pytest.mark.xdist_group("e2e")]
 
 
 INVALID_PARAMS = -32602

@@ -7,10 +7,14 @@ import shutil
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from deploy.devnet import calls, ports, process
 from deploy.devnet.net import Node
 from omnitensor.protocol.keys import SigningKey
 from tests.e2e.town import Town
+
+pytestmark = pytest.mark.xdist_group("e2e")
 
 QUIET_SECONDS = 4.0
 """Eight block intervals."""

@@ -19,6 +19,8 @@ from state.reader import Reader
 from state.schema import ACCOUNTS, POTS
 from tests.e2e.town import SUPPLY, Town
 
+pytestmark = pytest.mark.xdist_group("e2e")
+
 
 def test_no_block_was_undone_and_all_nodes_agree(town: Town) -> None:
     witness = town.witness

@@ -10,6 +10,8 @@ import pytest
 
 from deploy.devnet import process
 
+pytestmark = pytest.mark.xdist_group("e2e")
+
 
 @pytest.mark.timeout(420)
 def test_story_reaches_paid(tmp_path: Path) -> None:
