@@ -53,7 +53,9 @@ devnet: setup ## Run four validators here and show data being judged and paid, u
 
 .PHONY: test
 test: setup ## Run the tests
-	@$(PY) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@if [ -n "$(ARGS)" ]; then $(PY) -m pytest -n $(JOBS) --dist loadgroup $(ARGS); else \
+	  code=0; $(PY) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e || code=$$?; \
+	  $(PY) -m pytest tests/e2e || code=$$?; exit $$code; fi
 
 .PHONY: check
 check: format lint types imports test ## Everything that must hold: format, lint, types, imports, tests
