@@ -14,19 +14,19 @@ from typing import Final, TypeVar
 
 import structlog
 
-from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake import effects as fx
 from consensus.stake.events import FinalPoint
-from consensus.stake.verify import Verifier
 from node.driver import Below, Checked
+from node.epochs import EpochView, epoch_above, final_point_of
 from node.keys import NodeKeys
 from node.metrics import Metrics
 from node.waiting import WaitingTransactions
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block, beacon_message
-from omnitensor.protocol.errors import BlockError, ProtocolError
+from omnitensor.protocol.epochs import epoch_of
+from omnitensor.protocol.errors import BlockError, ProtocolError, SignatureError
 from omnitensor.protocol.limits import block_bytes_max
-from omnitensor.protocol.types import Address, Hash, Height, View
+from omnitensor.protocol.types import BlsPublicKey, Hash, Height
 from omnitensor.protocol.votes import Candidate, FinalityProof
 from rpc.feed import BlockFeed, CommittedBlock
 from state.chain import HEADER_ROOM_BYTES, Chain, Committed, NoRoomError
@@ -75,21 +75,18 @@ class ChainApplication:
         waiting: WaitingTransactions,
         feed: BlockFeed,
         keys: NodeKeys,
-        address: Address | None,
-        schedule: LeaderSchedule,
-        verifier: Verifier,
+        voter: BlsPublicKey | None,
         crypto: ThreadPoolExecutor,
         metrics: Metrics,
         on_head: Callable[[], None],
     ) -> None:
-        """``address`` is this validator's account, None for a node that only follows; ``on_head`` is told of every new head."""
+        """``voter`` is the key that this node votes with, None when it only follows; ``on_head`` is told of every new head."""
         self.chain: Final = chain
         self.waiting: Final = waiting
         self._feed = feed
         self._keys = keys
-        self._address = address
-        self._schedule = schedule
-        self._verifier = verifier
+        self._voter = voter
+        self._epoch: EpochView | None = None
         self._crypto = crypto
         self._metrics = metrics
         self._on_head = on_head
@@ -115,25 +112,36 @@ class ChainApplication:
     def height(self) -> Height:
         return self.chain.reader().head.height
 
+    @property
+    def epoch(self) -> EpochView:
+        """The epoch that votes now: that of the block above the head."""
+        return self._epoch_of(self.chain.reader())
+
+    def _epoch_of(self, reader: Reader) -> EpochView:
+        number = epoch_above(reader)
+        if self._epoch is None or self._epoch.number != number:
+            self._epoch = EpochView.of(reader, number, self.chain.genesis_hash, self._voter)
+            assert self._epoch is not None, "the set of the epoch under way is never forgotten"
+        return self._epoch
+
+    def standing(self) -> tuple[EpochView, FinalPoint | None]:
+        """The epoch that votes now, and where its core begins: None while the head is final only through a block above it."""
+        reader = self.chain.reader()
+        epoch = self._epoch_of(reader)
+        return epoch, final_point_of(reader.head, epoch.number)
+
     def final_point(self) -> FinalPoint | None:
-        """Where a core begins; None while the head is final only through a block above it (in the middle of a sync)."""
-        head = self.chain.reader().head
-        if head.height == 0:
-            root = self.chain.genesis_hash
-            return FinalPoint(View(0), root, root, Height(0), head.header.timestamp_ms, None)
-        if head.proof is None:
-            return None
-        candidate = head.proof.candidate
-        return FinalPoint(
-            candidate.view, candidate.id, head.hash, head.height, head.header.timestamp_ms, head.proof
-        )
+        """Where the core of the epoch that votes now begins; see ``standing``."""
+        return self.standing()[1]
 
     # -- for the driver
 
     async def build(self, build: fx.Build, below: Below) -> Block | None:
         """A block of waiting transactions on the parent; None when none can be built there."""
-        assert self._address is not None, "only a validator builds"
-        address = self._address
+        epoch = self.epoch
+        address = epoch.address
+        if address is None or epoch_of(Height(build.parent_height + 1), self.chain.params) != epoch.number:
+            return None  # sync has brought another epoch meanwhile
         reveal = self._keys.sign(beacon_message(self.chain.chain_id, Height(build.parent_height + 1)))
         if not await self.call(lambda: self.chain.is_executed(build.parent_hash)):
             blocks = tuple(below())
@@ -155,8 +163,9 @@ class ChainApplication:
 
     async def check(self, candidate: Candidate, block: Block, below: Below) -> Checked | None:
         """Why a candidate's block is invalid, the same on every node. None when it can't be judged now: see ``_check``."""
-        leader = self._verifier.table.entries[self._schedule.leader(candidate.view)].address
-        if block.header.proposer != leader:
+        epoch = self.epoch
+        leader = epoch.table.entries[epoch.schedule.leader(candidate.view)].address
+        if candidate.epoch == epoch.number and block.header.proposer != leader:
             return Checked("the block's proposer is not its view's leader")
         started = time.perf_counter()
         checked = await self.call(lambda: self._check(block, ()))
@@ -224,9 +233,18 @@ class ChainApplication:
 
     async def verify_proof(self, proof: FinalityProof) -> ProtocolError | None:
         """Why a finality proof is not to be believed, or None."""
+        reader = self.chain.reader()
+        epoch: EpochView | None = self._epoch_of(reader)
+        if epoch is None or proof.candidate.epoch != epoch.number:
+            # Of an epoch that is over here, when the node has overtaken its sync; of a later one it can't be verified yet.
+            epoch = EpochView.of(reader, proof.candidate.epoch, self.chain.genesis_hash, None)
+        if epoch is None:
+            return SignatureError(
+                "a proof of an epoch whose validators are not known", value=proof.candidate.epoch
+            )
         try:
             await asyncio.get_running_loop().run_in_executor(
-                self._crypto, self._verifier.verify_finality, proof
+                self._crypto, epoch.verifier.verify_finality, proof
             )
         except ProtocolError as error:
             return error

@@ -20,7 +20,6 @@ from omnitensor.protocol.errors import TransactionError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.transactions import Transaction, transaction_id
 from omnitensor.protocol.types import Address, Hash, Height, TimeMs
-from omnitensor.protocol.votes import ValidatorTable
 from p2p.interface import Network
 from rpc.backend import NodeStatus, PeerStatus
 from rpc.feed import BlockFeed
@@ -46,7 +45,6 @@ class NodeBackend:
         driver: Callable[[], Driver | None],
         feed: BlockFeed,
         metrics: Metrics,
-        validator: Address | None,
         evidence: Callable[[], tuple[Evidence, ...]],
     ) -> None:
         self._config = config
@@ -60,17 +58,12 @@ class NodeBackend:
         self._driver = driver
         self._feed = feed
         self._metrics = metrics
-        self._validator = validator
         self._evidence = evidence
         self._started_ms = TimeMs(time.time_ns() // 1_000_000)
 
     @property
     def genesis_hash(self) -> Hash:
         return self._application.chain.genesis_hash
-
-    @property
-    def validator_table(self) -> ValidatorTable:
-        return self._application.chain.validator_table()
 
     @property
     def content(self) -> ContentStore:
@@ -132,7 +125,7 @@ class NodeBackend:
             version=self._version,
             name=self._config.node_name,
             peer_id=self._network.peer_id.hex(),
-            validator=self._validator,
+            validator=self._application.epoch.address,
             syncing=progress.syncing,
             sync_target=Height(max(progress.target, height)),
             view=0 if driver is None else driver.core.view,

@@ -1,4 +1,4 @@
-"""Command line of ``omnitensor-node``: init, start, keys, version. Reads arguments and prints; the work is done elsewhere."""
+"""Command line of ``omnitensor-node``: init, start, keys, safety, version. Reads arguments and prints; others do the work."""
 
 import asyncio
 import json
@@ -156,6 +156,51 @@ def _show_keys(keys: node_keys.NodeKeys) -> None:
         "identity": public.identity.hex(),
     }
     click.echo(json.dumps(shown, indent=2))
+
+
+@commands.group("safety")
+def safety_group() -> None:
+    """Moves and mends the record of what this validator has signed. Stop the node first."""
+
+
+@safety_group.command("init")
+@home_option
+def safety_init(home: Path) -> None:
+    """Makes a new record where the old one is lost. Signs nothing until an epoch that begins after this moment (R9)."""
+    from node.safety_moves import begin_again
+
+    click.echo(begin_again(home))
+
+
+@safety_group.command("export")
+@home_option
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to write; it must not exist.",
+)
+def safety_export(home: Path, out: Path) -> None:
+    """Writes the record as JSON, to move this validator to another machine. Never start it here again."""
+    from node.safety_moves import export_to
+
+    click.echo(export_to(home, out))
+
+
+@safety_group.command("import")
+@home_option
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="File of an export.",
+)
+def safety_import(home: Path, source: Path) -> None:
+    """Takes over an exported record; refuses one that knows less than what is here."""
+    from node.safety_moves import import_from
+
+    click.echo(import_from(home, source))
 
 
 @commands.command("version")

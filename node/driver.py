@@ -1,4 +1,4 @@
-"""Drives the stake core: feeds it events one at a time and carries out its effects in order.
+"""Drives the stake core of an epoch: feeds it events one at a time and carries out its effects in order.
 
 The order is the durability contract (``consensus.stake.effects``): each effect is finished before the next begins, and answers
 come back as events. Holds no rule of consensus; the core holds no clock, key, disk or socket.
@@ -17,9 +17,10 @@ from consensus.stake import effects as fx
 from consensus.stake import events as ev
 from consensus.stake.core import Core
 from consensus.stake.safety import SafetyError, SafetyMemory
+from node.epochs import EpochView
 from node.keys import NodeKeys
 from node.metrics import Metrics
-from node.safety_store import SafetyStore
+from node.safety_store import SILENT, SafetyStore
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.evidence import Evidence
@@ -73,12 +74,13 @@ class Questions(Protocol):
 
 
 class Driver:
-    """One core and everything it asks for. Lives on the event loop; ``run`` ends when the core halts."""
+    """One core and everything it asks for. Lives on the event loop; ``run`` ends with the epoch, or when the core halts."""
 
     def __init__(
         self,
         *,
         chain_id: str,
+        epoch: EpochView,
         core: Core,
         safety: SafetyStore | None,
         keys: NodeKeys,
@@ -90,6 +92,9 @@ class Driver:
     ) -> None:
         """``safety`` is None for an observer, which casts no votes. ``accuse`` is given evidence that the core found."""
         self._chain_id = chain_id
+        self.epoch: Final = epoch
+        self._left = False
+        self._ended = False
         self._core = core
         self._safety = safety
         self._keys = keys
@@ -117,30 +122,60 @@ class Driver:
 
     async def submit(self, event: ev.Event) -> None:
         """Hands the core what a peer sent; waits while the core has too much to do, which slows the peer down."""
+        if self._ended:
+            return
         await self._room.acquire()
         # Time may have passed meanwhile: the core's clock is that of the queue.
         self._events.put_nowait((replace(event, now_ms=now_ms()), True))
 
+    def leave(self) -> None:
+        """Sync has brought the chain into a later epoch: this core has nothing more to do."""
+        self._left = True
+        self.post(ev.Tick(now_ms()))
+
     async def run(self) -> None:
-        """Starts the core and goes on until it halts (then ``halted`` says why) or the task is cancelled."""
-        memory = NOTHING_SIGNED if self._safety is None else self._safety.memory
-        self.post(ev.Start(now_ms(), memory))
+        """Starts the core and goes on until its epoch is over, it halts (then ``halted`` says why) or the task is cancelled."""
         try:
-            while self.halted is None:
+            # Peers may have been heard already: what they said waits in the queue until the core has begun.
+            memory = await self._memory()
+            await self._give(ev.Start(now_ms(), memory))
+            while self.halted is None and not self._left and not self._core.over:
                 event, from_peer = await self._events.get()
                 if from_peer:
                     self._room.release()
                 if self._failure is not None:
                     raise self._failure
-                for effect in self._core.handle(event):
-                    await self._carry_out(effect)
-                    if isinstance(effect, fx.Halt):
-                        return
-                self._metrics.view.set(self._core.view)
+                await self._give(event)
         finally:
             self._stop()
 
+    async def _give(self, event: ev.Event) -> None:
+        for effect in self._core.handle(event):
+            await self._carry_out(effect)
+            if isinstance(effect, fx.Halt):
+                return
+        self._metrics.view.set(self._core.view)
+
+    async def _memory(self) -> SafetyMemory:
+        """R9: what was signed in this epoch; entering it is on disk before anything is signed in it."""
+        store, epoch = self._safety, self.epoch
+        if store is None:
+            return NOTHING_SIGNED
+        memory = await asyncio.get_running_loop().run_in_executor(
+            self._disk, store.enter, epoch.number, epoch.began_ms
+        )
+        if memory is SILENT:
+            self._log.warning(
+                "signing nothing in this epoch: the safety store does not cover it",
+                epoch=epoch.number,
+                store_epoch=store.epoch,
+            )
+        return memory
+
     def _stop(self) -> None:
+        self._ended = True
+        for _ in range(limits.driver_events_max):
+            self._room.release()  # whoever waits to be heard need not wait any more
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -169,7 +204,7 @@ class Driver:
                 self._questions.behind(effect)
             case fx.Commit():
                 await self._application.commit(effect)
-                await self._on_disk(lambda store: store.raise_floor(effect.prune_below))
+                await self._on_disk(lambda store: store.raise_floor(self.epoch.number, effect.prune_below))
             case fx.SetTimer(at_ms):
                 self._set_timer(at_ms)
             case fx.Charge(peer, reason):
@@ -249,7 +284,8 @@ class Driver:
         """The block of a candidate and those below it that are not final, as the core has them, oldest first."""
         blocks: list[Block] = []
         while (kept := self._core.find(candidate_id)) and kept.candidate.view > self._core.final.view:
-            blocks.append(kept.block)
+            if kept.block is not None:
+                blocks.append(kept.block)
             candidate_id = Hash(kept.candidate.parent_id)
         return tuple(reversed(blocks))
 

@@ -5,27 +5,30 @@ is old, known or too far ahead costs no cryptography.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 import structlog
 
 from consensus.stake import events as ev
-from consensus.stake.verify import Verifier
+from consensus.stake.core import Core
 from consensus.stake.watch import Watch
 from datalayer.store import ContentStore
 from node.application import ChainApplication
 from node.driver import Driver, now_ms
+from node.epochs import EarlyMessages, epoch_of_message
 from node.evidence import EvidencePool
 from node.fetching import serve
 from node.metrics import Metrics
 from node.verification import BatchVerifier
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Header
+from omnitensor.protocol.epochs import boundary_of
 from omnitensor.protocol.errors import CodecError, LimitError, ProtocolError, SignatureError, StorageError
 from omnitensor.protocol.evidence import EVIDENCE_KINDS, Evidence
-from omnitensor.protocol.types import Hash, Height, View
+from omnitensor.protocol.types import Epoch, Hash, Height, View
 from omnitensor.protocol.votes import Certificate, Proposal, Vote, VoteKind
 from p2p.interface import Charge, Head, Judgement, PeerInfo, Verdict
 from p2p.messages import (
@@ -47,6 +50,7 @@ from p2p.ranges import assemble_blocks
 
 FORGED_POINTS: Final = 50
 INVALID_POINTS: Final = 10
+ASK_SECONDS: Final = 1.0
 
 log = structlog.get_logger("peers")
 
@@ -65,7 +69,6 @@ class PeerHandler:
     def __init__(
         self,
         application: ChainApplication,
-        verifier: Verifier,
         votes: BatchVerifier,
         crypto: ThreadPoolExecutor,
         disk: ThreadPoolExecutor,
@@ -75,7 +78,6 @@ class PeerHandler:
         final_view: Callable[[], View],
     ) -> None:
         self._application = application
-        self._verifier = verifier
         self._votes = votes
         self._crypto = crypto
         self._disk = disk
@@ -85,7 +87,13 @@ class PeerHandler:
         self._final_view = final_view
         self._certifying: dict[tuple[VoteKind, View, Hash], asyncio.Future[None]] = {}
         """Certificates being verified, by what they say: the last in line for each."""
+        self._early = EarlyMessages()
+        self._asked_at = 0.0
         self.driver: Driver | None = None
+        self.previous: Core | None = None
+        """The core of the epoch before: it still has what ended it, for those who are a little behind."""
+        self.on_ahead: Callable[[PeerId], None] = _nothing
+        """Told, once a second at most, of a peer that speaks of a later epoch."""
         self.sync: PeerStatusListener | None = None
         self._watch = Watch()
         self.evidence: EvidencePool | None = None
@@ -129,6 +137,9 @@ class PeerHandler:
                 return await self._on_evidence(message)
             if driver is None or driver.halted is not None:
                 return Verdict.LATER
+            epoch = epoch_of_message(message)
+            if epoch != driver.epoch.number:
+                return await self._of_another_epoch(peer_id, message, epoch - driver.epoch.number)
             match message:
                 case Vote():
                     return await self._on_vote(driver, peer_id, message)
@@ -140,14 +151,34 @@ class PeerHandler:
             self._metrics.charges.labels(error.code).inc()
             return Charge(FORGED_POINTS, str(error))
 
+    async def _of_another_epoch(
+        self, peer_id: PeerId, message: Vote | Certificate | Proposal, ahead: int
+    ) -> Judgement:
+        """What is of the next epoch is held until this node is there; whoever says it knows how this epoch ended."""
+        if ahead < 0:
+            return await self._on_late_vote(message) if isinstance(message, Vote) else Verdict.IGNORE
+        if ahead == 1:
+            self._early.hold(peer_id, message)
+        now = time.monotonic()
+        if now - self._asked_at >= ASK_SECONDS:
+            self._asked_at = now
+            self.on_ahead(peer_id)
+        return Verdict.LATER
+
+    async def judge_early(self) -> AsyncIterator[tuple[PeerId, Gossip, Judgement]]:
+        """A new epoch has begun here: judges what was held of it."""
+        for peer_id, message in self._early.take():
+            yield peer_id, message, await self.on_gossip(peer_id, message)
+
     async def _on_vote(self, driver: Driver, peer_id: PeerId, vote: Vote) -> Judgement:
         core = driver.core
-        self._verifier.check_vote_shape(vote)
+        verifier = driver.epoch.verifier
+        verifier.check_vote_shape(vote)
         if not core.wants_vote(vote):
             return Verdict.LATER if vote.view > core.view else await self._on_late_vote(vote)
         if self._votes.full:
             return Verdict.LATER
-        if not await self._votes.verify(*self._verifier.vote_item(vote), peer_id):
+        if not await self._votes.verify(*verifier.vote_item(vote), peer_id):
             raise SignatureError("a vote's signature is not its signer's", value=vote.signature)
         self._watch.remember(vote)
         await driver.submit(ev.VoteReceived(now_ms(), peer_id, vote))
@@ -172,7 +203,7 @@ class PeerHandler:
                 await asyncio.wait([before])
                 if not driver.core.wants_certificate(certificate):
                     return Verdict.IGNORE
-            await self._in_crypto(lambda: self._verifier.verify_certificate(certificate))
+            await self._in_crypto(lambda: driver.epoch.verifier.verify_certificate(certificate))
             await driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
         finally:
             turn.set_result(None)
@@ -191,7 +222,7 @@ class PeerHandler:
         # Spared is only what is held to the byte: another signature under the same words may be forged, and is passed on with
         # the proposal to nodes that would blame this one for it.
         known = frozenset(c for c in proposal.justification if c in core.certificates(c.view, c.view))
-        await self._in_crypto(lambda: self._verifier.verify_proposal(proposal, known.__contains__))
+        await self._in_crypto(lambda: driver.epoch.verifier.verify_proposal(proposal, known.__contains__))
         await driver.submit(ev.ProposalReceived(now_ms(), peer_id, proposal))
         return Verdict.RELAY
 
@@ -221,10 +252,7 @@ class PeerHandler:
             case CandidateRequest(candidate_id):
                 return self._candidate(candidate_id)
             case CertificatesRequest(epoch, from_view, count):
-                if self.driver is None or epoch != self._verifier.table.epoch:
-                    return None
-                last = View(from_view + count - 1)
-                return CertificatesResponse(self.driver.core.certificates(from_view, last))
+                return self._certificates(epoch, from_view, View(from_view + count - 1))
             case ContentQuery() | LeavesRequest() | ChunkRequest():
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._disk, serve, self._content, request)
@@ -245,16 +273,25 @@ class PeerHandler:
             lambda height: reader.proof(Height(height)),
         )
 
+    def _certificates(self, epoch: Epoch, first: View, last: View) -> Response | None:
+        """Those of this epoch's core; of an epoch that is over, what made its boundary final."""
+        if self.driver is not None and epoch == self.driver.epoch.number:
+            return CertificatesResponse(self.driver.core.certificates(first, last))
+        proof = self._application.reader().proof(boundary_of(epoch, self._application.chain.params))
+        return None if proof is None else CertificatesResponse((proof.certificate,))
+
     def _candidate(self, candidate_id: Hash) -> Response | None:
-        """A candidate in memory with its certificates, or the head's."""
-        if self.driver is None:
-            return None
-        core = self.driver.core
-        kept = core.find(candidate_id)
-        if kept is None:
-            return None
-        view = kept.candidate.view
-        return CandidateResponse(kept.candidate, kept.block, core.certificates(view, view))
+        """A candidate in memory with its certificates."""
+        for core in (self.driver.core if self.driver is not None else None, self.previous):
+            kept = core.find(candidate_id) if core is not None else None
+            if core is not None and kept is not None:
+                view = kept.candidate.view
+                return CandidateResponse(kept.candidate, kept.block, core.certificates(view, view))
+        return None
+
+
+def _nothing(peer_id: PeerId) -> None:
+    """Nobody wants to know."""
 
 
 def judgement_of(fault: ProtocolError | None) -> Judgement:

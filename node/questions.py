@@ -13,7 +13,6 @@ import structlog
 
 from consensus.stake import effects as fx
 from consensus.stake import events as ev
-from consensus.stake.verify import Verifier
 from node.driver import Driver, now_ms
 from node.tasks import Tasks
 from omnitensor.protocol import limits
@@ -47,12 +46,10 @@ class PeerQuestions:
     def __init__(
         self,
         network: Network,
-        verifier: Verifier,
         crypto: ThreadPoolExecutor,
         wake_sync: Callable[[], None],
     ) -> None:
         self._network = network
-        self._verifier = verifier
         self._crypto = crypto
         self._wake_sync = wake_sync
         self._tasks = Tasks("questions", limits.questions_in_flight_max)
@@ -71,6 +68,12 @@ class PeerQuestions:
         for peer_id in self._draw_peers():
             self._tasks.start(self._certificates(peer_id, fetch))
 
+    def ask_for_the_end(self, peer_id: PeerId) -> None:
+        """A peer speaks of a later epoch: it has the certificate that ends this one."""
+        if self.driver is not None:
+            view = self.driver.core.view
+            self._tasks.start(self._certificates(peer_id, fx.FetchCertificates(view, view, 0)))
+
     def behind(self, behind: fx.Behind) -> None:
         log.info("behind", height=behind.height, view=behind.view)
         self._wake_sync()
@@ -87,43 +90,47 @@ class PeerQuestions:
             return None
 
     async def _candidate(self, peer_id: PeerId, fetch: fx.Fetch) -> None:
+        driver = self.driver
         answer = await self._ask(peer_id, CandidateRequest(fetch.candidate_id))
-        if not isinstance(answer, CandidateResponse) or self.driver is None:
+        if not isinstance(answer, CandidateResponse) or driver is None:
             return
         if answer.candidate.id != fetch.candidate_id:
             self._network.charge(peer_id, FORGED_POINTS, "answered with another candidate")
             return
         try:
-            await self._in_crypto(lambda: self._verifier.verify_candidate(answer.candidate, answer.block))
-            certificates = await self._genuine(answer.certificates)
+            verify = driver.epoch.verifier.verify_candidate
+            await self._in_crypto(lambda: verify(answer.candidate, answer.block))
+            certificates = await self._genuine(driver, answer.certificates)
         except ProtocolError as error:
             self._network.charge(peer_id, FORGED_POINTS, str(error))
             return
-        await self.driver.submit(
+        await driver.submit(
             ev.CandidateReceived(now_ms(), peer_id, answer.candidate, answer.block, certificates)
         )
 
     async def _certificates(self, peer_id: PeerId, fetch: fx.FetchCertificates) -> None:
+        driver = self.driver
+        if driver is None:
+            return
         count = fetch.last_view - fetch.first_view + 1
-        answer = await self._ask(
-            peer_id, CertificatesRequest(self._verifier.table.epoch, fetch.first_view, count)
-        )
-        if not isinstance(answer, CertificatesResponse) or self.driver is None:
+        answer = await self._ask(peer_id, CertificatesRequest(driver.epoch.number, fetch.first_view, count))
+        if not isinstance(answer, CertificatesResponse):
             return
         try:
-            certificates = await self._genuine(answer.certificates)
+            certificates = await self._genuine(driver, answer.certificates)
         except ProtocolError as error:
             self._network.charge(peer_id, FORGED_POINTS, str(error))
             return
         for certificate in certificates:
-            await self.driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
+            await driver.submit(ev.CertificateReceived(now_ms(), peer_id, certificate))
 
-    async def _genuine(self, certificates: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
+    async def _genuine(
+        self, driver: Driver, certificates: tuple[Certificate, ...]
+    ) -> tuple[Certificate, ...]:
         """The certificates that the core lacks, verified. Raises SignatureError at the first that is forged."""
-        assert self.driver is not None
-        wanted = tuple(c for c in certificates if self.driver.core.wants_certificate(c))
+        wanted = tuple(c for c in certificates if driver.core.wants_certificate(c))
         for certificate in wanted:
-            await self._in_crypto(lambda: self._verifier.verify_certificate(certificate))  # noqa: B023  # awaited before the next
+            await self._in_crypto(lambda: driver.epoch.verifier.verify_certificate(certificate))  # noqa: B023  # awaited before the next
         return wanted
 
     async def _in_crypto(self, work: Callable[[], T]) -> T:

@@ -20,10 +20,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
 from consensus.stake.effects import Cast, Propose
 from consensus.stake.safety import (
@@ -34,12 +33,30 @@ from consensus.stake.safety import (
     fault_of_proposal,
     fault_of_vote,
 )
+from node.safety_entries import (
+    AwaitEntry,
+    Entry,
+    EpochEntry,
+    FloorEntry,
+    Identity,
+    KeptEntry,
+    ProposalEntry,
+    VoteEntry,
+    decode_entries,
+)
 from node.safety_files import Files
+from node.safety_record import SafetyRecord, fault_of_import
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.codec import Record, decode, encode
+from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import ProtocolError, StorageError
-from omnitensor.protocol.types import BlsPublicKey, BlsPublicKeyF, Hash, HashF, View, ViewF
+from omnitensor.protocol.types import (
+    BlsPublicKey,
+    Epoch,
+    Hash,
+    TimeMs,
+    View,
+)
 from omnitensor.protocol.votes import Candidate, Certificate, VoteKind
 
 FILE_NAME: Final = "votes"
@@ -52,42 +69,8 @@ COMPACT_BYTES: Final = 4 * limits.MIB
 """A file is rewritten without what is below the floor once it has grown by this."""
 
 
-class Identity(Record, frozen=True):
-    """Whose record a file is."""
-
-    chain_id: Annotated[str, Meta(min_length=1, max_length=limits.chain_id_chars_max)]
-    consensus_key: BlsPublicKeyF
-
-
-class FloorEntry(Record, frozen=True, tag=1):
-    """All views up to this one are over; what was signed there is forgotten."""
-
-    view: ViewF
-
-
-class VoteEntry(Record, frozen=True, tag=2):
-    """A vote. ``basis`` is the notarization behind a FINALIZE."""
-
-    kind: VoteKind
-    view: ViewF
-    candidate_id: HashF
-    basis: Certificate | None
-
-
-class ProposalEntry(Record, frozen=True, tag=3):
-    """This validator proposed in this view."""
-
-    view: ViewF
-
-
-class KeptEntry(Record, frozen=True, tag=4):
-    """A candidate that was voted for, with its block."""
-
-    candidate: Candidate
-    block: Block
-
-
-Entry = FloorEntry | VoteEntry | ProposalEntry | KeptEntry
+SILENT: Final = SafetyMemory(floor=View(2**63 - 1))
+"""What a core is started with in an epoch in which it must not sign anything."""
 
 
 class _View:
@@ -113,6 +96,8 @@ class SafetyStore:
         self._number = 0
         self._bytes = 0
         self._compacted_bytes = 0
+        self._epoch = Epoch(0)
+        self._awaits_ms: TimeMs | None = None
         self._floor = View(0)
         self._views: dict[View, _View] = {}
         self._pending: list[Entry] = []
@@ -125,9 +110,15 @@ class SafetyStore:
         chain_id: str,
         consensus_key: BlsPublicKey,
         salt: Callable[[int], bytes] = secrets.token_bytes,
+        lost_ms: TimeMs | None = None,
     ) -> SafetyStore:
-        """A new, empty record, for a key that has never voted on this chain. Raises StorageError when there is one already."""
+        """A new, empty record, for a key that has never voted on this chain. Raises StorageError when there is one already.
+
+        For a key that has voted and whose record is lost, ``lost_ms`` is now (generously): R9 lets it sign again in the first
+        epoch that begins later, in which it can't have signed anything.
+        """
         store = cls(files, Identity(chain_id, consensus_key))
+        store._awaits_ms = lost_ms
         files.lock()
         try:
             if files.read(FILE_NAME, limits.safety_file_bytes_max) is not None:
@@ -155,7 +146,7 @@ class SafetyStore:
             if data is None:
                 raise StorageError(
                     "this validator's safety store is missing",
-                    remedy="restore the newest copy; without it follow the chain without voting, or register a new key",
+                    remedy="restore the newest copy; where there is none, and no other process: omnitensor-node safety init",
                 )
             store._load(data)
         except BaseException:
@@ -166,8 +157,48 @@ class SafetyStore:
     # -- what the driver calls
 
     @property
+    def epoch(self) -> Epoch:
+        """The newest epoch in which something may have been signed."""
+        return self._epoch
+
+    @property
+    def awaits_ms(self) -> TimeMs | None:
+        """Where the record was lost: nothing is signed in epochs that began at this instant or before."""
+        return self._awaits_ms
+
+    @property
     def floor(self) -> View:
         return self._floor
+
+    def enter(self, epoch: Epoch, began_ms: TimeMs) -> SafetyMemory:
+        """What a core of an epoch is started with; ``began_ms`` is the timestamp of the boundary block below it.
+
+        A newer epoch than the record's begins empty, and with it all older ones are over. In an older one (the chain's data was
+        set back), and until the end of the epoch in which a record was lost, nothing is signed. Synced when it returns.
+        """
+        self._check_usable()
+        if self._awaits_ms is not None:
+            if began_ms <= self._awaits_ms:
+                return SILENT
+        elif epoch < self._epoch:
+            return SILENT
+        elif epoch == self._epoch:
+            return self.memory
+        self._pending = []
+        self._write([EpochEntry(epoch)])
+        return self.memory
+
+    def _signs_in(self, epoch: Epoch) -> bool:
+        return epoch == self._epoch and self._awaits_ms is None
+
+    def _check_epoch(self, epoch: Epoch) -> None:
+        """Raises SafetyError unless the record is of this epoch."""
+        if not self._signs_in(epoch):
+            raise SafetyError(
+                f"the safety store is of epoch {self._epoch}" + (", and waits" if self._awaits_ms else ""),
+                value=epoch,
+                remedy="a validator never votes in an epoch that it can't remember",
+            )
 
     @property
     def memory(self) -> SafetyMemory:
@@ -181,9 +212,9 @@ class SafetyStore:
             tuple(basis for _, held in views for basis in held.bases),
         )
 
-    def keep(self, candidate: Candidate, block: Block) -> None:
+    def keep(self, candidate: Candidate, block: Block | None) -> None:
         """Keep a candidate and its block: on disk with the next vote's sync (effect ``Keep``)."""
-        if candidate.view > self._floor:
+        if self._signs_in(candidate.epoch) and candidate.view > self._floor:
             self._pending.append(KeptEntry(candidate, block))
 
     def record(self, cast: Cast) -> None:
@@ -193,6 +224,7 @@ class SafetyStore:
         vote again is fine and touches no disk.
         """
         self._check_usable()
+        self._check_epoch(cast.epoch)
         vote = VoteRecord(cast.kind, cast.view, cast.candidate_id)
         signed = self._signed_in(cast.view)
         fault = fault_of_vote(self._floor, signed, vote)
@@ -204,6 +236,7 @@ class SafetyStore:
     def record_proposal(self, propose: Propose) -> None:
         """Record a proposal, its block and the leader's NOTARIZE, and sync (effect ``Propose``). Raises as ``record``."""
         self._check_usable()
+        self._check_epoch(propose.vote.epoch)
         view = propose.vote.view
         held = self._views.get(view)
         proposed = held is not None and held.proposed
@@ -220,9 +253,9 @@ class SafetyStore:
             ]
         )
 
-    def raise_floor(self, view: View) -> None:
-        """Views up to this one are final and committed: forget them, and never sign there again. Writes only now and then."""
-        if view <= self._floor:
+    def raise_floor(self, epoch: Epoch, view: View) -> None:
+        """Views of an epoch up to this one are final and committed: forget them, never sign there again. Writes now and then."""
+        if not self._signs_in(epoch) or view <= self._floor:
             return
         self._apply(FloorEntry(view))
         self._pending = [
@@ -243,6 +276,40 @@ class SafetyStore:
             self._broken = "it is closed"
             self._files.unlock()
 
+    def adopt(self, record: SafetyRecord) -> None:
+        """Takes over a record that was exported from another folder. Raises SafetyError where this one knows more.
+
+        The store that it came from must never be used again.
+        """
+        self._check_usable()
+        fault = fault_of_import(self.exported(), record)
+        if fault is not None:
+            raise fault
+        self._awaits_ms = record.awaits_ms
+        if record.epoch != self._epoch:
+            self._views.clear()
+        self._epoch, self._floor = record.epoch, record.floor
+        for old in [view for view in self._views if view <= self._floor]:
+            del self._views[old]
+        for vote in record.votes:
+            self._apply(VoteEntry(vote.kind, vote.view, vote.candidate_id, None))
+        for view in record.proposed:
+            self._apply(ProposalEntry(view))
+        self._rewrite()
+
+    def exported(self) -> SafetyRecord:
+        """What must not be forgotten when this validator moves to another machine. Blocks are left out: peers have them."""
+        memory = self.memory
+        return SafetyRecord(
+            self._identity.chain_id,
+            self._identity.consensus_key,
+            self._epoch,
+            self._floor,
+            self._awaits_ms,
+            memory.votes,
+            memory.proposed,
+        )
+
     # -- memory
 
     def _signed_in(self, view: View) -> dict[VoteKind, Hash]:
@@ -251,6 +318,11 @@ class SafetyStore:
 
     def _apply(self, entry: Entry) -> None:
         match entry:
+            case EpochEntry(epoch):
+                self._epoch, self._floor, self._awaits_ms = epoch, View(0), None
+                self._views.clear()
+            case AwaitEntry(until_ms):
+                self._awaits_ms = until_ms
             case FloorEntry(view):
                 self._floor = max(self._floor, View(view))
                 for old in [old for old in self._views if old <= self._floor]:
@@ -267,7 +339,9 @@ class SafetyStore:
 
     def _entries(self) -> list[Entry]:
         """All that is remembered, as entries of one batch."""
-        found: list[Entry] = [FloorEntry(self._floor)]
+        found: list[Entry] = [EpochEntry(self._epoch), FloorEntry(self._floor)]
+        if self._awaits_ms is not None:
+            found.append(AwaitEntry(self._awaits_ms))
         for view, held in sorted(self._views.items()):
             bases = {basis.candidate_id: basis for basis in held.bases}
             found.extend(held.kept)
@@ -417,14 +491,9 @@ class SafetyStore:
     @staticmethod
     def _decode(body: bytes, at: int) -> tuple[Entry, ...]:
         try:
-            return _entries_decoder.decode(body)
+            return decode_entries(body)
         except (msgspec.MsgspecError, ProtocolError) as error:
             raise StorageError(
                 f"the safety store holds a record at byte {at} that this version can't read",
                 remedy="use the version that wrote it, or a newer one",
             ) from error
-
-
-_entries_decoder: Final = msgspec.msgpack.Decoder(tuple[Entry, ...])
-
-__all__ = ["FILE_NAME", "SafetyError", "SafetyStore"]

@@ -12,18 +12,18 @@ from typing import Final
 
 import structlog
 
-from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake import events as ev
 from consensus.stake.core import Core
+from consensus.stake.events import FinalPoint
 from consensus.stake.knowledge import Settings
 from consensus.stake.scheme import BlsScheme
-from consensus.stake.verify import Verifier
 from datalayer.store import ContentStore
 from node import keys as node_keys
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
 from node.driver import Driver, now_ms
+from node.epochs import EpochView
 from node.evidence import EvidencePool
 from node.fetching import ContentFetcher
 from node.metrics import Metrics, ProcessNumbers
@@ -32,7 +32,7 @@ from node.peers import PeerHandler
 from node.questions import PeerQuestions
 from node.reporting import Reporter, load_key
 from node.safety_files import DiskFiles
-from node.safety_store import SafetyStore
+from node.safety_store import FILE_NAME, SafetyStore
 from node.syncing import Syncer
 from node.tasks import Tasks
 from node.verification import BatchVerifier
@@ -46,6 +46,7 @@ from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import View
 from p2p.config import HostConfig, parse_seed
 from p2p.host import Host
+from p2p.interface import Charge, Verdict
 from p2p.messages import StatusUpdate
 from rpc.feed import BlockFeed
 from rpc.server import RpcConfig, RpcServer
@@ -84,9 +85,7 @@ class Node:
         with contextlib.ExitStack() as opened:
             chain = Chain.open(config.chain_path, genesis)
             opened.callback(chain.close)
-            self._table: Final = chain.validator_table()
-            self._me: Final = self._index_in_table()
-            self._safety: Final = None if self._me is None else self._open_safety(chain.chain_id)
+            self._safety: Final = self._open_safety(chain)
             if self._safety is not None:
                 opened.callback(self._safety.close)
             self._content: Final = ContentStore(
@@ -98,16 +97,21 @@ class Node:
             self._wire(chain, reporter_key)
             opened.pop_all()
 
-    def _index_in_table(self) -> int | None:
-        """This node's place among the validators, by its consensus key."""
+    def _open_safety(self, chain: Chain) -> SafetyStore | None:
+        """The record of this node's key, which may be a validator's in a later epoch; None for a node that only follows.
+
+        Raises StorageError where it is missing and the key votes now.
+        """
         if not self.config.validator_enabled:
             return None
-        keys = [entry.consensus_key for entry in self._table.entries]
-        return keys.index(self.keys.consensus_public) if self.keys.consensus_public in keys else None
-
-    def _open_safety(self, chain_id: str) -> SafetyStore:
-        files = DiskFiles(self.config.safety_path)
-        return SafetyStore.open(files, chain_id, self.keys.consensus_public)
+        present = (self.config.safety_path / FILE_NAME).exists()
+        voters = [entry.consensus_key for entry in chain.validator_table().entries]
+        if not present and self.keys.consensus_public not in voters:
+            log.warning("there is no safety store: this node follows, and can't become a validator")
+            return None
+        return SafetyStore.open(
+            DiskFiles(self.config.safety_path), chain.chain_id, self.keys.consensus_public
+        )
 
     def _reporter_key(self) -> SigningKey | None:
         """The key to report with, where one is named. Relative paths are below the node's folder."""
@@ -122,25 +126,19 @@ class Node:
         self._crypto = ThreadPoolExecutor(CRYPTO_THREADS, thread_name_prefix="crypto")
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="reads")
         self._feed = BlockFeed()
-        self._schedule = LeaderSchedule(self._table, chain.genesis_hash)
-        self._verifier = Verifier(chain.chain_id, self._table, self._schedule)
         self._votes = BatchVerifier(self._crypto)
-        validator = None if self._me is None else self._table.entries[self._me].address
         self.application = ChainApplication(
             chain,
             WaitingTransactions(Mempool(chain.reader(), chain.chain_id, chain.signatures)),
             self._feed,
             self.keys,
-            validator,
-            self._schedule,
-            self._verifier,
+            None if self._safety is None else self.keys.consensus_public,
             self._crypto,
             self.metrics,
             self._head_moved,
         )
         self._handler = PeerHandler(
             self.application,
-            self._verifier,
             self._votes,
             self._crypto,
             self._disk,
@@ -155,7 +153,8 @@ class Node:
         self.metrics.add_numbers("p2p", self.network.metrics)
         self._sync = Syncer(self.network, self.application, self._crypto, self._synced)
         self._handler.sync = self._sync
-        self._questions = PeerQuestions(self.network, self._verifier, self._crypto, self._sync.wake)
+        self._questions = PeerQuestions(self.network, self._crypto, self._sync.wake)
+        self._handler.on_ahead = self._questions.ask_for_the_end
         self._evidence = EvidencePool(
             config.evidence_path, chain.chain_id, chain.reader, self._crypto, self._disk
         )
@@ -176,7 +175,6 @@ class Node:
             lambda: self.driver,
             self._feed,
             self.metrics,
-            validator,
             self._evidence.held,
         )
         self._reporter: Reporter | None = None
@@ -241,7 +239,8 @@ class Node:
             "started",
             chain=self.application.chain.chain_id,
             height=head.height,
-            validator=self._me is not None,
+            epoch=self.application.epoch.number,
+            validator=self.application.epoch.me is not None,
             rpc=str(self.config.rpc_listen),
             p2p=f"{self.config.p2p_listen.host}:{self.network.listen_port}",
             identity=self.keys.identity.public.hex(),
@@ -289,21 +288,47 @@ class Node:
     # -- the parts
 
     async def _consensus(self) -> None:
-        """Starts the core at the head; in the middle of a sync once the head has a proof of its own."""
-        while (point := self.application.final_point()) is None:
-            self._caught_up.clear()
-            await self._caught_up.wait()
+        """One core an epoch, from the head on, until one halts; in the middle of a sync once the head has its own proof."""
+        while self.driver is None or self.driver.halted is None:
+            epoch, point = self.application.standing()
+            if point is None:
+                self._caught_up.clear()
+                await self._caught_up.wait()
+                continue
+            log.info(
+                "epoch", number=epoch.number, validators=len(epoch.table), validator=epoch.me is not None
+            )
+            driver = self._driver_of(epoch, point)
+            if self.driver is not None:
+                self._handler.previous = self.driver.core
+            self.driver = self._handler.driver = self._questions.driver = driver
+            early = asyncio.create_task(self._hear_early())
+            try:
+                await driver.run()
+            finally:
+                early.cancel()
+
+    async def _hear_early(self) -> None:
+        """What came of this epoch before it began here: judged now, passed on or charged."""
+        async for peer_id, message, judgement in self._handler.judge_early():
+            if judgement is Verdict.RELAY:
+                self.network.broadcast(message)
+            elif isinstance(judgement, Charge):
+                self.network.charge(peer_id, judgement.points, judgement.reason)
+
+    def _driver_of(self, epoch: EpochView, point: FinalPoint) -> Driver:
         core = Core(
-            Settings.of(self.application.chain.params, self._me),
-            self._table,
-            self._schedule,
+            Settings.of(self.application.chain.params, epoch.me, epoch.number),
+            epoch.table,
+            epoch.schedule,
             BlsScheme(),
             point,
         )
-        driver = Driver(
+        return Driver(
             chain_id=self.application.chain.chain_id,
+            epoch=epoch,
             core=core,
-            safety=self._safety,
+            safety=None if epoch.me is None else self._safety,
             keys=self.keys,
             application=self.application,
             network=self.network,
@@ -311,8 +336,6 @@ class Node:
             metrics=self.metrics,
             accuse=self._accuse,
         )
-        self.driver = self._handler.driver = self._questions.driver = driver
-        await driver.run()
 
     def _accuse(self, evidence: Evidence) -> None:
         """What consensus found here: held, and told to all peers."""
@@ -341,8 +364,12 @@ class Node:
     async def _synced(self) -> None:
         """Sync has committed a range: consensus goes on above it."""
         self._caught_up.set()
-        point = self.application.final_point()
-        if self.driver is not None and self.driver.halted is None and point is not None:
+        epoch, point = self.application.standing()
+        if self.driver is None or self.driver.halted is not None:
+            return
+        if epoch.number != self.driver.epoch.number:
+            self.driver.leave()
+        elif point is not None:
             self.driver.post(ev.Synced(now_ms(), point))
 
     def _head_moved(self) -> None:

@@ -179,7 +179,8 @@ class CandidateResponse(Record, frozen=True, tag=43):
     """A candidate, its block, its notarization or finalization, and skip certificates of views that it or its child crosses."""
 
     candidate: Candidate
-    block: Block
+    block: Block | None
+    """None for a filler."""
     certificates: Annotated[tuple[Certificate, ...], Meta(max_length=limits.certificates_per_message_max)]
 
 

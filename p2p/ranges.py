@@ -31,7 +31,8 @@ def assemble_blocks(
 ) -> BlocksResponse | None:
     """As many of the blocks asked for as fit an answer and have a proof within reach; None when there are none.
 
-    The three functions give a height's canonical block, its header, and its own proof, None where there is none.
+    All are of one epoch. The three functions give a height's canonical block, its header, and its own proof, None where it has
+    none.
     """
     blocks: list[bytes] = []
     size = 0
@@ -41,6 +42,7 @@ def assemble_blocks(
             break
         blocks.append(block)
         size += len(block)
+    del blocks[_of_one_epoch(request.from_height, len(blocks), header_at) :]
     for count in range(len(blocks), 0, -1):
         proof = proof_at(request.from_height + count - 1)
         if proof is not None:
@@ -69,6 +71,22 @@ def _with_links(
     if len(links) > limits.header_links_max:
         return None
     return BlocksResponse(tuple(blocks), tuple(links), proof)
+
+
+def _of_one_epoch(first: int, count: int, header_at: Callable[[int], Header | None]) -> int:
+    """How many of ``count`` blocks from a height on are of the first one's epoch: a range's one proof is of one epoch."""
+
+    def epoch(place: int) -> int:
+        header = header_at(first + place)
+        return -1 if header is None else header.epoch
+
+    inside, outside = 0, count
+    if count == 0 or epoch(count - 1) == epoch(0):
+        return count
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        inside, outside = (middle, outside) if epoch(middle) == epoch(0) else (inside, middle)
+    return outside
 
 
 def _proof_from(
@@ -105,6 +123,8 @@ def read_blocks(request: BlocksRequest, response: BlocksResponse) -> tuple[Block
             )
         if previous is not None and header.parent != previous:
             raise RangeError("a block does not follow the one below it", value=f"height {header.height}")
+        if header.epoch != response.proof.candidate.epoch:
+            raise RangeError("a block is of another epoch than its proof", value=header.epoch)
         previous = header.hash
     candidate, certificate = response.proof.candidate, response.proof.certificate
     if candidate.block_hash != previous:

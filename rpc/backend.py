@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Hash, Height, TimeMs
-from omnitensor.protocol.votes import ValidatorTable
 
 if TYPE_CHECKING:
     from datalayer.store import ContentStore
@@ -61,11 +60,6 @@ class Backend(Protocol):
 
     @property
     def genesis_hash(self) -> Hash: ...
-
-    @property
-    def validator_table(self) -> ValidatorTable:
-        """The voters of the current epoch."""
-        ...
 
     @property
     def content(self) -> ContentStore: ...

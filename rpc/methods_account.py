@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
+from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.rows import account_key
-from omnitensor.protocol.types import Address, PublicKey
+from omnitensor.protocol.types import Address, Epoch, Height, PublicKey
 from rpc import present
 from rpc.errors import not_found
 from rpc.fields import (
@@ -24,6 +26,7 @@ from rpc.fields import (
 )
 from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
+from state.ledger import epochs
 from state.ledger.reputation import FRESH, quality
 from state.reader import Reader
 from state.records import Validator
@@ -180,6 +183,10 @@ class ValidatorShown(Result, frozen=True):
     unbonding: list[UnbondingShown]
     jailed: bool
     removed: Annotated[bool, Meta(description="It contradicted itself, and is never a validator again")]
+    votes: Annotated[bool, Meta(description="Whether it is among the voters of the epoch")]
+    votes_next: Annotated[
+        bool, Meta(description="Whether it would be among the next epoch's, were its boundary now")
+    ]
     reputation: Annotated[int, Meta(description="Standing as a reviewer, in basis points")]
     commission_bps: Count
     registered_at: Count
@@ -188,7 +195,29 @@ class ValidatorShown(Result, frozen=True):
     seats_open: Count
 
 
-def _validator(reader: Reader, address: Address, row: Validator) -> ValidatorShown:
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """Who votes in the epoch, and who would in the next."""
+
+    epoch: Epoch
+    now: frozenset[Address]
+    following: frozenset[Address]
+
+    @classmethod
+    def of(cls, reader: Reader) -> Voting:
+        params = reader.params()
+        epoch = epoch_of(Height(reader.head.height + 1), params)
+        table = epochs.table_of(reader, epoch)
+        assert table is not None, "the set of the epoch under way is never forgotten"
+        chosen = epochs.choose(reader, params) or table.entries
+        return cls(
+            epoch,
+            frozenset(entry.address for entry in table.entries),
+            frozenset(entry.address for entry in chosen),
+        )
+
+
+def _validator(reader: Reader, address: Address, row: Validator, voting: Voting) -> ValidatorShown:
     reviewer = reader.get(REVIEWERS, address)
     return ValidatorShown(
         address=shown(address),
@@ -201,6 +230,8 @@ def _validator(reader: Reader, address: Address, row: Validator) -> ValidatorSho
         ],
         jailed=row.jailed,
         removed=row.removed,
+        votes=address in voting.now,
+        votes_next=address in voting.following,
         reputation=quality(reviewer.reputation if reviewer else FRESH, reader.params()),
         commission_bps=row.commission_bps,
         registered_at=row.registered_at,
@@ -216,6 +247,7 @@ class ValidatorsParams(Params, frozen=True):
 
 
 class ValidatorsPage(Result, frozen=True):
+    epoch: Annotated[Count, Meta(description="The epoch that votes now")]
     validators: list[ValidatorShown]
     next: Cursor | None
 
@@ -224,12 +256,13 @@ class ValidatorsPage(Result, frozen=True):
 def validators(context: Context, params: ValidatorsParams) -> ValidatorsPage:
     """Every registered validator, by address."""
     reader, found = context.reader, list[ValidatorShown]()
+    voting = Voting.of(reader)
     start = address_of(params.cursor) if params.cursor is not None else b""
     for key, row in reader.scan(VALIDATORS, start=start):
         if len(found) == params.limit:
-            return ValidatorsPage(validators=found, next=shown(Address(key)))
-        found.append(_validator(reader, Address(key), row))
-    return ValidatorsPage(validators=found, next=None)
+            return ValidatorsPage(epoch=voting.epoch, validators=found, next=shown(Address(key)))
+        found.append(_validator(reader, Address(key), row, voting))
+    return ValidatorsPage(epoch=voting.epoch, validators=found, next=None)
 
 
 @TABLE.method("stake.validator")
@@ -239,4 +272,4 @@ def validator(context: Context, params: AddressParams) -> ValidatorShown:
     row = context.reader.get(VALIDATORS, address)
     if row is None:
         raise not_found("validator", params.address, "register with: otensor-cli validator register")
-    return _validator(context.reader, address, row)
+    return _validator(context.reader, address, row, Voting.of(context.reader))

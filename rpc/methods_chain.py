@@ -10,8 +10,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.epochs import boundary_of, epoch_of
 from omnitensor.protocol.transactions import Transaction
-from omnitensor.protocol.types import SUPPLY_MAX, Hash, Height
+from omnitensor.protocol.types import SUPPLY_MAX, Epoch, Hash, Height
+from omnitensor.protocol.votes import ValidatorEntry
 from rpc import present
 from rpc.errors import not_found
 from rpc.fields import (
@@ -32,6 +34,7 @@ from rpc.fields import (
 from rpc.jsonrpc import INVALID_PARAMS, standard_error
 from rpc.proofs import LeafProof, history_proof, receipt_proof
 from rpc.table import TABLE, Context, NoParams, Params, Result
+from state.ledger import epochs
 from state.ledger.accounts import Pot
 from state.reader import Reader
 from state.records import PlacedReceipt
@@ -192,17 +195,57 @@ class Voter(Result, frozen=True):
     consensus_key: HexText
 
 
-class Voters(Result, frozen=True):
+class NextVoters(Result, frozen=True):
     epoch: Count
+    from_height: Annotated[Count, Meta(description="Height of the first block that they vote on")]
     validators: list[Voter]
 
 
+class Voters(Result, frozen=True):
+    epoch: Count
+    boundary: Annotated[Count, Meta(description="Height of the epoch's last block")]
+    table: Annotated[HashText, Meta(description="Hash of the table, as in the headers of the epoch")]
+    validators: list[Voter]
+    next: Annotated[
+        NextVoters | None,
+        Meta(description="The next epoch's voters, were the boundary now; none for an epoch of the past"),
+    ]
+
+
+class VotersParams(Params, frozen=True):
+    epoch: Annotated[Count | None, Meta(description="An epoch whose set is kept; the one that votes now")] = (
+        None
+    )
+
+
 @TABLE.method("chain.validators")
-def voters(context: Context, params: NoParams) -> Voters:
-    """The voters of the epoch, with the weight of their votes and their stake as it is now."""
-    table, found = context.backend.validator_table, []
-    for entry in table.entries:
-        row = context.reader.get(VALIDATORS, entry.address)
+def voters(context: Context, params: VotersParams) -> Voters:
+    """The voters of an epoch, with the weight of their votes and their stake as it is now, and who would vote in the next."""
+    reader = context.reader
+    chain_params = reader.params()
+    now = epoch_of(Height(reader.head.height + 1), chain_params)
+    epoch = now if params.epoch is None else Epoch(params.epoch)
+    table = epochs.table_of(reader, epoch)
+    if table is None:
+        raise not_found("epoch", epoch, f"the epoch that votes now is {now}; old sets are dropped")
+    boundary = boundary_of(epoch, chain_params)
+    following = None
+    if epoch == now:
+        entries = epochs.choose(reader, chain_params) or table.entries
+        following = NextVoters(epoch=epoch + 1, from_height=boundary + 1, validators=_voters(reader, entries))
+    return Voters(
+        epoch=epoch,
+        boundary=boundary,
+        table=table.hash.hex(),
+        validators=_voters(reader, table.entries),
+        next=following,
+    )
+
+
+def _voters(reader: Reader, entries: tuple[ValidatorEntry, ...]) -> list[Voter]:
+    found = []
+    for entry in entries:
+        row = reader.get(VALIDATORS, entry.address)
         found.append(
             Voter(
                 address=present.address_text(entry.address),
@@ -212,7 +255,7 @@ def voters(context: Context, params: NoParams) -> Voters:
                 consensus_key=entry.consensus_key.hex(),
             )
         )
-    return Voters(epoch=table.epoch, validators=found)
+    return found
 
 
 class Supply(Result, frozen=True):

@@ -10,7 +10,6 @@ from typing import Final
 
 from omnitensor.protocol import bls, limits
 from omnitensor.protocol.blocks import (
-    GENESIS_EPOCH,
     HEADER_VERSION,
     Block,
     BlockResult,
@@ -19,6 +18,7 @@ from omnitensor.protocol.blocks import (
     next_beacon,
 )
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.epochs import epoch_of, is_boundary
 from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
@@ -27,10 +27,12 @@ from state import history, opening
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
+from state.ledger import epochs
 from state.ledger.context import BlockContext
 from state.ledger.errors import Unpayable
 from state.ledger.fees import next_base_fee
 from state.ledger.prepared import Prepared
+from state.overlay import Overlay
 from state.pages import StoredPages
 from state.reader import Head, Reader
 from state.rows import CommittedRows
@@ -39,7 +41,9 @@ from state.signatures import SignatureChecker
 from state.store import Store
 
 HEADER_ROOM_BYTES: Final = 1_024
-"""Kept free for the header when a block is built; a header takes about 500."""
+"""Kept free for the header when a block is built; a header takes about 550."""
+TABLES_KEPT: Final = 4
+"""Validator tables in memory: this epoch's, and those that blocks at its end would begin the next with."""
 
 
 class NoRoomError(StorageError):
@@ -71,6 +75,7 @@ class Chain:
         self._pages: Final = StoredPages(store)
         self._tip = tip
         self._pending: dict[Hash, Pending] = {}
+        self._tables: dict[Hash, ValidatorTable] = {}
         self._reader = self._new_reader(head)
 
     @classmethod
@@ -103,10 +108,24 @@ class Chain:
         """A snapshot of the last committed state. May be called from any thread."""
         return self._reader
 
-    def validator_table(self, epoch: Epoch = GENESIS_EPOCH) -> ValidatorTable:
-        """The voters of an epoch."""
-        assert epoch == self.genesis.table.epoch, "there is one epoch"
-        return self.genesis.table
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the block above the head: the one that votes now."""
+        return epoch_of(Height(self.head.height + 1), self.params)
+
+    def validator_table(self, epoch: Epoch | None = None) -> ValidatorTable:
+        """The voters of an epoch that is kept; without a number, of the one that votes now."""
+        if epoch is None or epoch == self.epoch:
+            return self._table_above(self._tip)
+        table = epochs.table_of(self.reader(), epoch)
+        assert table is not None, "the set of this epoch is not kept"
+        return table
+
+    def leader_seed(self) -> Hash:
+        """What draws the leaders of the epoch that votes now: the beacon at the boundary below it; genesis in epoch 0."""
+        row = epochs.validator_set(self.reader(), self.epoch)
+        assert row is not None, "the set of the epoch under way is never forgotten"
+        return Hash(row.seed) if self.epoch else self.genesis_hash
 
     def is_executed(self, block_hash: Hash) -> bool:
         """Whether a block is the head, or was built or checked here and waits."""
@@ -190,9 +209,15 @@ class Chain:
                 raise BlockError("a transaction is too large", value=f"{len(transaction.encoded)} bytes")
         if header.transactions_root != root_of_transactions(prepared.transactions):
             raise BlockError("transactions_root is not of these transactions", value=header.transactions_root)
-        table = self.validator_table(header.epoch) if header.epoch == parent.epoch else None
-        index = table.index_of(header.proposer) if table else None
-        if table is None or index is None:
+        table = self._table_above(tip)
+        if header.epoch != table.epoch:
+            raise BlockError(
+                "the block is of another epoch than its height",
+                value=header.epoch,
+                remedy=f"height {parent.height + 1} is in epoch {table.epoch}",
+            )
+        index = table.index_of(header.proposer)
+        if index is None:
             raise BlockError("the proposer is no validator of this epoch", value=header.proposer)
         message = beacon_message(self.chain_id, Height(parent.height + 1))
         if not bls.verify(table.key(index), message, header.beacon_reveal):
@@ -209,10 +234,11 @@ class Chain:
         self, tip: Tip, timestamp_ms: TimeMs, proposer: Address, beacon_reveal: bytes
     ) -> BlockContext:
         parent = tip.header
+        height = Height(parent.height + 1)
         return BlockContext(
             chain_id=self.chain_id,
-            height=Height(parent.height + 1),
-            epoch=parent.epoch,
+            height=height,
+            epoch=epoch_of(height, self.params),
             timestamp_ms=timestamp_ms,
             proposer=proposer,
             beacon=next_beacon(tip.beacon, beacon_reveal),
@@ -220,7 +246,29 @@ class Chain:
             base_fee=_base_fee_above(parent, self.params),
         )
 
+    def _table_above(self, tip: Tip) -> ValidatorTable:
+        """The voters of the epoch of a tip's children. Kept by the hash that the tip's header names, so never another's."""
+        named = Hash(tip.header.next_validators_hash)
+        table = self._tables.get(named)
+        if table is None:
+            epoch = epoch_of(Height(tip.header.height + 1), self.params)
+            table = epochs.table_of(Overlay(tip.base), epoch)
+            assert table is not None and table.hash == named, "the state holds the set that the header names"
+            if len(self._tables) >= TABLES_KEPT:
+                self._tables.pop(next(iter(self._tables)))
+            self._tables[named] = table
+        return table
+
+    def _hash_of_next_table(self, ctx: BlockContext, table: ValidatorTable, executed: Executed) -> Hash:
+        """Hash of the table of the block above this one."""
+        if not is_boundary(ctx.height, self.params):
+            return table.hash
+        following = epochs.table_of(executed.overlay, Epoch(ctx.epoch + 1))
+        assert following is not None, "a boundary fixes the next set"
+        return following.hash
+
     def _header(self, tip: Tip, ctx: BlockContext, beacon_reveal: bytes, executed: Executed) -> Header:
+        table = self._table_above(tip)
         return Header(
             version=HEADER_VERSION,
             chain_id=ctx.chain_id,
@@ -237,7 +285,8 @@ class Chain:
             receipts_root=executed.receipts_root,
             work_root=ZERO_HASH,
             state_root=executed.commitment.root(),
-            validators_hash=self.validator_table(ctx.epoch).hash,
+            validators_hash=table.hash,
+            next_validators_hash=self._hash_of_next_table(ctx, table, executed),
             history_root=history.root_of(tip.history),
         )
 

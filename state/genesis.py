@@ -31,7 +31,6 @@ from omnitensor.protocol.keys import format_address, parse_address
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import (
     ADDRESS_BYTES,
-    NANO,
     SUPPLY_MAX,
     ZERO_HASH,
     Address,
@@ -41,7 +40,6 @@ from omnitensor.protocol.types import (
     BlsPublicKeyF,
     BlsSignatureF,
     Bps,
-    Epoch,
     Hash,
     Height,
     TimeMs,
@@ -52,6 +50,7 @@ from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
 from state.commitment import Commitment, commitment_of
 from state.ledger import epochs, validators
 from state.ledger.accounts import Pot
+from state.ledger.epochs import STAKE_UNIT
 from state.ledger.supply import check_everything
 from state.ledger.view import View
 from state.overlay import DictBase, Overlay
@@ -61,8 +60,6 @@ from state.schema import ACCOUNTS, PARAMS, POTS, TABLES, Kind
 
 GENESIS_BYTES_MAX: Final = 4 * limits.MIB
 NO_PROPOSER: Final = Address(bytes(ADDRESS_BYTES))
-STAKE_UNIT: Final = NANO
-"""A validator's weight in votes is its stake in whole units of this."""
 
 
 NESTING_MAX: Final = 64
@@ -164,7 +161,7 @@ class Genesis:
         entries = [
             ValidatorEntry(row.address, row.consensus_key, row.stake // STAKE_UNIT) for row in self.validators
         ]
-        return ValidatorTable(Epoch(0), tuple(sorted(entries, key=lambda entry: entry.address)))
+        return ValidatorTable(GENESIS_EPOCH, tuple(sorted(entries, key=lambda entry: entry.address)))
 
     @cached_property
     def rows(self) -> Overlay:
@@ -204,6 +201,7 @@ class Genesis:
             work_root=ZERO_HASH,
             state_root=self.commitment.root(),
             validators_hash=self.table.hash,
+            next_validators_hash=self.table.hash,
             history_root=Hash(merkle.EMPTY_ROOT),
         )
         return Block(header, ())
@@ -261,6 +259,12 @@ def _checked(genesis: Genesis) -> Genesis:
                 value=row.consensus_key,
                 remedy="make it with: omnitensor-node keys",
             )
+    if len(genesis.validators) > genesis.params.validators_max:
+        raise GenesisError(
+            "more validators than an epoch may have",
+            value=len(genesis.validators),
+            remedy=f"give {genesis.params.validators_max} or fewer, or raise validators_max",
+        )
     _ = genesis.table  # its own rules: one to a hundred validators, each address and key once
     return genesis
 

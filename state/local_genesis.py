@@ -22,6 +22,7 @@ PARAMS: Final = Params(
     block_interval_ms=500,
     delta_ms=500,
     standstill_ms=2_000,
+    epoch_blocks=30,
     unbonding_blocks=120,
     first_campaign_id=1_234,
     batch_wait_blocks=4,

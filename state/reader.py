@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import Block, Event, Header
 from omnitensor.protocol.codec import Record, decode, encode
+from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.limits import sync_blocks_max
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.params import Params
@@ -158,15 +159,19 @@ class Reader:
     ) -> tuple[tuple[bytes, ...], FinalityProof | None]:
         """Encoded blocks from a height on, at most ``count`` and ``bytes_max`` (but one at least), and the last one's proof.
 
-        They end at a block with a proof where one is among them; else the proof is None, and the receiver keeps them until the
+        They are of one epoch, and end at a block with a proof where one is among them;
+        else the proof is None, and the receiver keeps them until the
         next answer brings it.
         """
+        params = self.params()
         blocks: list[bytes] = []
         size = proven = 0
         last: FinalityProof | None = None
         for height in range(start, start + min(count, sync_blocks_max)):
             encoded = self.encoded_block(Height(height))
             if encoded is None or (blocks and size + len(encoded) > bytes_max):
+                break
+            if blocks and is_boundary(Height(height - 1), params):
                 break
             blocks.append(encoded)
             size += len(encoded)

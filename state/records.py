@@ -15,6 +15,7 @@ from omnitensor.protocol.types import (
     U64,
     AddressF,
     AmountF,
+    BlsPublicKey,
     BlsPublicKeyF,
     Bps,
     EpochF,
@@ -69,6 +70,9 @@ class Validator(Record, frozen=True):
 
     def with_stake(self, stake: int) -> "Validator":
         return replace(self, stake=stake)
+
+    def edited(self, consensus_key: BlsPublicKey, commission_bps: int, name: str) -> "Validator":
+        return replace(self, consensus_key=consensus_key, commission_bps=commission_bps, name=name)
 
     def with_held(self, held: int) -> "Validator":
         return replace(self, held=held)

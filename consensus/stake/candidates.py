@@ -10,7 +10,7 @@ from enum import Enum
 
 from consensus.stake.safety import Kept
 from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.types import Hash, View
+from omnitensor.protocol.types import Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import Candidate
 
 
@@ -25,9 +25,15 @@ class Status(Enum):
 
 @dataclass(slots=True)
 class Entry:
+    """A candidate. One that came without a block is a filler, or was sent without what belongs to it: its parent tells."""
+
     id: Hash
     candidate: Candidate
-    block: Block
+    block: Block | None
+    height: Height
+    """Of its block; of a filler the boundary's."""
+    timestamp_ms: TimeMs | None
+    """Of its block; of a filler its parent's, None until that is known."""
     status: Status = Status.NEW
     fault: str = ""
 
@@ -48,7 +54,8 @@ class Missing:
 class Candidates:
     """The candidates above the final one, and the last few final ones for peers that are a little behind."""
 
-    def __init__(self, final_kept: int, missing_max: int) -> None:
+    def __init__(self, final_kept: int, missing_max: int, boundary: Height) -> None:
+        self._boundary = boundary
         self._entries: dict[Hash, Entry] = {}
         self._children: dict[Hash, list[Hash]] = {}
         self._missing: dict[Hash, Missing] = {}
@@ -66,13 +73,23 @@ class Candidates:
             return Kept(entry.candidate, entry.block)
         return self._recent.get(candidate_id)
 
-    def put(self, candidate_id: Hash, candidate: Candidate, block: Block) -> Entry:
-        """Take in a candidate with its block. The id is the caller's, computed from the candidate."""
+    def put(self, candidate_id: Hash, candidate: Candidate, block: Block | None) -> Entry:
+        """Take in a candidate with its block, if it has one. The id is the caller's, computed from the candidate."""
         entry = self._entries.get(candidate_id)
         if entry is None:
-            entry = self._entries[candidate_id] = Entry(candidate_id, candidate, block)
+            height = self._boundary if block is None else Height(block.header.height)
+            timestamp_ms = None if block is None else TimeMs(block.header.timestamp_ms)
+            entry = Entry(candidate_id, candidate, block, height, timestamp_ms)
+            self._entries[candidate_id] = entry
+        elif entry.block is None and block is not None and entry.status is Status.NEW:
+            entry.block, entry.height = block, Height(block.header.height)
+            entry.timestamp_ms = TimeMs(block.header.timestamp_ms)
         self._missing.pop(candidate_id, None)
         return entry
+
+    def drop(self, candidate_id: Hash) -> None:
+        """Forget one that came without its block; whoever waits for it goes on waiting."""
+        self._entries.pop(candidate_id, None)
 
     # -- order of execution: a child waits for its parent
 

@@ -51,8 +51,11 @@ class Core(Standstill):
     """Times that the currently missing certificates were asked for."""
 
     def handle(self, event: Event) -> tuple[Effect, ...]:
-        """Take in one event; returns what is to be done, in order. After ``Halt`` nothing is done any more."""
-        if self.halted:
+        """Take in one event; returns what is to be done, in order.
+
+        After ``Halt`` nothing is done any more, and nothing after the ``Commit`` of the epoch's boundary.
+        """
+        if self.halted or self.over:
             return ()
         assert self._started != isinstance(event, Start), "Start comes first, and once"
         self._now(event.now_ms)
@@ -99,7 +102,7 @@ class Core(Standstill):
             case Tick():
                 self._timer_ms = None
             case Synced(_, point):
-                if point.view > self.final.view:
+                if point.height > self.final.height:
                     self.final = point
                     self._prune()
             case Start(_, memory):
@@ -147,12 +150,7 @@ class Core(Standstill):
         slot = self._slots.at(view)
         if vote.signer == self.me:
             if slot.voted.get(vote.kind) != vote.candidate_id:
-                if view > self._floor:
-                    self._halt(
-                        f"a {vote.kind.name} of view {view} carries this validator's signature, but this process has not"
-                        " made it. Another process uses its key, or its safety store was set back: stop all, keep the newest"
-                        " store, start one"
-                    )
+                self._not_mine(vote.kind, view)
                 return
             slot.own_votes[vote.kind] = vote
         if slot.book is None:
@@ -169,6 +167,20 @@ class Core(Standstill):
             self.fired[Rule.R7] += 1
             self._take_certificate(counted.certificate)
 
+    def _remembers(self, certificate: Certificate, signers: tuple[int, ...]) -> bool:
+        """Whether this validator is not in a certificate, or did cast that vote. Only a stolen or set back key is unlike that."""
+        voted = self._slots.at(View(certificate.view)).voted
+        return self.me not in signers or voted.get(certificate.kind) == certificate.candidate_id
+
+    def _not_mine(self, kind: VoteKind, view: View) -> None:
+        """R9: a signature of this validator that this process does not remember, in a view that it should remember."""
+        if self._may_sign(view):
+            self._halt(
+                f"a {kind.name} of view {view} carries this validator's signature, but this process has not"
+                " made it. Another process uses its key, or its safety store was set back: stop all, keep the newest"
+                " store, start one"
+            )
+
     def _take_certificate(self, certificate: Certificate) -> None:
         """Keep a certificate and pass it on, once (R7)."""
         view = View(certificate.view)
@@ -180,8 +192,11 @@ class Core(Standstill):
         slot = self._slots.at(view)
         if not self._fits(certificate, slot.certificates()):
             return
-        for validator in self.table.indexes(certificate.signers) or ():
+        signers = self.table.indexes(certificate.signers) or ()
+        for validator in signers:
             self._heard(validator, min(view, self.view))
+        if not self._remembers(certificate, signers):
+            self._not_mine(certificate.kind, view)
         slot.put(certificate)
         self._emit(Broadcast(certificate))
         if certificate.kind == VoteKind.SKIP:
@@ -248,9 +263,11 @@ class Core(Standstill):
             self._r6_commit,
             self._r8_standstill,
         ):
-            if not self.halted:
+            if not (self.halted or self.over):
                 rule()
-        if self.halted:
+        if self.over:
+            self.fired[Rule.R6_BOUNDARY] += 1
+        if self.halted or self.over:
             return
         self._ask_for_certificates()
         if self._alarms.due(Alarm.FETCH, self.now_ms):

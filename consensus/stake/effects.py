@@ -72,7 +72,8 @@ class Propose:
     then signs ``vote`` and broadcasts ``proposal(signature)`` and the vote, and feeds the vote back."""
 
     candidate: Candidate
-    block: Block
+    block: Block | None
+    """None for a filler."""
     justification: tuple[Certificate, ...]
     vote: Cast
     """The leader's own NOTARIZE, which authenticates the proposal."""
@@ -86,7 +87,7 @@ class Keep:
     """Make a candidate and its block durable before the NOTARIZE that follows: what becomes final must outlive a crash of all."""
 
     candidate: Candidate
-    block: Block
+    block: Block | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,10 @@ class Finalized:
 class Commit:
     """Blocks that became final (R6), oldest first, each the child of the one before, the first the child of the chain's head.
 
-    All were checked or built here. Those that block sync has committed since this effect was returned are left out by the driver.
-    ``proof`` is of the last; ``certificates`` justify them (the finalization, and the notarizations that this node has), for the
+    Fillers are left out: they carry the boundary block again. All were checked or built here.
+    Those that block sync has committed since this effect was returned are left out by the driver.
+    ``proof`` is of the last, by its own candidate or a filler above it;
+    ``certificates`` justify them (the finalization, and the notarizations that this node has), for the
     evidence window.
     """
 

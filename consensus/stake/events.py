@@ -12,7 +12,7 @@ sent it, for ``Charge``; None means this node itself.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from consensus.stake.safety import SafetyMemory
+from consensus.stake.safety import ROOT_VIEW, SafetyMemory
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.types import Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
@@ -26,7 +26,8 @@ class FinalPoint:
     """The newest final block as consensus sees it; a core starts from one.
 
     At the root of an epoch (R0): view 0, ``candidate_id`` and ``block_hash`` both the boundary block's hash (genesis in epoch 0),
-    ``proof`` None. Else ``proof`` is the FinalityProof of ``candidate_id``.
+    ``proof`` None, and ``inherited`` why the boundary is final, in the epoch below it (None in epoch 0). Else ``proof`` is the
+    FinalityProof of ``candidate_id``.
     """
 
     view: View
@@ -35,6 +36,14 @@ class FinalPoint:
     height: Height
     timestamp_ms: TimeMs
     proof: FinalityProof | None
+    inherited: FinalityProof | None = None
+
+    @classmethod
+    def root(
+        cls, boundary_hash: Hash, height: Height, timestamp_ms: TimeMs, inherited: FinalityProof | None = None
+    ) -> "FinalPoint":
+        """R0: where an epoch begins."""
+        return cls(ROOT_VIEW, boundary_hash, boundary_hash, height, timestamp_ms, None, inherited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +90,12 @@ class ProposalReceived:
 
 @dataclass(frozen=True, slots=True)
 class CandidateReceived:
-    """Answer to ``Fetch``: a candidate, its block, and what certificates the peer had for it, all verified."""
+    """Answer to ``Fetch``: a candidate, its block (none for a filler), and the certificates the peer had for it, all verified."""
 
     now_ms: int
     peer: Peer
     candidate: Candidate
-    block: Block
+    block: Block | None
     certificates: tuple[Certificate, ...] = ()
 
 

@@ -29,39 +29,55 @@ class Execution(Knowledge):
 
     def _want_checked(self, entry: Entry) -> None:
         """See to it that a candidate is executed as soon as its parent was."""
+        wanted = [entry]
+        while wanted:
+            wanted.extend(self._walk_down(wanted.pop()))
+
+    def _walk_down(self, entry: Entry) -> tuple[Entry, ...]:
+        """From an entry down to the first that can be executed now; returns what waited for it, where that is settled at once."""
         while entry.status is Status.NEW:
             parent_id = Hash(entry.candidate.parent_id)
             if parent_id == self.final.candidate_id:
-                self._check(entry, self.final.block_hash, self.final.height, self.final.timestamp_ms)
-                return
+                return self._check(entry, self.final.block_hash, self.final.height, self.final.timestamp_ms)
             parent = self._candidates.get(parent_id)
             if parent is None:
                 self._candidates.wait_for(parent_id, entry.id)
                 self._miss(parent_id, View(entry.candidate.parent_view))
-                return
-            header = parent.block.header
+                return ()
             match parent.status:
                 case Status.VALID:
-                    self._check(
-                        entry,
-                        Hash(parent.candidate.block_hash),
-                        Height(header.height),
-                        TimeMs(header.timestamp_ms),
+                    assert parent.timestamp_ms is not None, "what is valid has a time"
+                    return self._check(
+                        entry, Hash(parent.candidate.block_hash), parent.height, parent.timestamp_ms
                     )
-                    return
                 case Status.INVALID:
                     self._invalid(entry, f"its parent is invalid: {parent.fault}")
-                    return
+                    return ()
                 case _:
                     self._candidates.wait_for(parent_id, entry.id)
                     entry = parent
+        return ()
 
-    def _check(self, entry: Entry, parent_hash: Hash, parent_height: Height, parent_ms: TimeMs) -> None:
-        """Look at what ties a block to its candidate and parent; then have it executed."""
+    def _check(
+        self, entry: Entry, parent_hash: Hash, parent_height: Height, parent_ms: TimeMs
+    ) -> tuple[Entry, ...]:
+        """Look at what ties a block to its candidate and parent; then have it executed. A filler is settled at once.
+
+        A filler is told by its candidate alone, which names its parent's block: so all see the same, whatever the leader sent
+        along with it to some of them. Returns what waited for a filler.
+        """
+        if entry.candidate.block_hash == parent_hash:
+            return self._check_filler(entry, parent_height, parent_ms)
+        if entry.block is None:
+            self._candidates.drop(entry.id)
+            self._miss(entry.id, entry.view)
+            return ()
         header = entry.block.header
         leader = self.schedule.leader(entry.view)
         fault = (
-            "the header names another parent than the candidate does"
+            "a block above the epoch's boundary"
+            if parent_height >= self.settings.boundary
+            else "the header names another parent than the candidate does"
             if header.parent != parent_hash
             else "the height is not the parent's plus one"
             if header.height != parent_height + 1
@@ -75,19 +91,30 @@ class Execution(Knowledge):
         )
         if fault is not None:
             self._invalid(entry, fault)
-            return
+            return ()
         entry.status = Status.CHECKING
         self._emit(Check(entry.candidate, entry.block))
+        return ()
+
+    def _check_filler(self, entry: Entry, parent_height: Height, parent_ms: TimeMs) -> tuple[Entry, ...]:
+        entry.block, entry.height, entry.timestamp_ms = None, parent_height, parent_ms
+        if parent_height != self.settings.boundary:
+            self._invalid(entry, "a filler that is not above the epoch's boundary")
+            return ()
+        return self._settle(entry)
+
+    def _settle(self, entry: Entry) -> tuple[Entry, ...]:
+        """An entry is valid: those that waited for it are next."""
+        entry.status = Status.VALID
+        self._to_finalize.add(entry.view)
+        waiting = [self._candidates.get(child) for child in self._candidates.take_waiting(entry.id)]
+        return tuple(child for child in waiting if child is not None)
 
     def _valid(self, entry: Entry) -> None:
         if entry.status is not Status.CHECKING:
             return
-        entry.status = Status.VALID
-        self._to_finalize.add(entry.view)
-        for child in self._candidates.take_waiting(entry.id):
-            waiting = self._candidates.get(child)
-            if waiting is not None:
-                self._want_checked(waiting)
+        for child in self._settle(entry):
+            self._want_checked(child)
 
     def _invalid(self, entry: Entry, fault: str) -> None:
         doomed = [(entry, fault)]
@@ -146,19 +173,15 @@ class Execution(Knowledge):
             slot = self._slots.get(entry.view)
             if slot is not None and slot.notarization is not None:
                 certificates.append(slot.notarization)
-        header = chain[-1].block.header
+        last = chain[-1]
+        assert last.timestamp_ms is not None, "what is valid has a time"
         self.final = FinalPoint(
-            chain[-1].view,
-            chain[-1].id,
-            Hash(chain[-1].candidate.block_hash),
-            Height(header.height),
-            TimeMs(header.timestamp_ms),
-            proof,
+            last.view, last.id, Hash(last.candidate.block_hash), last.height, last.timestamp_ms, proof
         )
         self._candidates.finalize(chain)
         self._emit(
             Commit(
-                tuple(Finalized(entry.candidate, entry.block) for entry in chain),
+                tuple(Finalized(entry.candidate, entry.block) for entry in chain if entry.block is not None),
                 proof,
                 tuple(certificates),
                 self.final.view,
@@ -183,7 +206,7 @@ class Execution(Knowledge):
                     # Nobody has it in memory any more: it is committed elsewhere, or its holders are away.
                     self._call_for_sync(Height(self.final.height + 1))
                 return None
-            if not chain and self._is_behind(Height(entry.block.header.height)):
+            if not chain and self._is_behind(entry.height):
                 return None
             chain.append(entry)
             candidate_id, view = Hash(entry.candidate.parent_id), View(entry.candidate.parent_view)
@@ -216,7 +239,7 @@ class Execution(Knowledge):
         """R5: a quorum stands behind a block that this node finds invalid, so one of the two computes wrongly."""
         self.fired[Rule.R5_HALT] += 1
         self._halt(
-            f"a quorum {what} block {entry.block.header.height} ({entry.candidate.block_hash.hex()}) in view {entry.view},"
+            f"a quorum {what} block {entry.height} ({entry.candidate.block_hash.hex()}) in view {entry.view},"
             f" which is invalid here: {entry.fault}. This node or the others compute wrongly; it stops voting. Report both"
             " versions, the block and this node's state root of its parent to the project's issue tracker"
         )

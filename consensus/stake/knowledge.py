@@ -18,8 +18,9 @@ from consensus.stake.scheme import Scheme
 from consensus.stake.slots import Slot, Slots
 from consensus.stake.timing import Alarms
 from omnitensor.protocol import limits
+from omnitensor.protocol.epochs import boundary_of
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import Hash, TimeMs, View
+from omnitensor.protocol.types import Epoch, Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import Certificate, Proposal, ValidatorTable, Vote, VoteKind
 
 
@@ -29,12 +30,15 @@ class Rule(Enum):
     R0 = "genesis: a proposal on the epoch's root"
     R1 = "enter a view"
     R2 = "propose"
+    R2_FILLER = "propose a filler above the epoch's boundary"
     R3 = "notarize"
+    R3_FILLER = "notarize a filler"
     R4 = "skip"
     R4_EARLY = "skip at once"
     R5 = "finalize"
     R5_HALT = "halt on an invalid block with a quorum"
     R6 = "commit"
+    R6_BOUNDARY = "commit the boundary, and end the epoch"
     R7 = "build a certificate"
     R8 = "send again in a standstill"
     R9 = "cast again after a restart"
@@ -50,10 +54,19 @@ class Settings:
     delta_ms: int
     standstill_ms: int
     clock_drift_ms: int
+    boundary: Height
+    """Height of the epoch's last block: above it there are fillers alone, and with it final the core's work is done."""
 
     @classmethod
-    def of(cls, params: Params, me: int | None) -> "Settings":
-        return cls(me, params.block_interval_ms, params.delta_ms, params.standstill_ms, params.clock_drift_ms)
+    def of(cls, params: Params, me: int | None, epoch: Epoch) -> "Settings":
+        return cls(
+            me,
+            params.block_interval_ms,
+            params.delta_ms,
+            params.standstill_ms,
+            params.clock_drift_ms,
+            boundary_of(epoch, params),
+        )
 
 
 class Knowledge:
@@ -67,6 +80,7 @@ class Knowledge:
         scheme: Scheme,
         root: FinalPoint,
     ) -> None:
+        assert root.height < settings.boundary, "an epoch whose boundary is final needs no core"
         assert settings.me is None or 0 <= settings.me < len(table), "this validator must be in the table"
         self.settings: Final = settings
         self.table: Final = table
@@ -82,7 +96,9 @@ class Knowledge:
         self.fired: Counter[Rule] = Counter()
         self._floor: View = ROOT_VIEW
         self._slots: Final = Slots(table, scheme)
-        self._candidates: Final = Candidates(limits.final_candidates_kept_max, limits.candidates_missing_max)
+        self._candidates: Final = Candidates(
+            limits.final_candidates_kept_max, limits.candidates_missing_max, settings.boundary
+        )
         self._alarms: Final = Alarms()
         self._newest_chosen: View = root.view
         """The newest view below the current one in which a quorum chose a candidate; all views above it were skipped."""
@@ -93,6 +109,11 @@ class Knowledge:
         self._out: list[Effect] = []
 
     # -- what peers and the driver may ask, without changing anything
+
+    @property
+    def over(self) -> bool:
+        """Whether the epoch's boundary is final here: the next epoch has a core of its own, and this one only answers."""
+        return self.final.height >= self.settings.boundary
 
     @property
     def finalized_view(self) -> View:
@@ -112,10 +133,10 @@ class Knowledge:
     def certificates(self, first: View, last: View) -> tuple[Certificate, ...]:
         """Certificates of views ``first..last``, oldest first, at most ``certificates_per_message_max``.
 
-        Where some of these views are final already, the newest finalization stands for them all.
+        Where some of these views are final already, the newest finalization stands for them all; at the end of the epoch for any.
         """
         found: list[Certificate] = []
-        if first <= self.final.view and self.final.proof is not None:
+        if (first <= self.final.view or self.over) and self.final.proof is not None:
             found.append(self.final.proof.certificate)
         for view in range(
             max(first, self.final.view + 1), min(last, self.final.view + limits.view_slots_max) + 1
@@ -129,7 +150,7 @@ class Knowledge:
 
     def wants_vote(self, vote: Vote) -> bool:
         """Whether a vote is worth verifying; decided in O(1) before any cryptography."""
-        if vote.epoch != self.table.epoch or not 0 <= vote.signer < len(self.table):
+        if self.over or vote.epoch != self.table.epoch or not 0 <= vote.signer < len(self.table):
             return False
         if vote.view <= self.final.view:
             # Too late to count, but a slow validator must not be taken for one that is gone.
@@ -141,7 +162,7 @@ class Knowledge:
 
     def wants_certificate(self, certificate: Certificate) -> bool:
         """Whether a certificate is worth verifying; decided in O(1) before any cryptography."""
-        if certificate.epoch != self.table.epoch or certificate.view <= self.final.view:
+        if self.over or certificate.epoch != self.table.epoch or certificate.view <= self.final.view:
             return False
         return not self.has_certificate(certificate)
 
@@ -209,7 +230,7 @@ class Knowledge:
         if candidate_id == self.final.candidate_id:
             return self.final.timestamp_ms
         entry = self._candidates.get(candidate_id)
-        return TimeMs(entry.block.header.timestamp_ms) if entry is not None else None
+        return entry.timestamp_ms if entry is not None else None
 
 
 LEADER_INACTIVE_VIEWS: Final = 10

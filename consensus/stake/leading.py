@@ -9,7 +9,7 @@ from consensus.stake.timing import Alarm
 from consensus.stake.voting import Voting
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.types import Hash, Height, TimeMs, View
+from omnitensor.protocol.types import Hash, TimeMs, View
 from omnitensor.protocol.votes import SKIP_ID, Candidate, Certificate, VoteKind
 
 
@@ -27,7 +27,13 @@ class Leading(Voting):
         return self.final.view, self.final.candidate_id
 
     def _pace_ms(self, parent_id: Hash) -> int:
-        """When a child of this parent is due: the parent's timestamp plus the block interval, or now when it is not here."""
+        """When a child of this parent is due: the parent's timestamp plus the block interval, or now when it is not here.
+
+        A filler above the boundary waits for nothing: it makes no block, it only helps one to become final.
+        """
+        entry = self._candidates.get(parent_id)
+        if entry is not None and entry.height >= self.settings.boundary:
+            return self.now_ms
         timestamp_ms = self._timestamp_of(parent_id)
         return self.now_ms if timestamp_ms is None else timestamp_ms + self.settings.block_interval_ms
 
@@ -60,8 +66,17 @@ class Leading(Voting):
             self._want_checked(entry)
             if entry.status is not Status.VALID:
                 return
-            parent_hash = Hash(entry.candidate.block_hash)
-            height, timestamp_ms = Height(entry.block.header.height), TimeMs(entry.block.header.timestamp_ms)
+            assert entry.timestamp_ms is not None, "what is valid has a time"
+            parent_hash, height, timestamp_ms = (
+                Hash(entry.candidate.block_hash),
+                entry.height,
+                entry.timestamp_ms,
+            )
+        if height >= self.settings.boundary:
+            self._offer(
+                slot, Candidate(self.table.epoch, slot.view, parent_view, parent_id, parent_hash), None
+            )
+            return
         due_ms = timestamp_ms + self.settings.block_interval_ms
         if self.now_ms < due_ms:
             self._alarms.set(Alarm.PACE, due_ms)
@@ -82,11 +97,19 @@ class Leading(Voting):
             self._alarms.clear(Alarm.VIEW)
             self._cast(slot, VoteKind.SKIP, SKIP_ID)
             return
-        candidate = Candidate(self.table.epoch, view, parent_view, parent_id, block.hash)
+        self._offer(slot, Candidate(self.table.epoch, view, parent_view, parent_id, block.hash), block)
+
+    def _offer(self, slot: Slot, candidate: Candidate, block: Block | None) -> None:
+        """Propose a candidate with the block that was built for it, or a filler without one."""
         candidate_id = candidate.id
-        self._candidates.put(candidate_id, candidate, block).status = Status.VALID
+        entry = self._candidates.put(candidate_id, candidate, block)
+        if block is None:
+            self.fired[Rule.R2_FILLER] += 1
+            self._want_checked(entry)
+            assert entry.status is Status.VALID, "a filler stands on the boundary"
+        entry.status = Status.VALID
         self.fired[Rule.R2] += 1
-        if parent_view == 0:
+        if candidate.parent_view == 0:
             self.fired[Rule.R0] += 1
         slot.proposed = True
         slot.proposal = candidate_id

@@ -36,7 +36,8 @@ class Kept:
     """A candidate that this validator voted for, with its block: what a quorum may be finalizing must not be lost."""
 
     candidate: Candidate
-    block: Block
+    block: Block | None
+    """None for a filler."""
 
 
 @dataclass(frozen=True, slots=True)

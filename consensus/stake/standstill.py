@@ -22,7 +22,7 @@ class Standstill(Leading):
     """Where the last burst stopped for want of budget."""
 
     def _r8_standstill(self) -> None:
-        """R8 Standstill: newest finalization, every certificate above it, own votes, the own proposal."""
+        """R8 Standstill: newest finalization (at a root the boundary's), every certificate above it, own votes, own proposal."""
         if not self._alarms.due(Alarm.STANDSTILL, self.now_ms):
             return
         self.fired[Rule.R8] += 1
@@ -43,6 +43,9 @@ class Standstill(Leading):
 
     def _backlog(self) -> Iterator[tuple[View, Vote | Certificate | Proposal]]:
         """What is worth saying, most useful first: the end of the chain, the current view, then the views between in order."""
+        if self.final.inherited is not None:
+            # Whoever is left in the epoch below needs this one to come after.
+            yield self.final.view, self.final.inherited.certificate
         if self.final.proof is not None:
             yield self.final.view, self.final.proof.certificate
         if self.newest_finalization is not None:

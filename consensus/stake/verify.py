@@ -122,9 +122,10 @@ class Verifier:
 
     # -- candidates and proposals
 
-    def verify_candidate(self, candidate: Candidate, block: Block) -> None:
+    def verify_candidate(self, candidate: Candidate, block: Block | None) -> None:
         """That a block is the candidate's, whole and unchanged. Raises SignatureError or BlockError.
 
+        Without a block it may be a filler; whether it is one its parent shows, which is the core's to look at.
         A mutated block (other transactions under the same header) fails here, before it can be taken for the true one.
         """
         if candidate.epoch != self.table.epoch:
@@ -133,6 +134,8 @@ class Verifier:
             raise SignatureError(
                 "a candidate's parent is not in a view below its own", value=candidate.parent_view
             )
+        if block is None:
+            return
         if block.hash != candidate.block_hash:
             raise BlockError("a block is not the one that its candidate names", value=block.hash)
         if block.header.chain_id != self.chain_id:

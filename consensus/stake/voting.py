@@ -52,12 +52,15 @@ class Voting(Execution):
                 self._want_checked(entry)
         if entry.status is not Status.VALID or not self._may_sign(self.view):
             return
-        near_enough_ms = entry.block.header.timestamp_ms - self.settings.clock_drift_ms
+        assert entry.timestamp_ms is not None, "what is valid has a time"
+        near_enough_ms = entry.timestamp_ms - self.settings.clock_drift_ms
         if near_enough_ms > self.now_ms:
             # Not invalid, only early by this clock: others may rightly notarize it.
             self._alarms.set(Alarm.DRIFT, near_enough_ms)
             return
         self.fired[Rule.R3] += 1
+        if entry.block is None:
+            self.fired[Rule.R3_FILLER] += 1
         if entry.candidate.parent_view == 0:
             self.fired[Rule.R0] += 1
         self._emit(Keep(entry.candidate, entry.block))

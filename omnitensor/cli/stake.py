@@ -12,7 +12,7 @@ from omnitensor.cli.app import App, Group, pass_app, read_secret_file
 from omnitensor.cli.output import money, money_json, pairs, print_json, share, table
 from omnitensor.protocol import bls, keystore
 from omnitensor.protocol.amounts import format_omnit, parse_omnit
-from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorRegister
+from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
 from omnitensor.protocol.limits import name_chars_max
 from omnitensor.protocol.private_files import read_private
 from omnitensor.protocol.types import BlsPublicKey, BlsSignature
@@ -144,6 +144,59 @@ def validator_register(
         return await client.execute(wallet, body)
 
     show_final(app, app.run(send), f"{wallet.text} is a validator with {format_omnit(body.stake)}")
+
+
+@validator.command(name="edit")
+@click.option("--name", help="Another name for people.")
+@click.option(
+    "--commission",
+    "commission_bps",
+    type=click.IntRange(0, 10_000),
+    metavar="BPS",
+    help="Another commission, in basis points.",
+)
+@click.option(
+    "--consensus-keystore",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The new key's consensus.json (EIP-2335).",
+)
+@click.option(
+    "--consensus-password-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its password  [default: the file .password beside it]",
+)
+@click.option(
+    "--consensus-key", metavar="HEX", help="The new public consensus key, as omnitensor-node keys prints it."
+)
+@click.option("--proof", metavar="HEX", help="Its proof of possession.")
+@pass_app
+def validator_edit(
+    app: App,
+    name: str | None,
+    commission_bps: int | None,
+    consensus_keystore: Path | None,
+    consensus_password_file: Path | None,
+    consensus_key: str | None,
+    proof: str | None,
+) -> None:
+    """Change your validator's name, commission or consensus key; a new key votes from the next epoch on."""
+    if name is not None and len(name) > name_chars_max:
+        raise InputError("the name is too long", value=name, remedy=f"at most {name_chars_max} characters")
+    key, possession = None, None
+    if consensus_keystore is not None or consensus_key is not None or proof is not None:
+        key, possession = _consensus_key(consensus_keystore, consensus_password_file, consensus_key, proof)
+    if key is None and name is None and commission_bps is None:
+        raise InputError("nothing to change", remedy="give --name, --commission or a new key")
+    body = ValidatorEdit(key, possession, commission_bps, name)
+    wallet = app.wallet()
+
+    async def send(client: AsyncClient) -> TransactionResult:
+        return await client.execute(wallet, body)
+
+    when = "; the new key votes from the next epoch on" if key is not None else ""
+    show_final(app, app.run(send), f"{wallet.text} is changed{when}")
 
 
 @validator.command(name="list")

@@ -58,6 +58,10 @@ class Header(Record, frozen=True):
     state_root: HashF
     """Commitment to the whole state after this block."""
     validators_hash: HashF
+    """Of the validator table of this block's epoch."""
+    next_validators_hash: HashF
+    """Of the table of the epoch of the block above: another than this epoch's at a boundary alone. A light client that trusts
+    this header trusts the voters of the next epoch, and goes one step an epoch."""
     history_root: HashF
     """Over the hashes of all blocks below, genesis first."""
 

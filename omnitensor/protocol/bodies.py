@@ -84,6 +84,22 @@ class ValidatorRegister(BodyBase, frozen=True, tag=20):
         return 15_000
 
 
+class ValidatorEdit(BodyBase, frozen=True, tag=23):
+    """Changes the sender's validator; what is None stays. A key comes with its proof of possession.
+
+    A new key votes from the next epoch on. The old one is never used again.
+    """
+
+    KIND: ClassVar[str] = "validator_edit"
+    consensus_key: BlsPublicKeyF | None
+    proof_of_possession: BlsSignatureF | None
+    commission_bps: Bps | None
+    name: Annotated[str, Meta(max_length=limits.name_chars_max)] | None
+
+    def weight(self) -> int:
+        return 0 if self.consensus_key is None else 15_000  # as a registration
+
+
 class StakeAdd(BodyBase, frozen=True, tag=21):
     KIND: ClassVar[str] = "stake_add"
     amount: AmountF
@@ -249,6 +265,7 @@ Body = (
     | SessionKeyAdd
     | SessionKeyRemove
     | ValidatorRegister
+    | ValidatorEdit
     | StakeAdd
     | StakeWithdraw
     | CampaignOpen
@@ -269,6 +286,7 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     SessionKeyAdd,
     SessionKeyRemove,
     ValidatorRegister,
+    ValidatorEdit,
     StakeAdd,
     StakeWithdraw,
     CampaignOpen,

@@ -39,6 +39,13 @@ standstill_bytes_per_second_max: Final = 256 * KIB
 safety_file_bytes_max: Final = 1 * GIB
 """A safety file larger than this is not read at all: the store compacts long before, and holds unfinalized blocks only."""
 safety_batch_bytes_max: Final = 4 * MIB
+safety_record_bytes_max: Final = 64 * MIB
+early_messages_max: Final = 1_024
+"""Votes and certificates of the next epoch that are held until this node is there,"""
+early_messages_per_peer_max: Final = 128
+"""of one peer,"""
+early_proposals_max: Final = 4
+"""and proposals among them."""
 
 # Text on chain
 title_chars_max: Final = 120

@@ -27,6 +27,14 @@ class Params(Record, frozen=True):
     valid_until_blocks_max: U32 = 86_400
     """How far ahead of the chain a transaction's ``valid_until`` may lie."""
 
+    # Epochs
+    epoch_blocks: U32 = 600
+    """Blocks of an epoch; the last of them is its boundary."""
+    validators_max: U32 = 100
+    """Voters of an epoch: the largest by stake."""
+    evidence_epochs: U32 = 2_016
+    """For so many epochs a validator set is kept, so that what its members signed can be judged (two weeks by default)."""
+
     # Validators
     validator_stake_min: AmountF = Amount(32_000 * NANO)
     unbonding_blocks: U32 = 1_209_600

@@ -61,10 +61,11 @@ class Proposal(Record, frozen=True):
     """A leader's offer: candidate, block, why its parent is allowed, and the leader's own NOTARIZE, which authenticates it.
 
     ``justification`` holds the parent's certificate (none for the epoch's root) and the skip certificates of every view crossed.
+    A filler has no block: its candidate names the block of its parent again, which is the epoch's boundary.
     """
 
     candidate: Candidate
-    block: Block
+    block: Block | None
     justification: Annotated[tuple[Certificate, ...], Meta(max_length=justification_certificates_max)]
     leader_vote: Vote
 
@@ -151,7 +152,10 @@ class ValidatorTable:
 
 
 class FinalityProof(Record, frozen=True):
-    """Why a block is final: the candidate that carries it and a FINALIZE certificate of that candidate."""
+    """Why a block is final: the candidate that carries it and a FINALIZE certificate of that candidate.
+
+    For an epoch's boundary block the candidate may be a filler above it, which names it too.
+    """
 
     candidate: Candidate
     certificate: Certificate

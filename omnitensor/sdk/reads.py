@@ -137,13 +137,13 @@ class Reads:
             "the node has no proof of finality near this height", value=height, remedy="ask another node"
         )
 
-    async def validator_table(self) -> ValidatorTable:
+    async def validator_table(self, epoch: int | None = None) -> ValidatorTable:
         """The voters that the node names; compare its hash with one from elsewhere before trusting it."""
-        return table_from(await self.voters())
+        return table_from(await self.voters(epoch))
 
-    async def voters(self) -> results.Voters:
-        """The validator table of the current epoch."""
-        return await self._ask(results.Voters, "chain.validators")
+    async def voters(self, epoch: int | None = None) -> results.Voters:
+        """The validator table of an epoch (without a number, of the one that votes now), and who would vote in the next."""
+        return await self._ask(results.Voters, "chain.validators", epoch=epoch)
 
     async def supply(self) -> dict[str, Any]:
         """Where every unit is: accounts, modules, burned; decimal text of nanoOMNIT."""

@@ -134,6 +134,8 @@ class ValidatorInfo(Result, frozen=True):
     unbonding: list[Unbonding] = []
     jailed: bool = False
     removed: bool = False
+    votes: bool = False
+    votes_next: bool = False
     reputation: int = 0
     commission_bps: int = 0
     reports: int = 0
@@ -184,12 +186,22 @@ class VoterInfo(Result, frozen=True):
 
 class ValidatorPage(Result, frozen=True):
     validators: list[ValidatorInfo]
+    epoch: int = 0
     next: Cursor = None
+
+
+class NextVoters(Result, frozen=True):
+    epoch: int
+    validators: list[VoterInfo]
+    from_height: int = 0
 
 
 class Voters(Result, frozen=True):
     epoch: int
     validators: list[VoterInfo]
+    boundary: int = 0
+    table: str = ""
+    next: NextVoters | None = None
 
 
 class Escrow(Result, frozen=True):

@@ -1,10 +1,49 @@
-"""Who votes in an epoch, as the state has it. Draws no leaders and counts no votes."""
+"""Who votes in an epoch: the largest validators by stake, read from the state at the end of the boundary below it.
 
-from omnitensor.protocol.types import Epoch, Hash
+So joining, leaving, being jailed and changing a key take effect one epoch later. Draws no leaders and counts no votes.
+"""
+
+from typing import Final
+
+from omnitensor.protocol.blocks import Event
+from omnitensor.protocol.epochs import is_boundary
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.types import NANO, Address, Epoch, Hash
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
+from state.ledger.context import BlockContext
+from state.ledger.events import event
 from state.ledger.view import ReadView, View
-from state.records import ValidatorSet
-from state.schema import VALIDATOR_SETS
+from state.records import Validator, ValidatorSet
+from state.schema import VALIDATOR_SETS, VALIDATORS, number
+
+STAKE_UNIT: Final = NANO
+"""A validator's weight in votes is its stake in whole units of this."""
+SETS_DROPPED_PER_BOUNDARY_MAX: Final = 4
+"""Old sets forgotten at a boundary: one leaves the window each time, more only after the window was made shorter."""
+
+
+def entry_of(address: Address, row: Validator) -> ValidatorEntry:
+    """A validator as a voter."""
+    return ValidatorEntry(address, row.consensus_key, row.stake // STAKE_UNIT)
+
+
+def may_vote(row: Validator, params: Params) -> bool:
+    """Whether a validator can be in the next epoch's set, if its stake is among the largest."""
+    return not row.jailed and not row.removed and row.stake >= max(params.validator_stake_min, STAKE_UNIT)
+
+
+def choose(view: ReadView, params: Params) -> tuple[ValidatorEntry, ...]:
+    """The set that the state gives now: the ``validators_max`` largest by stake, of equal ones the lower address; by address.
+
+    Empty where nobody qualifies.
+    """
+    able: list[tuple[int, Address, Validator]] = []
+    for key, row in view.scan(VALIDATORS):
+        if may_vote(row, params):
+            able.append((-row.stake, Address(key), row))
+    able.sort(key=lambda each: each[:2])
+    chosen = [entry_of(address, row) for _, address, row in able[: params.validators_max]]
+    return tuple(sorted(chosen, key=lambda entry: entry.address))
 
 
 def validator_set(view: ReadView, epoch: Epoch) -> ValidatorSet | None:
@@ -22,3 +61,30 @@ def begin(view: View, epoch: Epoch, seed: Hash, entries: tuple[ValidatorEntry, .
     """Fixes the set of an epoch."""
     view.put(VALIDATOR_SETS, ValidatorSet(seed, entries), epoch)
     return ValidatorTable(epoch, entries)
+
+
+def turn(view: View, ctx: BlockContext) -> tuple[Event, ...]:
+    """At the end of a boundary block: fixes the next epoch's set, and forgets those that no evidence can speak of any more.
+
+    Where nobody qualifies the old set goes on: a chain without voters would end.
+    """
+    if not is_boundary(ctx.height, ctx.params):
+        return ()
+    following = Epoch(ctx.epoch + 1)
+    entries = choose(view, ctx.params)
+    if not entries:
+        old = validator_set(view, ctx.epoch)
+        assert old is not None, "the set of the epoch under way is never forgotten"
+        entries = old.entries
+    table = begin(view, following, ctx.beacon, entries)
+    _forget(view, Epoch(max(0, following - ctx.params.evidence_epochs)))
+    return (event("epoch.set", epoch=following, validators=len(table), table=table.hash),)
+
+
+def _forget(view: View, oldest: Epoch) -> None:
+    """Forgets the sets of epochs below the oldest that counts."""
+    for place, (key, _) in enumerate(view.scan(VALIDATOR_SETS)):
+        epoch = number(key)
+        if epoch >= oldest or place == SETS_DROPPED_PER_BOUNDARY_MAX:
+            break
+        view.delete(VALIDATOR_SETS, epoch)

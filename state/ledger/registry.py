@@ -13,6 +13,7 @@ from omnitensor.protocol.types import Address
 from state.ledger import (
     campaigns,
     clockwork,
+    epochs,
     evidence,
     removal,
     reports,
@@ -33,6 +34,7 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.SessionKeyAdd: sessions.add,
     bodies.SessionKeyRemove: sessions.remove,
     bodies.ValidatorRegister: validators.register,
+    bodies.ValidatorEdit: validators.edit,
     bodies.StakeAdd: validators.add_stake,
     bodies.StakeWithdraw: validators.withdraw_stake,
     bodies.CampaignOpen: campaigns.open_campaign,
@@ -47,4 +49,10 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.EvidenceSubmit: evidence.submit,
 }
 
-END_OF_BLOCK: Final[tuple[Step, ...]] = (validators.pay_unbonded, removal.carry_out, clockwork.run)
+END_OF_BLOCK: Final[tuple[Step, ...]] = (
+    validators.pay_unbonded,
+    removal.carry_out,
+    clockwork.run,
+    epochs.turn,
+)
+"""The epoch turns last: the next set is read from all that the boundary block did."""

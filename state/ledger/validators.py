@@ -1,13 +1,13 @@
-"""The register of validators and their own stake: registration, adding, withdrawing, unbonding.
+"""The register of validators and their own stake: registration, adding, withdrawing, unbonding, editing.
 
-Knows nothing of votes or of rewards.
+Knows nothing of votes or of rewards. Who votes when is ``epochs``' to say.
 """
 
 from omnitensor.protocol import bls, limits
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorRegister
-from omnitensor.protocol.types import Address, Amount, Height
+from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
+from omnitensor.protocol.types import Address, Amount, BlsPublicKey, BlsSignature, Height
 from state.ledger.accounts import Pot, move, next_number
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -42,22 +42,51 @@ def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegi
             value=format_omnit(body.stake),
             remedy="stake more",
         )
-    if view.get(CONSENSUS_KEYS, body.consensus_key) is not None:
+    _check_key(view, body.consensus_key, body.proof_of_possession)
+    admit(view, ctx.height, sender, body)
+    return (event("validator.registered", validator=sender, stake=body.stake, name=body.name),)
+
+
+def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) -> tuple[Event, ...]:
+    """Changes key, commission or name. A new key votes from the next epoch on; this epoch's table keeps the old one."""
+    row = _registered(view, sender)
+    key = body.consensus_key
+    if key is not None:
+        _check_key(view, key, body.proof_of_possession)
+        view.put(CONSENSUS_KEYS, UNIT, key)
+    edited = row.edited(
+        row.consensus_key if key is None else key,
+        row.commission_bps if body.commission_bps is None else body.commission_bps,
+        row.name if body.name is None else body.name,
+    )
+    view.put(VALIDATORS, edited, sender)
+    return (
+        event(
+            "validator.edited",
+            validator=sender,
+            name=edited.name,
+            commission_bps=edited.commission_bps,
+            new_key=int(key is not None),
+        ),
+    )
+
+
+def _check_key(view: ReadView, key: BlsPublicKey, possession: BlsSignature | None) -> None:
+    """Raises Rejected unless a consensus key is new to the chain and its possession proved."""
+    if view.get(CONSENSUS_KEYS, key) is not None:
         raise Rejected(
             "consensus_key_taken",
             "this consensus key was registered before",
-            value=body.consensus_key,
+            value=key,
             remedy="make a new one with: omnitensor-node keys",
         )
-    if not bls.pop_verify(body.consensus_key, body.proof_of_possession):
+    if possession is None or not bls.pop_verify(key, possession):
         raise Rejected(
             "possession",
             "the proof of possession does not verify",
-            value=body.consensus_key,
-            remedy="register with the command that makes the proof: otensor-cli validator register",
+            value=key,
+            remedy="take key and proof together, as they are shown by: omnitensor-node keys show",
         )
-    admit(view, ctx.height, sender, body)
-    return (event("validator.registered", validator=sender, stake=body.stake, name=body.name),)
 
 
 def admit(view: View, height: Height, address: Address, body: ValidatorRegister) -> None:

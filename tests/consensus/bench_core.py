@@ -29,17 +29,30 @@ E = TypeVar("E")
 INTERVAL_MS, DELTA_MS, STANDSTILL_MS, DRIFT_MS = 300, 100, 1_500, 400
 
 
+class Trusting(Core):
+    """Does not mind certificates that name it for votes that it has not cast: tests make certificates of whom they like."""
+
+    def _remembers(self, certificate: Certificate, signers: tuple[int, ...]) -> bool:
+        return True
+
+
 class Bench:
     """The core of validator ``me`` (None: a follower). ``ms`` is time since genesis; effects of the last event are in ``out``."""
 
     def __init__(
-        self, me: int | None = 0, shop: Workshop | None = None, point: FinalPoint | None = None
+        self,
+        me: int | None = 0,
+        shop: Workshop | None = None,
+        point: FinalPoint | None = None,
+        *,
+        kind: type[Core] = Trusting,
+        boundary: int = 2**62,
     ) -> None:
         self.shop = shop if shop is not None else Workshop()
         genesis = self.shop.genesis.hash
         root = FinalPoint(View(0), genesis, genesis, Height(0), TimeMs(EPOCH_MS), None)
-        self.core = Core(
-            Settings(me, INTERVAL_MS, DELTA_MS, STANDSTILL_MS, DRIFT_MS),
+        self.core = kind(
+            Settings(me, INTERVAL_MS, DELTA_MS, STANDSTILL_MS, DRIFT_MS, Height(boundary)),
             self.shop.table,
             self.shop.schedule,
             self.shop.scheme,

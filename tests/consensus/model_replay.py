@@ -32,7 +32,7 @@ from consensus.stake.knowledge import Settings
 from consensus.stake.verify import Verifier
 from node.safety_store import SafetyStore
 from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, TimeMs, View
+from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import (
     SKIP_ID,
     Candidate,
@@ -120,7 +120,7 @@ class Replica:
 
     def _run(self) -> None:
         replay = self.replay
-        settings = Settings(self.index, 0, 100, 5_000, HOUR_MS)
+        settings = Settings(self.index, 0, 100, 5_000, HOUR_MS, Height(2**62))
         self.core = replay.product.core(
             settings, replay.table, replay.leaders, replay.scheme, self.chain.head()
         )
@@ -166,7 +166,7 @@ class Replica:
                 return BlockChecked(self.now_ms, candidate.id, self.chain.check(block))
             case todo.Commit(chain, proof, _, prune_below):
                 self.chain.commit([final.block for final in chain], proof)
-                self.store.raise_floor(prune_below)
+                self.store.raise_floor(Epoch(0), prune_below)
             case todo.SetTimer(at_ms):
                 self.timer_ms = at_ms
             case todo.Accuse(evidence):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.schedule.leaders import LeaderSchedule
+from consensus.schedule.leaders import LeaderSchedule, WorkCredit
 from omnitensor.protocol.types import Address, BlsPublicKey, Epoch, Hash, View
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
 
@@ -78,3 +78,42 @@ def test_every_field_moves_the_draw(change: str) -> None:
         case _:
             other = [LeaderSchedule(table_of(weights), Hash(bytes(32))).leader(View(v)) for v in range(2, 61)]
     assert sum(a == b for a, b in zip(base, other, strict=True)) < 10
+
+
+def credited(amounts: dict[int, int], tickets: int, size: int = 5) -> LeaderSchedule:
+    return LeaderSchedule(table_of([10] * size), Hash(bytes(range(32))), WorkCredit(tickets, amounts))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.binary(min_size=32, max_size=32),
+    view=st.integers(1, 2**40),
+    credit=st.lists(st.integers(0, 10**9), min_size=4, max_size=4).filter(any),
+    tickets=st.integers(0, 20),
+)
+def test_credit_leads_two_views_of_three_when_there_is_enough(
+    seed: bytes, view: int, credit: list[int], tickets: int
+) -> None:
+    schedule = LeaderSchedule(
+        table_of([7, 1, 30, 2]), Hash(seed), WorkCredit(tickets, dict(enumerate(credit)))
+    )
+    by_work = tickets >= 8 and view % 3 != 0
+    assert schedule.is_led_by_work(View(view)) == by_work
+    assert schedule.leader(View(view)) == oracle(seed, 0, view, credit if by_work else [7, 1, 30, 2])
+
+
+def test_leads_in_proportion_to_credit_and_a_third_by_stake() -> None:
+    schedule, views = credited({1: 30, 3: 10}, 8), 30_000
+    led = [0] * 5
+    for view in range(1, views + 1):
+        led[schedule.leader(View(view))] += 1
+    stake = views / 3 / 5
+    expected = [stake, stake + views * 2 / 3 * 0.75, stake, stake + views * 2 / 3 * 0.25, stake]
+    for found, due in zip(led, expected, strict=True):
+        assert abs(found - due) < 5 * due**0.5, (led, expected)
+
+
+@pytest.mark.parametrize(("amounts", "tickets"), [({1: 30}, 7), ({}, 100), ({1: 0}, 100)])
+def test_too_little_work_falls_back_to_stake(amounts: dict[int, int], tickets: int) -> None:
+    schedule, plain = credited(amounts, tickets), LeaderSchedule(table_of([10] * 5), Hash(bytes(range(32))))
+    assert [schedule.leader(View(v)) for v in range(1, 300)] == [plain.leader(View(v)) for v in range(1, 300)]

@@ -45,7 +45,7 @@ def test_default_mix_stays_within_what_is_tolerated_and_uses_every_adversary() -
         assert 3 * hostile < sum(scenario.weights)
         assert hostile <= tolerated(scenario.weights)
         kinds |= set(scenario.byzantine.values())
-    assert len(kinds) == 7
+    assert len(kinds) == 8
 
 
 def test_same_seed_same_trace_in_processes_with_different_hash_seeds() -> None:
@@ -143,3 +143,21 @@ def test_command_line_tells_what_it_did(option: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rules" in done.stdout
     assert "views" in done.stdout
+
+
+def test_calm_epochs_follow_one_another_with_sets_that_change() -> None:
+    """Real cores through many epochs: R0 at each root, joining and leaving, nothing skipped for want of votes for long."""
+    scenario = Scenario(
+        seed=8, weights=(10, 20, 30, 10, 20), block_interval_ms=100, epoch_blocks=4, chaos_ms=12_000
+    )
+    world = World(scenario)
+    outcome = world.run()
+    assert not outcome.violations
+    assert outcome.epochs >= 12
+    assert outcome.rules[Rule.R6_BOUNDARY.name] >= 4 * (outcome.epochs - 1)
+    assert outcome.rules[Rule.R0.name] >= 2 * outcome.epochs
+    sizes = {len(found.members) for found in world.sets.by_number.values()}
+    assert len(sizes) > 1, "somebody left, and somebody came back"
+    for node in world.nodes:
+        for height in range(4, len(node.chain.committed), 4):
+            assert node.chain.committed[height].proof is not None, "a boundary has its own proof"

@@ -172,7 +172,7 @@ class World:
                 Amount(0),
                 Amount(0),
                 0,
-                bytes(48),
+                name.encode().rjust(48, b"\0"),
                 0,
                 name,
                 False,

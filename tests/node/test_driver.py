@@ -28,6 +28,7 @@ class ScriptedCore:
 
     def __init__(self, answer: Callable[[ev.Event], tuple[fx.Effect, ...]]) -> None:
         self.view = View(1)
+        self.over = False
         self.final = ev.FinalPoint(View(0), b"", b"", 0, 0, None)  # type: ignore[arg-type]  # only its view is read
         self.events: list[ev.Event] = []
         self._answer = answer
@@ -56,6 +57,9 @@ class Recorder:
                 raise self.broken
 
         return record
+
+    def enter(self, *_: object) -> SafetyMemory:
+        return self.memory
 
     async def check(self, candidate: Candidate, block: Block, below: Below) -> Checked | None:
         self.calls.append("check")
@@ -86,6 +90,7 @@ class Stage:
         core: Any = ScriptedCore(answer)
         return Driver(
             chain_id=self.voters.genesis.chain_id,
+            epoch=self.node.application.epoch,
             core=core,
             safety=anything,
             keys=self.voters.keys[0],

@@ -177,7 +177,7 @@ async def test_what_nobody_has_is_not_asked_for_like_a_flood() -> None:
     """A node that lacks as much as it may, for a minute, stays below the rate at which its peers charge it."""
     network = CountingNetwork(4)
     anything: Any = network
-    questions = PeerQuestions(anything, anything, anything, lambda: None)
+    questions = PeerQuestions(anything, anything, lambda: None)
     periods = 60
     for attempt in range(periods):
         for number in range(limits.candidates_missing_max):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.stake.effects import Cast, Propose
-from consensus.stake.safety import SafetyError, VoteRecord
+from consensus.stake.safety import SafetyError, SafetyMemory, VoteRecord
 from node import safety_store
 from node.safety_files import DiskFiles
-from node.safety_store import FILE_NAME, SafetyStore
+from node.safety_record import SafetyRecord, from_text, to_text
+from node.safety_store import FILE_NAME, SILENT, SafetyStore
 from omnitensor.protocol.errors import StorageError
-from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, View
+from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, TimeMs, View
 from omnitensor.protocol.votes import SKIP_ID, VoteKind
 from tests.consensus.worlds import Workshop
 from tests.simulation.disk import PowerCut, SimDisk
@@ -121,8 +123,8 @@ def test_floor_forgets_and_forbids(folder: Path) -> None:
     store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
     for view in range(1, 10):
         store.record(cast(S, view))
-    store.raise_floor(View(6))
-    store.raise_floor(View(2))
+    store.raise_floor(Epoch(0), View(6))
+    store.raise_floor(Epoch(0), View(2))
     assert store.floor == 6
     with pytest.raises(SafetyError):
         store.record(cast(N, 6))
@@ -140,7 +142,7 @@ def test_is_compacted_and_stays_bounded(folder: Path, monkeypatch: pytest.Monkey
     for view in range(1, 400):
         led = propose(view)
         store.record_proposal(led)
-        store.raise_floor(View(view - 3))
+        store.raise_floor(Epoch(0), View(view - 3))
         assert (folder / FILE_NAME).stat().st_size < 12_000
     again = reopened(folder, store)
     assert again.memory.proposed[-3:] == (397, 398, 399)
@@ -285,3 +287,136 @@ def test_a_disk_that_fails_says_so_and_ends_signing(folder: Path, monkeypatch: p
     monkeypatch.undo()
     with pytest.raises(StorageError, match="takes no more votes"):
         store.record(cast(N, 1))
+
+
+# -- epochs
+
+
+def cast_in(epoch: int, kind: VoteKind, view: int, candidate_id: Hash = A) -> Cast:
+    return Cast(kind, Epoch(epoch), View(view), SKIP_ID if kind == S else candidate_id, 0)
+
+
+def test_each_epoch_begins_empty_and_the_old_one_is_over(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    assert store.enter(Epoch(0), TimeMs(0)) == SafetyMemory()
+    store.record(cast_in(0, N, 7))
+    store.raise_floor(Epoch(0), View(5))
+    assert store.enter(Epoch(0), TimeMs(0)).floor == 5, "entering again changes nothing"
+    assert store.enter(Epoch(1), TimeMs(10)) == SafetyMemory()
+    store.record(cast_in(1, S, 3))
+    store.raise_floor(Epoch(0), View(60))  # a late word of the old epoch's core
+    for late in (0, 2):
+        with pytest.raises(SafetyError, match="epoch 1"):
+            store.record(cast_in(late, N, 70))
+    again = reopened(folder, store)
+    assert (again.epoch, again.floor) == (1, 0)
+    assert votes(again) == [(S, 3, SKIP_ID)]
+    assert again.enter(Epoch(1), TimeMs(10)).votes == (VoteRecord(S, View(3), SKIP_ID),)
+    with pytest.raises(SafetyError, match="convict"):
+        again.record(cast_in(1, F, 3))
+
+
+def test_a_chain_that_was_set_back_signs_nothing_until_it_is_where_the_store_is(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.enter(Epoch(4), TimeMs(40))
+    store.record(cast_in(4, N, 2))
+    for epoch in (0, 3):
+        assert store.enter(Epoch(epoch), TimeMs(10 * epoch)) is SILENT
+        with pytest.raises(SafetyError):
+            store.record(cast_in(epoch, N, 9))
+    assert len(store.enter(Epoch(4), TimeMs(40)).votes) == 1
+
+
+def test_after_a_loss_nothing_is_signed_until_an_epoch_begins_anew(folder: Path) -> None:
+    """R9: whatever was signed was signed in an epoch that had begun by then."""
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY, lost_ms=TimeMs(1_000))
+    for epoch, began in ((0, 0), (6, 999), (7, 1_000)):
+        assert store.enter(Epoch(epoch), TimeMs(began)) is SILENT
+        with pytest.raises(SafetyError, match="waits"):
+            store.record(cast_in(0, N, 9))
+        store = reopened(folder, store)
+    assert store.enter(Epoch(8), TimeMs(1_001)) == SafetyMemory()
+    store.record(cast_in(8, N, 1))
+    assert votes(reopened(folder, store)) == [(N, 1, A)]
+
+
+# -- moving
+
+
+def record_of(*casts: Cast, epoch: int = 0, floor: int = 0) -> SafetyRecord:
+    return SafetyRecord(
+        "chain",
+        KEY,
+        Epoch(epoch),
+        View(floor),
+        None,
+        tuple(VoteRecord(c.kind, c.view, c.candidate_id) for c in casts),
+        (),
+    )
+
+
+def test_a_record_moves_as_text(folder: Path, tmp_path: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.enter(Epoch(2), TimeMs(5))
+    store.raise_floor(Epoch(2), View(4))
+    store.record_proposal(replace_epoch(propose(6), 2))
+    store.record(cast_in(2, S, 7))
+    record = store.exported()
+    read = from_text(to_text(record))
+    assert read == record
+    moved = SafetyStore.create(DiskFiles(tmp_path / "other"), "chain", KEY)
+    moved.adopt(read)
+    again = reopened(tmp_path / "other", moved)
+    assert again.exported() == record
+    with pytest.raises(SafetyError):
+        again.record(cast_in(2, F, 7))
+
+
+def replace_epoch(proposal: Propose, epoch: int) -> Propose:
+    return replace(proposal, vote=replace(proposal.vote, epoch=Epoch(epoch)))
+
+
+@pytest.mark.parametrize(
+    ("given", "good"),
+    [
+        (record_of(cast(N, 5), cast(S, 6), cast(S, 8)), True),
+        (record_of(epoch=1), True),
+        (record_of(floor=6), True),
+        (record_of(cast(N, 5)), False),
+        (record_of(cast(N, 5, B), cast(S, 6)), False),
+        (record_of(), False),
+    ],
+)
+def test_an_older_record_never_replaces_a_newer_one(folder: Path, given: SafetyRecord, good: bool) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.record(cast(N, 5))
+    store.record(cast(S, 6))
+    if good:
+        store.adopt(given)
+        assert (store.epoch, store.floor) == (given.epoch, given.floor)
+    else:
+        with pytest.raises(SafetyError, match="older"):
+            store.adopt(given)
+        assert votes(reopened(folder, store)) == [(N, 5, A), (S, 6, SKIP_ID)]
+
+
+def test_a_changed_or_cut_record_is_refused() -> None:
+    text = to_text(record_of(cast(N, 5), cast(S, 6), epoch=3))
+    for wrong in (
+        text.replace('"epoch": 3', '"epoch": 4'),
+        text.replace('"view": 5', '"view": 4'),
+        text.replace('"notarize"', '"skip"'),
+        text[: len(text) // 2],
+        text.replace('"floor": 0', '"floor": 0, "floor": 0'),
+        text.replace('"version": 1', '"version": 2'),
+        "[]",
+        "[" * 100_000,
+    ):
+        with pytest.raises(StorageError):
+            from_text(wrong)
+
+
+def test_a_record_of_another_key_is_refused(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    with pytest.raises(SafetyError, match="another chain"):
+        store.adopt(replace(record_of(), consensus_key=BlsPublicKey(b"x" * 48)))

@@ -179,7 +179,7 @@ def test_a_safety_store_that_another_process_has(case: Case) -> None:
 def test_a_lost_safety_store(case: Case) -> None:
     """R9: a validator that does not know what it has signed does not sign."""
     (case.home / "safety" / "votes").unlink()
-    case.refused("safety store is missing", "without")
+    case.refused("safety store is missing", "safety init")
     assert not (case.home / "safety" / "votes").exists()
 
 

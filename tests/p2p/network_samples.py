@@ -69,6 +69,7 @@ def header_of(height: int, parent: Hash) -> Header:
         work_root=hash_of(3),
         state_root=hash_of(4),
         validators_hash=hash_of(5),
+        next_validators_hash=hash_of(5),
         history_root=hash_of(6),
     )
 

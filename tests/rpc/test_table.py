@@ -92,12 +92,12 @@ def test_every_record_can_be_shown(kind: type) -> None:
 
 
 NUMBERS_IN_EVENTS = frozenset(
-    "batch campaign closeness_bps commit_until contributors count draw_at due epoch item items overall quality_bps reports"
-    " reveal_from reveal_until round scopes size valid_until view".split()
+    "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch item items new_key overall"
+    " quality_bps reports reveal_from reveal_until round scopes size valid_until validators view".split()
 )
 WORDS_IN_EVENTS = frozenset(
     "account cause chunk_root commitment contributor evidence fault key media_type name owner reason reasons reporter sponsor"
-    " status title to validator".split()
+    " status table title to validator".split()
 )
 
 

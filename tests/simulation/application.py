@@ -36,7 +36,13 @@ def state_after(parent_state: bytes, height: int, proposer: bytes, salt: int) ->
 
 
 def make_block(
-    parent: Header, proposer: Address, timestamp_ms: int, *, salt: int = 0, poison: bool = False
+    parent: Header,
+    proposer: Address,
+    timestamp_ms: int,
+    epoch: int = 0,
+    *,
+    salt: int = 0,
+    poison: bool = False,
 ) -> Block:
     """A block on a parent. Different salts give different valid blocks."""
     height = parent.height + 1
@@ -44,7 +50,7 @@ def make_block(
         version=1,
         chain_id=CHAIN_ID,
         height=Height(height),
-        epoch=Epoch(0),
+        epoch=Epoch(epoch),
         parent=parent.hash,
         timestamp_ms=TimeMs(timestamp_ms),
         proposer=proposer,
@@ -57,6 +63,7 @@ def make_block(
         work_root=ZERO_HASH,
         state_root=state_after(parent.state_root, height, proposer, salt),
         validators_hash=ZERO_HASH,
+        next_validators_hash=ZERO_HASH,
         history_root=ZERO_HASH,
     )
     return Block(header, ())
@@ -65,7 +72,7 @@ def make_block(
 def genesis_block(timestamp_ms: int) -> Block:
     root = Header(
         1, CHAIN_ID, Height(0), Epoch(0), ZERO_HASH, TimeMs(timestamp_ms), Address(bytes(33)), b"", ZERO_HASH,
-        1, Weight(0), EMPTY_ROOT, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH,
+        1, Weight(0), EMPTY_ROOT, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH,
     )  # fmt: skip
     return Block(root, ())
 
@@ -81,6 +88,7 @@ class Application(Protocol):
     """What a simulated node needs of its chain. ``committed`` is durable, oldest first, genesis at 0."""
 
     committed: list[Committed]
+    epoch_blocks: int
 
     def build(self, order: Build, proposer: Address, salt: int) -> Block | None: ...
 
@@ -98,11 +106,14 @@ class Application(Protocol):
 
     def head(self) -> FinalPoint: ...
 
+    def below_epoch(self) -> Header: ...
+
 
 class HashChain:
     """The simplest application: nothing but blocks that follow one another."""
 
-    def __init__(self, genesis: Block) -> None:
+    def __init__(self, genesis: Block, epoch_blocks: int = 10**9) -> None:
+        self.epoch_blocks = epoch_blocks
         self.committed = [Committed(genesis, None)]
         self._executed: dict[Hash, Header] = {}
 
@@ -110,7 +121,8 @@ class HashChain:
         parent = self.header(order.parent_hash)
         if parent is None:
             return None
-        block = make_block(parent, proposer, order.timestamp_ms, salt=salt)
+        epoch = parent.height // self.epoch_blocks
+        block = make_block(parent, proposer, order.timestamp_ms, epoch, salt=salt)
         self._executed[block.hash] = block.header
         return block
 
@@ -141,10 +153,9 @@ class HashChain:
     def head(self) -> FinalPoint:
         last = self.committed[-1]
         header = last.block.header
-        if last.proof is None:
-            assert len(self.committed) == 1, "the head always has a proof"
-            block_hash = last.block.hash
-            return FinalPoint(View(0), block_hash, block_hash, Height(0), TimeMs(header.timestamp_ms), None)
+        assert last.proof is not None or header.height == 0, "the head always has a proof"
+        if last.proof is None or header.height % self.epoch_blocks == 0:
+            return FinalPoint.root(last.block.hash, header.height, TimeMs(header.timestamp_ms), last.proof)
         return FinalPoint(
             View(last.proof.candidate.view),
             last.proof.candidate.id,
@@ -153,6 +164,11 @@ class HashChain:
             TimeMs(header.timestamp_ms),
             last.proof,
         )
+
+    def below_epoch(self) -> Header:
+        """Header of the boundary below the epoch of the block above the head."""
+        height = self.committed[-1].block.header.height
+        return self.committed[height - height % self.epoch_blocks].block.header
 
     def header(self, block_hash: Hash) -> Header | None:
         head = self.committed[-1].block.header

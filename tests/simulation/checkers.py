@@ -5,7 +5,7 @@ Sees what was said on the wire, what was committed, and who was accused; knows w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Candidate, Proposal, Vote
@@ -18,13 +18,17 @@ NOTARIZE, SKIP, FINALIZE = 1, 2, 3
 class Checkers:
     """Collects violations as text; an execution is good when there is none."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(
+        self, scenario: Scenario, members: Callable[[int], tuple[tuple[int, int], ...]] | None = None
+    ) -> None:
+        """``members`` gives node and weight by index in an epoch's validator table."""
         self.violations: list[str] = []
-        self._weights = scenario.weights
+        self._members = members if members is not None else lambda _: tuple(enumerate(scenario.weights))
+        self._epoch_blocks = scenario.epoch_blocks
         self._hostile = frozenset(scenario.byzantine)
         self._final: dict[int, bytes] = {}
         self._heights: dict[int, int] = {}
-        self._said: dict[tuple[int, int], dict[int, set[bytes]]] = {}
+        self._said: dict[tuple[int, int, int], dict[int, set[bytes]]] = {}
         self._candidates: dict[bytes, Candidate] = {}
 
     def violated(self, what: str) -> None:
@@ -37,20 +41,23 @@ class Checkers:
         """Everything that a node sends to all, at the instant at which it leaves."""
         if isinstance(message, Proposal):
             self._candidates[bytes(message.leader_vote.candidate_id)] = message.candidate
-            self._vote(message.leader_vote)
+            self._vote(sender, message.leader_vote)
         elif isinstance(message, Vote):
-            self._vote(message)
+            self._vote(sender, message)
 
-    def _vote(self, vote: Vote) -> None:
-        if vote.signer in self._hostile:
+    def _vote(self, sender: int, vote: Vote) -> None:
+        if sender in self._hostile:
             return
-        said = self._said.setdefault((vote.signer, vote.view), {})
+        members = self._members(vote.epoch)
+        if vote.signer >= len(members) or members[vote.signer][0] != sender:
+            self.violated(f"honest node {sender} votes with another's seat in epoch {vote.epoch}")
+        said = self._said.setdefault((sender, vote.epoch, vote.view), {})
         said.setdefault(int(vote.kind), set()).add(bytes(vote.candidate_id))
         for kind, name in ((NOTARIZE, "notarized"), (FINALIZE, "finalized")):
             if len(said.get(kind, ())) > 1:
-                self.violated(f"honest node {vote.signer} {name} two candidates in view {vote.view}")
+                self.violated(f"honest node {sender} {name} two candidates in view {vote.view}")
         if SKIP in said and FINALIZE in said:
-            self.violated(f"honest node {vote.signer} skipped and finalized in view {vote.view}")
+            self.violated(f"honest node {sender} skipped and finalized in view {vote.view}")
 
     def accused(self, accuser: int, culprits: tuple[int, ...]) -> None:
         for culprit in culprits:
@@ -77,14 +84,21 @@ class Checkers:
             self._heights[index] = height
             if height > 1 and self._final.get(height - 1) != bytes(entry.block.header.parent):
                 self.violated(f"block {height} of node {index} does not follow the final block below it")
+            if entry.block.header.epoch != max(height - 1, 0) // self._epoch_blocks:
+                self.violated(f"final block {height} says that it is of epoch {entry.block.header.epoch}")
+            if entry.proof is None and height % self._epoch_blocks == 0:
+                self.violated(f"node {index} has no proof of its own for boundary {height}")
         proof = part[-1].proof
         if proof is None:
             self.violated(f"node {index} committed without a proof")
             return
         bits = int.from_bytes(proof.certificate.signers, "little")
-        signed = sum(weight for i, weight in enumerate(self._weights) if bits >> i & 1)
-        if 3 * signed <= 2 * sum(self._weights):
-            self.violated(f"node {index} committed on {signed} of {sum(self._weights)} stake")
+        if {proof.certificate.epoch, proof.candidate.epoch} != {part[-1].block.header.epoch}:
+            self.violated(f"node {index} committed on a proof of another epoch")
+        weights = [weight for _, weight in self._members(proof.certificate.epoch)]
+        signed = sum(weight for i, weight in enumerate(weights) if bits >> i & 1)
+        if 3 * signed <= 2 * sum(weights):
+            self.violated(f"node {index} committed on {signed} of {sum(weights)} stake")
         if proof.certificate.kind != FINALIZE or proof.candidate.block_hash != part[-1].block.hash:
             self.violated(f"node {index} committed on a proof of something else")
 

@@ -17,12 +17,13 @@ class CandidateWanted:
 @dataclass(frozen=True)
 class CandidateGiven:
     candidate: Candidate
-    block: Block
+    block: Block | None
     certificates: tuple[Certificate, ...]
 
 
 @dataclass(frozen=True)
 class CertificatesWanted:
+    epoch: int
     first: View
     last: View
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
+from typing import Any
 
 from consensus.stake.candidates import Entry, Status
 from consensus.stake.core import Core
 from consensus.stake.effects import Cast
+from consensus.stake.knowledge import Settings
 from consensus.stake.safety import SafetyMemory
 from consensus.stake.slots import Slot
 from consensus.stake.verify import Verifier
 from node.safety_store import SafetyStore
-from omnitensor.protocol.types import View
+from omnitensor.protocol.types import Epoch, Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import Candidate, Certificate, ValidatorTable, VoteKind
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import Product
@@ -102,6 +104,33 @@ class UnexecutedCore(Core):
         self._valid(entry)
 
 
+class EndlessCore(Core):
+    """An epoch without end: builds on above the boundary."""
+
+    def __init__(self, settings: Settings, *rest: Any) -> None:
+        super().__init__(replace(settings, boundary=Height(2**62)), *rest)
+
+
+class PickyCore(Core):
+    """Calls a candidate invalid when it came without its block, and a filler when it came with one."""
+
+    def _check(self, entry: Entry, parent_hash: Hash, parent_height: Height, parent_ms: TimeMs) -> Any:
+        filler = entry.candidate.block_hash == parent_hash
+        if filler == (entry.block is not None):
+            self._invalid(entry, "not as it should be sent")
+            return ()
+        return super()._check(entry, parent_hash, parent_height, parent_ms)
+
+
+class StaleStore(SafetyStore):
+    """Keeps the floor of the epoch before, and signs nothing below it in the next."""
+
+    def enter(self, epoch: Epoch, began_ms: TimeMs) -> SafetyMemory:
+        floor = self.floor
+        memory = super().enter(epoch, began_ms)
+        return replace(memory, floor=max(floor, memory.floor))
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A planted fault, the adversary that it needs, and in how many seeds it must be seen."""
@@ -114,6 +143,7 @@ class Mutant:
     loss: float = 0.1
     size: int = 4
     blackout_chance: float = 0.0
+    epoch_blocks: int = 10**9
 
 
 MUTANTS = (
@@ -135,6 +165,15 @@ MUTANTS = (
     Mutant("blocks not durable", Product(store=BlocklessStore), "silent", 40, blackout_chance=0.3),
     Mutant("own votes not reloaded", Product(core=AmnesiacCore), "selective_sender", 20, crash_chance=0.8),
     Mutant("notarizes twice", Product(core=EagerCore, store=CarelessStore), "equivocating_leader", 30),
+    Mutant("an epoch without end", Product(core=EndlessCore), "silent", 3, epoch_blocks=4),
+    Mutant(
+        "a block's bytes decide whether it is a filler",
+        Product(core=PickyCore),
+        "block_twister",
+        20,
+        epoch_blocks=4,
+    ),
+    Mutant("the floor outlives its epoch", Product(store=StaleStore), "silent", 5, epoch_blocks=4),
     Mutant("blocks not executed", Product(core=UnexecutedCore), "poisoning_leader", 5),
 )
 
@@ -152,6 +191,7 @@ def scenario_for(mutant: Mutant, seed: int) -> Scenario:
         partition_chance=0.1,
         crash_chance=mutant.crash_chance,
         blackout_chance=mutant.blackout_chance,
+        epoch_blocks=mutant.epoch_blocks,
         disk_ms=20,
         progress_ms=20_000,
     )

@@ -42,13 +42,16 @@ from consensus.stake.events import (
 )
 from consensus.stake.knowledge import Settings
 from consensus.stake.safety import SafetyError
+from node.epochs import EarlyMessages, epoch_of_message
 from node.safety_store import FILE_NAME, SafetyStore
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Address, Hash, View
 from omnitensor.protocol.votes import Certificate, Proposal, Vote
+from p2p.messages import PeerId
 from tests.simulation.application import CHAIN_ID, Application
 from tests.simulation.disk import PowerCut, SimDisk
+from tests.simulation.epochs import EpochSet, address_of
 from tests.simulation.messages import (
     BlocksGiven,
     BlocksWanted,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SYNC_BLOCKS_MAX = 16
+HALF_SECOND_MS = 500
 
 
 class SimNode:
@@ -83,10 +87,19 @@ class SimNode:
         self._effects: deque[Effect] = deque()
         self._busy = False
         self._timer = 0
+        self.epoch: EpochSet = world.sets.by_number[0]
+        self.early = EarlyMessages()
+        self.previous: Core | None = None
+        self._asked_ms = -HALF_SECOND_MS
 
     @property
     def address(self) -> Address:
-        return Address(self.world.table.entries[self.index].address)
+        return address_of(self.index)
+
+    @property
+    def seat(self) -> int | None:
+        """Its place in the epoch's table; None while it only follows."""
+        return self.epoch.seat_of(self.index)
 
     def now_ms(self) -> int:
         return EPOCH_MS + self.world.clock.now_ms + self.skew_ms
@@ -97,9 +110,8 @@ class SimNode:
         """Begin, or begin again after a crash, from what the disk holds."""
         if self.core is not None or self.halted:
             return
-        self.incarnation += 1
         world = self.world
-        key = world.table.key(self.index)
+        key = world.keys[self.index]
         try:
             if self.disk.read(FILE_NAME, 0) is None:
                 self.store = world.store_class.create(self.disk, CHAIN_ID, key, world.random.randbytes)
@@ -110,21 +122,52 @@ class SimNode:
             world.restart_later(self)
             return
         self.chain.restart()
-        self.core = world.core_class(
+        self.previous = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """A core for the epoch of the block above the head (R0, R9)."""
+        world = self.world
+        assert self.store is not None
+        self.incarnation += 1
+        self._effects.clear()
+        self._busy = False
+        self.epoch = world.sets.of(self.chain.below_epoch())
+        try:
+            memory = self.store.enter(self.epoch.table.epoch, self.epoch.began_ms)
+        except PowerCut:
+            self.core, self.store = None, None
+            self.disk.power_off()
+            world.restart_later(self)
+            return
+        self.core = self.core_kind()(
             Settings(
-                self.index,
+                self.seat,
                 world.scenario.block_interval_ms,
                 world.scenario.delta_ms,
                 world.scenario.standstill_ms,
                 world.scenario.clock_drift_ms,
+                self.epoch.boundary,
             ),
-            world.table,
-            world.schedule,
+            self.epoch.table,
+            self.epoch.schedule,
             world.scheme,
             self.chain.head(),
         )
-        world.note(self.index, "start", self.core.final.height)
-        self._handle(Start(self.now_ms(), self.store.memory))
+        world.note(self.index, "start", self.epoch.table.epoch, self.core.final.height)
+        self._handle(Start(self.now_ms(), memory))
+        for sender, message in self.early.take():
+            self.receive(int.from_bytes(sender, "big"), message)
+
+    def core_kind(self) -> type[Core]:
+        return self.world.core_class
+
+    def _turn(self) -> None:
+        """The epoch is over here: the next one has a core of its own."""
+        self.world.note(self.index, "epoch over", self.epoch.table.epoch)
+        self.world.retire(self)
+        self.previous = self.core
+        self._begin()
 
     def crash(self) -> None:
         """The power goes."""
@@ -159,8 +202,13 @@ class SimNode:
             self.world.refused(self.index, sender, message, error)
 
     def _receive(self, sender: int, message: Any) -> None:
-        core, verifier, now_ms = self.core, self.world.verifier, self.now_ms()
+        core, verifier, now_ms = self.core, self.epoch.verifier, self.now_ms()
         assert core is not None
+        if isinstance(message, Vote | Certificate | Proposal):
+            ahead = epoch_of_message(message) - self.epoch.table.epoch
+            if ahead:
+                self._of_another_epoch(sender, message, ahead)
+                return
         match message:
             case Vote():
                 if core.wants_vote(message):
@@ -181,12 +229,14 @@ class SimNode:
             case CandidateWanted(candidate_id):
                 self._give_candidate(sender, candidate_id)
             case CandidateGiven(candidate, block, certificates):
+                if candidate.epoch != self.epoch.table.epoch:
+                    return
                 verifier.verify_candidate(candidate, block)
                 for certificate in certificates:
                     verifier.verify_certificate(certificate)
                 self._handle(CandidateReceived(now_ms, str(sender), candidate, block, certificates))
-            case CertificatesWanted(first, last):
-                found = core.certificates(first, last)
+            case CertificatesWanted(epoch, first, last):
+                found = self._certificates(epoch, first, last)
                 if found:
                     self.send(sender, CertificatesGiven(found))
             case CertificatesGiven(certificates):
@@ -197,19 +247,44 @@ class SimNode:
             case BlocksGiven():
                 self._sync(message)
 
-    def _give_candidate(self, asker: int, candidate_id: Hash) -> None:
+    def _of_another_epoch(self, sender: int, message: Any, ahead: int) -> None:
+        """Hold what is of the next epoch, and ask whoever is there how this one ended."""
         assert self.core is not None
-        found = self.core.find(candidate_id)
-        if found is not None:
-            view = View(found.candidate.view)
-            certificates = tuple(
-                c for c in self.core.certificates(view, view) if c.candidate_id == candidate_id
-            )
-            self.send(asker, CandidateGiven(found.candidate, found.block, certificates))
+        if ahead < 0:
+            return
+        if ahead == 1:
+            self.early.hold(PeerId(sender.to_bytes(2, "big")), message)
+        if self.world.clock.now_ms - self._asked_ms >= HALF_SECOND_MS:
+            self._asked_ms = self.world.clock.now_ms
+            view = self.core.view
+            self.send(sender, CertificatesWanted(self.epoch.table.epoch, view, view))
+            self.send(sender, BlocksWanted(self.chain.committed[-1].block.header.height + 1))
+
+    def _certificates(self, epoch: int, first: View, last: View) -> tuple[Certificate, ...]:
+        """Those of this epoch's core; of an epoch that is over, what made its boundary final."""
+        assert self.core is not None
+        if epoch == self.epoch.table.epoch:
+            return self.core.certificates(first, last)
+        boundary = (epoch + 1) * self.chain.epoch_blocks
+        proof = self.chain.committed[boundary].proof if boundary < len(self.chain.committed) else None
+        return () if proof is None else (proof.certificate,)
+
+    def _give_candidate(self, asker: int, candidate_id: Hash) -> None:
+        for core in (self.core, self.previous):
+            found = core.find(candidate_id) if core is not None else None
+            if core is not None and found is not None:
+                view = View(found.candidate.view)
+                certificates = tuple(
+                    c for c in core.certificates(view, view) if c.candidate_id == candidate_id
+                )
+                self.send(asker, CandidateGiven(found.candidate, found.block, certificates))
+                return
 
     def _give_blocks(self, asker: int, height: int) -> None:
-        """Blocks up to the last within reach that has a proof of its own."""
-        part = self.chain.committed[height : height + SYNC_BLOCKS_MAX]
+        """Blocks of one epoch up to the last within reach that has a proof of its own."""
+        epoch_blocks = self.chain.epoch_blocks
+        boundary = -(-height // epoch_blocks) * epoch_blocks
+        part = self.chain.committed[height : min(height + SYNC_BLOCKS_MAX, boundary + 1)]
         while part and part[-1].proof is None:
             part = part[:-1]
         if height > 0 and part and part[-1].proof is not None:
@@ -222,14 +297,19 @@ class SimNode:
         new = [block for block in given.blocks if block.header.height > head.header.height]
         if not new or new[0].header.parent != head.hash or given.proof.candidate.block_hash != new[-1].hash:
             return
-        self.world.verifier.verify_finality(given.proof)
+        if given.proof.candidate.epoch != self.epoch.table.epoch:
+            return
+        self.epoch.verifier.verify_finality(given.proof)
         if any(above.header.parent != below.hash for below, above in pairwise(new)):
             return
         if any(self.chain.check(block) is not None for block in new):
             return
         self.chain.commit(new, given.proof)
         self.world.committed(self, len(new))
-        self._handle(Synced(self.now_ms(), self.chain.head()))
+        if self.chain.below_epoch().height != self.epoch.boundary:
+            self._handle(Synced(self.now_ms(), self.chain.head()))
+        else:
+            self._turn()
 
     # -- effects out
 
@@ -255,6 +335,8 @@ class SimNode:
             if synced is not None:
                 self._busy = True
                 self._later(self.world.random.randint(0, self.world.scenario.disk_ms), self._resume, synced)
+        if not self._effects and not self._busy and self.core is not None and self.core.over:
+            self._turn()
 
     def _resume(self, synced: Callable[[], None]) -> None:
         self._busy = False
@@ -285,7 +367,7 @@ class SimNode:
             case Fetch(candidate_id):
                 self.send(self._somebody(), CandidateWanted(candidate_id))
             case FetchCertificates(first, last):
-                self.send(self._somebody(), CertificatesWanted(first, last))
+                self.send(self._somebody(), CertificatesWanted(self.epoch.table.epoch, first, last))
             case Behind():
                 world.network.faults["behind"] += 1
                 self.send(self._somebody(), BlocksWanted(self.chain.committed[-1].block.header.height + 1))
@@ -295,7 +377,7 @@ class SimNode:
                 if new:  # else block sync was faster
                     self.chain.commit(new, proof)
                     world.committed(self, len(new))
-                self.store.raise_floor(prune_below)
+                self.store.raise_floor(self.core.table.epoch, prune_below)
                 return lambda: None
             case SetTimer(at_ms):
                 self._timer += 1
@@ -365,5 +447,5 @@ class SimNode:
 
     def _somebody(self) -> int:
         """A random peer."""
-        drawn = self.world.random.randrange(len(self.world.table) - 1)
+        drawn = self.world.random.randrange(self.world.scenario.size - 1)
         return drawn if drawn < self.index else drawn + 1

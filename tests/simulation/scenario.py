@@ -16,6 +16,7 @@ ADVERSARIES = (
     "poisoning_leader",
     "forking_leader",
     "selective_sender",
+    "block_twister",
 )
 
 
@@ -35,6 +36,8 @@ class Scenario:
     """Now and then a clock is wrong by up to this, until all are set right when the network heals."""
     execution_ms: int = 10
     disk_ms: int = 4
+    epoch_blocks: int = 10**9
+    """Blocks of an epoch; each has another set of validators."""
     chaos_ms: int = 12_000
     loss: float = 0.0
     duplication: float = 0.0
@@ -84,6 +87,7 @@ def scenario_of(seed: int) -> Scenario:
         partition_chance=0.0 if calm else random.choice((0.0, 0.0, 0.05, 0.15)),
         crash_chance=0.0 if calm else random.choice((0.0, 0.05, 0.15, 0.3)),
         blackout_chance=0.0 if calm else random.choice((0.0, 0.0, 0.1)),
+        epoch_blocks=random.choice((4, 6, 10, 10**9)),
     )
 
 

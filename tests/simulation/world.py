@@ -12,18 +12,17 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
-from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake.core import Core
 from consensus.stake.evidence import Evidence
 from consensus.stake.knowledge import Rule
 from consensus.stake.verify import Verifier
 from node.safety_store import SafetyStore
 from omnitensor.protocol.errors import ProtocolError
-from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch
-from omnitensor.protocol.votes import Certificate, ValidatorEntry, ValidatorTable, Vote
+from omnitensor.protocol.votes import Certificate, ValidatorTable, Vote
 from tests.simulation.adversaries import ADVERSARY_CLASSES
 from tests.simulation.application import CHAIN_ID, HashChain, genesis_block
 from tests.simulation.checkers import Checkers
+from tests.simulation.epochs import Sets
 from tests.simulation.network import EPOCH_MS, Clock, Network, Weather
 from tests.simulation.node import SimNode
 from tests.simulation.scenario import Scenario
@@ -56,6 +55,8 @@ class Outcome:
     height: int
     faults: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
+    epochs: int = 0
+    """The newest epoch that began anywhere."""
 
 
 class World:
@@ -69,23 +70,15 @@ class World:
         self.network = Network(self.clock, self.random, scenario.size, self._deliver)
         self.scheme = product.scheme()
         self.core_class, self.store_class = product.core, product.store
-        secrets = [b"validator %d" % i + bytes(32) for i in range(scenario.size)]
-        self.secrets = secrets
-        entries = tuple(
-            ValidatorEntry(
-                Address(bytes([ACCOUNT_VERSION]) + index.to_bytes(32, "big")),
-                self.scheme.key(secrets[index]),
-                weight,
-            )
-            for index, weight in enumerate(scenario.weights)
-        )
-        self.table = product.table(Epoch(0), entries)
+        self.secrets = [b"validator %d" % i + bytes(32) for i in range(scenario.size)]
+        self.keys = [self.scheme.key(secret) for secret in self.secrets]
         genesis = genesis_block(EPOCH_MS)
-        self.schedule = LeaderSchedule(self.table, genesis.hash)
-        self.verifier = product.verifier(CHAIN_ID, self.table, self.schedule, self.scheme)
+        self.sets = Sets(CHAIN_ID, scenario, product, self.scheme, self.keys, genesis.header)
+        self.table = self.sets.by_number[0].table
+        """Of the first epoch."""
         self.genuine: set[Vote | Certificate] = set()
         """What the verifier let through for one node, which it would let through for any."""
-        self.checkers = Checkers(scenario)
+        self.checkers = Checkers(scenario, self._members)
         self.events = 0
         self.rules: Counter[str] = Counter()
         self.views = 0
@@ -93,7 +86,9 @@ class World:
         self.lines: list[str] | None = [] if trace else None
         self.healed = False
         self.nodes: list[SimNode] = [
-            ADVERSARY_CLASSES.get(scenario.byzantine.get(index, ""), SimNode)(self, index, HashChain(genesis))
+            ADVERSARY_CLASSES.get(scenario.byzantine.get(index, ""), SimNode)(
+                self, index, HashChain(genesis, scenario.epoch_blocks)
+            )
             for index in range(scenario.size)
         ]
 
@@ -122,7 +117,14 @@ class World:
             max(len(node.chain.committed) - 1 for node in self.honest()),
             self.network.faults,
             self.rules,
+            max(self.sets.by_number),
         )
+
+    def _members(self, epoch: int) -> tuple[tuple[int, int], ...]:
+        """Node and weight by index in an epoch's table."""
+        found = self.sets.by_number[epoch]
+        weights = [entry.weight for entry in found.table.entries]
+        return tuple(zip(found.members, weights, strict=True))
 
     def _run(self) -> None:
         scenario = self.scenario
@@ -246,7 +248,8 @@ class World:
         self.note(node.index, "evidence", evidence.culprits)
         self.network.faults["evidence"] += 1
         if not node.byzantine:
-            self.checkers.accused(node.index, evidence.culprits)
+            members = self._members(evidence.epoch)
+            self.checkers.accused(node.index, tuple(members[culprit][0] for culprit in evidence.culprits))
 
     def refused(self, index: int, sender: int, message: Any, error: ProtocolError) -> None:
         self.network.faults["refused"] += 1

@@ -123,6 +123,7 @@ MUTATIONS: dict[str, Any] = {
     "work_root": Hash(b"\x01" * 32),
     "state_root": Hash(b"\x01" * 32),
     "validators_hash": Hash(b"\x01" * 32),
+    "next_validators_hash": Hash(b"\x01" * 32),
     "history_root": Hash(b"\x01" * 32),
 }
 

@@ -1,5 +1,6 @@
 """Hostile validators, one small file each. They hold their own key and nothing else of anybody's."""
 
+from tests.simulation.adversaries.block_twister import BlockTwister
 from tests.simulation.adversaries.double_voter import DoubleVoter
 from tests.simulation.adversaries.equivocating_leader import EquivocatingLeader
 from tests.simulation.adversaries.forking_leader import ForkingLeader
@@ -11,6 +12,7 @@ from tests.simulation.adversaries.silent import Silent
 ADVERSARY_CLASSES = {
     kind.byzantine: kind
     for kind in (
+        BlockTwister,
         DoubleVoter,
         EquivocatingLeader,
         ForkingLeader,

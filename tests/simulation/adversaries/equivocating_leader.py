@@ -15,11 +15,16 @@ class EquivocatingLeader(Hostile):
 
     def _offer(self, propose: Propose) -> None:
         assert self.core is not None
+        if propose.block is None:
+            super()._offer(propose)  # there is but one filler on a parent
+            return
         parent = self.chain.header(propose.block.header.parent)
         candidate = propose.candidate
         if parent is None:
             return
-        other_block = make_block(parent, self.address, propose.block.header.timestamp_ms, salt=1)
+        other_block = make_block(
+            parent, self.address, propose.block.header.timestamp_ms, candidate.epoch, salt=1
+        )
         other = Candidate(
             candidate.epoch, candidate.view, candidate.parent_view, candidate.parent_id, other_block.hash
         )

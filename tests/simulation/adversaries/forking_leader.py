@@ -16,8 +16,9 @@ class ForkingLeader(Hostile):
         core = self.core
         assert core is not None
         left_out = core.find(order.parent_id)
-        grandparent = self.chain.header(left_out.block.header.parent) if left_out is not None else None
-        if left_out is None or grandparent is None or grandparent.height == 0:
+        block = left_out.block if left_out is not None else None
+        grandparent = self.chain.header(block.header.parent) if block is not None else None
+        if left_out is None or grandparent is None or left_out.candidate.parent_view == 0:
             super()._build(order)
             return
         parent_view = View(left_out.candidate.parent_view)
@@ -32,6 +33,6 @@ class ForkingLeader(Hostile):
             super()._build(order)
             return
         justification: tuple[Certificate, ...] = (parent[0], *(skips[view] for view in sorted(skips)))
-        block = make_block(grandparent, self.address, self.now_ms(), salt=2)
+        block = make_block(grandparent, self.address, self.now_ms(), left_out.candidate.epoch, salt=2)
         candidate = Candidate(left_out.candidate.epoch, order.view, parent_view, parent_id, block.hash)
         self.broadcast(self.proposal(candidate, block, justification[:16]))

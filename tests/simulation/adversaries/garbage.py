@@ -27,6 +27,10 @@ class Garbage(Hostile):
                 return replace(message, justification=message.justification[1:])
             if draw < 4:
                 return replace(message, leader_vote=self._mangled(message.leader_vote))
+            if message.block is None:
+                return replace(
+                    message, candidate=replace(message.candidate, parent_view=message.candidate.view)
+                )
             header = replace(message.block.header, base_fee=7)
             return replace(message, block=replace(message.block, header=header))
         if isinstance(message, Vote):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from consensus.stake.core import Core
 from consensus.stake.effects import Cast, Propose
-from omnitensor.protocol.types import Epoch, Hash, View
+from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import SKIP_ID, Candidate, Certificate, Proposal, Vote, VoteKind
 from tests.simulation.application import CHAIN_ID
 from tests.simulation.node import SimNode
@@ -16,11 +17,17 @@ class Hostile(SimNode):
 
     byzantine = "hostile"
 
+    def core_kind(self) -> type[Core]:
+        """The core, but without minding that it is seen to have signed what it did not ask for."""
+        kind = super().core_kind()
+        return type("Shameless", (kind,), {"_remembers": lambda *_: True})
+
     def _recorded(self, effect: Cast | Propose) -> bool:
         return True
 
     def vote(self, kind: VoteKind, view: View, candidate_id: Hash = SKIP_ID) -> Vote:
-        blank = Cast(kind, Epoch(0), view, candidate_id, self.index)
+        assert self.seat is not None, "only who has a seat votes"
+        blank = Cast(kind, self.epoch.table.epoch, view, candidate_id, self.seat)
         return blank.signed(self.sign(blank.message(CHAIN_ID)))
 
     def proposal(self, candidate: Candidate, block: Any, justification: tuple[Certificate, ...]) -> Proposal:
@@ -28,4 +35,4 @@ class Hostile(SimNode):
         return Proposal(candidate, block, justification, vote)
 
     def peers(self) -> list[int]:
-        return [index for index in range(len(self.world.table)) if index != self.index]
+        return [index for index in range(self.world.scenario.size) if index != self.index]

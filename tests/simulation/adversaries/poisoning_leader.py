@@ -1,4 +1,4 @@
-"""As leader, offers blocks that break a rule, block and header consistent otherwise."""
+"""As leader, offers blocks that break a rule or stand above the boundary, block and header consistent otherwise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ class PoisoningLeader(Hostile):
     byzantine = "poisoning_leader"
 
     def _offer(self, propose: Propose) -> None:
-        parent = self.chain.header(propose.block.header.parent)
         old = propose.candidate
+        # Above the boundary the poison is that there is a block at all.
+        filler = propose.block is None
+        parent = self.chain.header(old.block_hash if filler else propose.block.header.parent)
         if parent is None:
             return
-        block = make_block(parent, self.address, propose.block.header.timestamp_ms, poison=True)
+        block = make_block(parent, self.address, self.now_ms(), old.epoch, poison=not filler)
         candidate = Candidate(old.epoch, old.view, old.parent_view, old.parent_id, block.hash)
         self.broadcast(self.proposal(candidate, block, propose.justification))

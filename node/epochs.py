@@ -1,0 +1,111 @@
+"""The epoch that votes now, as the node needs it: its table, its leaders, how to verify its messages, and this node's place.
+
+Read from a snapshot of the chain, and true for as long as the epoch lasts. Decides nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from consensus.schedule.leaders import LeaderSchedule
+from consensus.stake.events import FinalPoint
+from consensus.stake.verify import Verifier
+from omnitensor.protocol import limits
+from omnitensor.protocol.epochs import boundary_of, epoch_of
+from omnitensor.protocol.types import Address, BlsPublicKey, Epoch, Hash, Height, TimeMs
+from omnitensor.protocol.votes import Certificate, Proposal, ValidatorTable, Vote
+from p2p.messages import Gossip, PeerId
+from state.ledger import epochs
+from state.reader import Head, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class EpochView:
+    """One epoch. ``me`` is this node's index in its table, None for a node that only follows in it."""
+
+    table: ValidatorTable
+    schedule: LeaderSchedule
+    verifier: Verifier
+    me: int | None
+    began_ms: TimeMs
+    """Timestamp of the boundary block below it."""
+
+    @property
+    def number(self) -> Epoch:
+        return self.table.epoch
+
+    @property
+    def address(self) -> Address | None:
+        """The account that this node votes for."""
+        return None if self.me is None else self.table.entries[self.me].address
+
+    @classmethod
+    def of(
+        cls, reader: Reader, epoch: Epoch, genesis_hash: Hash, voter: BlsPublicKey | None
+    ) -> "EpochView | None":
+        """An epoch whose set is kept, for a node that votes with a key (None: follows); None where it is not kept."""
+        row = epochs.validator_set(reader, epoch)
+        below = reader.block(boundary_of(Epoch(epoch - 1), reader.params()))
+        if row is None or below is None:
+            return None
+        table = ValidatorTable(epoch, row.entries)
+        schedule = LeaderSchedule(table, Hash(row.seed) if epoch else genesis_hash)
+        keys = [entry.consensus_key for entry in table.entries]
+        return cls(
+            table,
+            schedule,
+            Verifier(below.header.chain_id, table, schedule),
+            keys.index(voter) if voter in keys else None,
+            TimeMs(below.header.timestamp_ms),
+        )
+
+
+def epoch_above(reader: Reader) -> Epoch:
+    """The epoch of the block above the head."""
+    return epoch_of(Height(reader.head.height + 1), reader.params())
+
+
+def final_point_of(head: Head, epoch: Epoch) -> FinalPoint | None:
+    """Where the core of the epoch above a head begins; None while the head is final only through a block above it."""
+    timestamp_ms = TimeMs(head.header.timestamp_ms)
+    if head.height == 0 or (head.header.epoch != epoch and head.proof is not None):
+        return FinalPoint.root(head.hash, head.height, timestamp_ms, head.proof)  # R0
+    if head.proof is None:
+        return None
+    candidate = head.proof.candidate
+    return FinalPoint(candidate.view, candidate.id, head.hash, head.height, timestamp_ms, head.proof)
+
+
+def epoch_of_message(message: Gossip) -> Epoch:
+    return Epoch(message.candidate.epoch if isinstance(message, Proposal) else message.epoch)
+
+
+class EarlyMessages:
+    """What came of the next epoch before this node was there, not verified, the first few of each peer."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[PeerId, Gossip]] = []
+        self._counts: dict[PeerId, int] = {}
+        self._proposals = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, peer_id: PeerId, message: Vote | Certificate | Proposal) -> bool:
+        """Whether there was room."""
+        count = self._counts.get(peer_id, 0)
+        if len(self._held) >= limits.early_messages_max or count >= limits.early_messages_per_peer_max:
+            return False
+        if isinstance(message, Proposal):
+            if self._proposals >= limits.early_proposals_max:
+                return False
+            self._proposals += 1
+        self._counts[peer_id] = count + 1
+        self._held.append((peer_id, message))
+        return True
+
+    def take(self) -> Iterator[tuple[PeerId, Gossip]]:
+        """All of it, in order; then there is none."""
+        held: Final = self._held
+        self._held, self._counts, self._proposals = [], {}, 0
+        return iter(held)

@@ -1,0 +1,145 @@
+"""A safety store's record as text, to move a validator from one machine to another. Reads and writes text; touches no file.
+
+JSON with a checksum, complete or refused. It holds votes, not blocks. Whoever imports a record must see to it that the place it
+came from never votes again: two stores of one key are how validators get slashed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from consensus.stake.safety import SafetyError, VoteRecord
+from omnitensor.protocol import limits
+from omnitensor.protocol.bls import PUBLIC_KEY_BYTES
+from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, TimeMs, View
+from omnitensor.protocol.votes import VoteKind
+
+FORMAT: Final = "omnitensor-safety-record"
+VERSION: Final = 1
+
+_Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyRecord:
+    """What a validator has signed in the newest epoch in which it may have signed anything."""
+
+    chain_id: str
+    consensus_key: BlsPublicKey
+    epoch: Epoch
+    floor: View
+    awaits_ms: TimeMs | None
+    votes: tuple[VoteRecord, ...]
+    proposed: tuple[View, ...]
+
+
+class _Vote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: Annotated[str, Meta(pattern="^(notarize|skip|finalize)$")]
+    view: _Number
+    candidate: _Hash
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: str
+    version: _Number
+    chain_id: Annotated[str, Meta(min_length=1, max_length=limits.chain_id_chars_max)]
+    consensus_key: Annotated[str, Meta(pattern=f"^[0-9a-f]{{{2 * PUBLIC_KEY_BYTES}}}$")]
+    epoch: _Number
+    floor: _Number
+    awaits_ms: _Number | None
+    votes: list[_Vote]
+    proposed: list[_Number]
+    checksum: _Hash
+
+
+def to_text(record: SafetyRecord) -> str:
+    """The record as a JSON document with its checksum."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "chain_id": record.chain_id,
+        "consensus_key": record.consensus_key.hex(),
+        "epoch": record.epoch,
+        "floor": record.floor,
+        "awaits_ms": record.awaits_ms,
+        "votes": [
+            {"kind": vote.kind.name.lower(), "view": vote.view, "candidate": vote.candidate_id.hex()}
+            for vote in record.votes
+        ],
+        "proposed": list(record.proposed),
+    }
+    document["checksum"] = _checksum(document)
+    return json.dumps(document, indent=2) + "\n"
+
+
+def from_text(text: str | bytes) -> SafetyRecord:
+    """Reads a document strictly. Raises StorageError naming what is wrong with it."""
+    if len(text) > limits.safety_record_bytes_max:
+        raise StorageError("too large for a safety record", value=f"{len(text)} bytes")
+    try:
+        loaded = json.loads(text, object_pairs_hook=_unique)
+        read = msgspec.convert(loaded, _Document)
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise StorageError(f"not a safety record: {error}", remedy="export it again") from error
+    if (read.format, read.version) != (FORMAT, VERSION):
+        raise StorageError("a safety record of another format", value=f"{read.format} {read.version}")
+    if _checksum({name: value for name, value in loaded.items() if name != "checksum"}) != read.checksum:
+        raise StorageError(
+            "the safety record was changed or cut: its checksum is another", remedy="export it again"
+        )
+    return SafetyRecord(
+        read.chain_id,
+        BlsPublicKey(bytes.fromhex(read.consensus_key)),
+        Epoch(read.epoch),
+        View(read.floor),
+        None if read.awaits_ms is None else TimeMs(read.awaits_ms),
+        tuple(
+            VoteRecord(VoteKind[vote.kind.upper()], View(vote.view), Hash(bytes.fromhex(vote.candidate)))
+            for vote in read.votes
+        ),
+        tuple(View(view) for view in read.proposed),
+    )
+
+
+def fault_of_import(held: SafetyRecord, given: SafetyRecord) -> SafetyError | None:
+    """Why a record must not replace the one that is held, or None: it must know all that is known here."""
+    if (held.chain_id, held.consensus_key) != (given.chain_id, given.consensus_key):
+        return SafetyError(
+            "the record is of another chain or validator key",
+            value=f"{given.chain_id}, key {given.consensus_key.hex()[:16]}…",
+            remedy="give each key and chain its own folder",
+        )
+    older = SafetyError(
+        f"the record is older than the one that is here, of epoch {held.epoch}",
+        value=f"epoch {given.epoch}, floor {given.floor}",
+        remedy="keep the one that is here, or export the newest again",
+    )
+    if held.awaits_ms is not None:
+        # What was signed before is unknown, so no record can be shown to know all of it.
+        return older if given.awaits_ms is None or given.awaits_ms < held.awaits_ms else None
+    if given.epoch != held.epoch:
+        return older if given.epoch < held.epoch else None
+    known = set(given.votes)
+    forgotten = [vote for vote in held.votes if vote.view > given.floor and vote not in known]
+    unknown = [view for view in held.proposed if view > given.floor and view not in given.proposed]
+    return older if given.floor < held.floor or forgotten or unknown else None
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    plain = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return sha256(plain.encode()).hexdigest()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found

@@ -1,0 +1,151 @@
+"""A net of real processes through epochs: one joins, one leaves, one changes its key, one is away for three epochs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.devnet import calls, cast, process
+from deploy.devnet.net import Net, Node, Plan
+from deploy.devnet.ports import free_ports
+from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.types import NANO
+
+EPOCH_BLOCKS = 8
+PLAN = Plan(
+    chain_id="omnitensor-epochs",
+    balances={"fifth": 150_000 * NANO},
+    params={"epoch_blocks": EPOCH_BLOCKS, "block_interval_ms": 150, "delta_ms": 300, "standstill_ms": 1_500},
+)
+SECONDS = 90.0
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Net]:
+    with Net.create(tmp_path / "net", PLAN) as net:
+        net.start()
+        net.wait_ready()
+        yield net
+
+
+def another(net: Net, name: str, account: SigningKey) -> tuple[Node, dict[str, str]]:
+    """A further node with keys of its own, running; and what its keys made public."""
+    rpc_port, p2p_port = free_ports(2)
+    node = Node(name, net.folder / name, account, rpc_port, p2p_port)
+    made = process.run(process.NODE, "keys", "create", "--home", str(node.home))
+    assert made.returncode == 0, made.stderr
+    flags = {
+        "--node-name": name,
+        "--rpc-listen": f"127.0.0.1:{rpc_port}",
+        "--p2p-listen": f"127.0.0.1:{p2p_port}",
+        "--p2p-bootstrap": ",".join(f"127.0.0.1:{peer.p2p_port}" for peer in net.nodes),
+    }
+    given = [part for pair in flags.items() for part in pair]
+    genesis = str(net.folder / "genesis.json")
+    done = process.run(process.NODE, "init", "--home", str(node.home), "--genesis", genesis, *given)
+    assert done.returncode == 0, done.stderr
+    node.start()
+    return node, json.loads(made.stdout)
+
+
+def voters(node: Node, epoch: int | None = None) -> dict[str, str]:
+    """Consensus key by address of an epoch's voters."""
+    given = {} if epoch is None else {"epoch": epoch}
+    found = node.call("chain.validators", **given)
+    return {voter["address"]: voter["consensus_key"] for voter in found["validators"]}
+
+
+def epoch_now(node: Node) -> int:
+    return int(node.call("chain.validators")["epoch"])
+
+
+def in_the_next_set(node: Node, holds: Callable[[dict[str, str]], bool]) -> int:
+    """Waits for the first epoch from now whose voters are so; asserts that those of the epoch before were not."""
+
+    def found() -> bool:
+        return holds(voters(node))
+
+    calls.until("the set changes", found, SECONDS)
+    epoch = epoch_now(node)
+    while holds(voters(node, epoch - 1)):
+        epoch -= 1
+    return epoch
+
+
+def height_of_last(node: Node, address: str) -> int:
+    """Height at which the account's last transaction is final."""
+    page = node.call("tx.by_address", address=address, limit=1)["transactions"]
+    return int(page[0]["height"])
+
+
+def leads(node: Node, address: str, since: int) -> bool:
+    lines = node.call("chain.blocks", limit=100)["blocks"]
+    return any(line["proposer"] == address and line["height"] > since for line in lines)
+
+
+def same_chain(nodes: list[Node]) -> None:
+    height = min(node.height() for node in nodes)
+    pages = [node.call("chain.blocks", before=height + 1, limit=50)["blocks"] for node in nodes]
+    assert pages[0][0]["height"] == height
+    assert all([line["hash"] for line in page] == [line["hash"] for line in pages[0]] for page in pages)
+
+
+@pytest.mark.timeout(400)
+def test_validators_join_leave_and_change_keys_at_boundaries(net: Net) -> None:
+    first, second, third, fourth = net.nodes
+    account = net.accounts["fifth"]
+    fifth, public = another(net, "fifth", account)
+    try:
+        # It follows, registers, and votes from the epoch after the one in which it registered, without a restart.
+        person = cast.log_in(net, "fifth", first)
+        key = ("--consensus-key", public["consensus_key"], "--proof", public["proof_of_possession"])
+        person.cli("validator", "register", "--stake", "100000", "--name", "fifth", *key)
+        registered = (height_of_last(first, fifth.address) - 1) // EPOCH_BLOCKS
+        assert in_the_next_set(first, lambda found: fifth.address in found) == registered + 1
+        calls.until("the fifth is ready", fifth.is_ready, SECONDS)
+        assert fifth.call("node.info")["validator"] == fifth.address
+
+        # With the fourth away a quorum of five needs the fifth.
+        fourth.kill()
+        left_at = epoch_now(first)
+        since = first.height()
+        calls.until("three epochs pass", lambda: epoch_now(first) >= left_at + 4, SECONDS)
+        assert leads(first, fifth.address, since)
+        fourth.start()
+        calls.until("the fourth catches up", lambda: fourth.height() >= first.height() - 2, SECONDS)
+        assert epoch_now(fourth) >= left_at + 4
+
+        # The third takes its stake out, and is no voter from the next epoch on; it follows the chain.
+        third_person = cast.log_in(net, "validator-3", first)
+        third_person.cli("stake", "withdraw", "--amount", "100000")
+        withdrew = (height_of_last(first, third.address) - 1) // EPOCH_BLOCKS
+        assert in_the_next_set(first, lambda found: third.address not in found) == withdrew + 1
+        calls.until("the third follows", lambda: third.height() >= first.height() - 1, SECONDS)
+        assert third.call("node.info")["validator"] is None
+
+        # The second changes its key: the node with the new one follows until the next epoch.
+        rotated, fresh = another(net, "rotated", second.account)
+        try:
+            calls.until("the new node is there", lambda: rotated.height() >= first.height() - 2, SECONDS)
+            second_person = cast.log_in(net, "validator-2", first)
+            second_person.cli(
+                *("validator", "edit", "--consensus-key", fresh["consensus_key"]),
+                *("--proof", fresh["proof_of_possession"]),
+            )
+            changed = (height_of_last(first, second.address) - 1) // EPOCH_BLOCKS
+            new_key = fresh["consensus_key"]
+            assert in_the_next_set(first, lambda found: found[second.address] == new_key) == changed + 1
+            # Without the old node, and with another one down, it takes the new key's votes.
+            second.kill()
+            fifth.kill()
+            since = first.height()
+            calls.until("the new key leads", lambda: leads(first, second.address, since), SECONDS)
+            calls.until("all are level", lambda: rotated.height() >= first.height() - 1, SECONDS)
+            same_chain([first, third, fourth, rotated])
+        finally:
+            rotated.kill()
+    finally:
+        fifth.kill()

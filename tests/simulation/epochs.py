@@ -1,0 +1,101 @@
+"""Validator sets that change: who votes in which epoch of a simulated world, drawn from the boundary block below it.
+
+So all who agree on the boundary agree on the set. Hostile weight stays within what is tolerated in every epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from consensus.schedule.leaders import LeaderSchedule
+from consensus.stake.verify import Verifier
+from omnitensor.protocol.blocks import Header
+from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, Height, TimeMs
+from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
+from tests.simulation.scenario import Scenario, tolerated
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Product
+
+ATTEMPTS = 20
+"""Sets drawn before the scenario's own weights are taken."""
+
+
+@dataclass(frozen=True)
+class EpochSet:
+    """An epoch of the world. ``members[i]`` is the node at index ``i`` of the table."""
+
+    table: ValidatorTable
+    schedule: LeaderSchedule
+    verifier: Verifier
+    members: tuple[int, ...]
+    began_ms: TimeMs
+    boundary: Height
+
+    def seat_of(self, node: int) -> int | None:
+        return self.members.index(node) if node in self.members else None
+
+
+def address_of(node: int) -> Address:
+    return Address(bytes([ACCOUNT_VERSION]) + node.to_bytes(32, "big"))
+
+
+class Sets:
+    """All epochs of a world, by the boundary below them. ``of`` and ``by_number`` are all that is asked of it."""
+
+    def __init__(
+        self,
+        chain_id: str,
+        scenario: Scenario,
+        product: Product,
+        scheme: Any,
+        keys: list[Any],
+        genesis: Header,
+    ) -> None:
+        self._chain_id = chain_id
+        self._scenario = scenario
+        self._product = product
+        self._scheme = scheme
+        self._keys = keys
+        self._made: dict[Hash, EpochSet] = {}
+        self.by_number: dict[int, EpochSet] = {}
+        self.of(genesis)
+
+    def of(self, below: Header) -> EpochSet:
+        """The epoch above a boundary block."""
+        made = self._made.get(below.hash)
+        if made is None:
+            number = Epoch(below.height // self._scenario.epoch_blocks)
+            weights = self._weights(number, below.hash)
+            entries = tuple(
+                ValidatorEntry(address_of(node), self._keys[node], weight) for node, weight in weights
+            )
+            table = self._product.table(number, entries)
+            schedule = LeaderSchedule(table, below.hash)
+            verifier = self._product.verifier(self._chain_id, table, schedule, self._scheme)
+            boundary = Height((number + 1) * self._scenario.epoch_blocks)
+            members = tuple(node for node, _ in weights)
+            made = EpochSet(table, schedule, verifier, members, TimeMs(below.timestamp_ms), boundary)
+            self._made[below.hash] = made
+            self.by_number.setdefault(number, made)
+        return made
+
+    def _weights(self, epoch: int, seed: Hash) -> list[tuple[int, int]]:
+        """Node and weight: some leave for an epoch, some come back, some stakes change."""
+        scenario = self._scenario
+        own = list(enumerate(scenario.weights))
+        if epoch == 0:
+            return own
+        random = Random(f"set {epoch} {seed.hex()}")
+        for _ in range(ATTEMPTS):
+            drawn = [
+                (node, random.randint(1, 40) if random.random() < 0.3 else weight)
+                for node, weight in own
+                if random.random() > 0.2
+            ]
+            hostile = sum(weight for node, weight in drawn if node in scenario.byzantine)
+            if len(drawn) >= 3 and hostile <= tolerated(tuple(weight for _, weight in drawn)):
+                return drawn
+        return own
