@@ -399,12 +399,12 @@ MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "signatures are not looked at": (
         ledger_evidence,
         "convicted",
-        lambda evidence, chain, table: evidence.culprits,
+        lambda evidence, chain, table, scheme: evidence.culprits,
     ),
     "any chain will do": (
         ledger_evidence,
         "convicted",
-        lambda evidence, chain, table: conviction.convicted(evidence, "other", table),
+        lambda evidence, chain, table, scheme: conviction.convicted(evidence, "other", table, scheme),
     ),
     "convicted again and again": (
         ledger_evidence,
