@@ -86,6 +86,10 @@ sim: setup ## Simulate consensus: SEED=n replays one run, SEEDS=n runs that many
 	@$(if $(or $(SEED),$(SEEDS)),,echo "error: say which: make sim SEED=7, or make sim SEEDS=1000" >&2; exit 2;) \
 	$(PY) -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
 
+.PHONY: mutants
+mutants: setup ## Plant every known fault in consensus, and print in how many seeds the simulator sees it
+	@$(PY) -m tests.simulation.mutants $(ARGS)
+
 .PHONY: model
 model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]
 	@$(PY) -m formal.check $(if $(SEED),--seed $(SEED)) $(if $(SAMPLES),--samples $(SAMPLES))

@@ -126,16 +126,16 @@ class World:
     # -- running
 
     def run(self) -> Outcome:
-        """Chaos, healing, then progress within the bound or a violation. A failed assertion is a violation, too."""
+        """Chaos, healing, then progress within the bound or a violation. An exception is a violation, too."""
         try:
             with ExitStack() as planted:
                 for owner, name, value in self._replacements():
                     planted.enter_context(replaced(owner, name, value))
                 self._run()
-        except AssertionError as error:
+        except Exception as error:  # whatever goes wrong in the product is a find
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.checkers.violated(
-                f"assertion at {place.name} in {place.filename.rsplit('/', 1)[-1]}: {error}"
+                f"{type(error).__name__} at {place.name} in {place.filename.rsplit('/', 1)[-1]}: {error}"
             )
         for node in self.nodes:
             self.retire(node)
