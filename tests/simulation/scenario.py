@@ -88,6 +88,11 @@ class Scenario:
         return self.size + len(self.doubled)
 
     @property
+    def validators_of_machines(self) -> tuple[int, ...]:
+        """Whose key each machine holds."""
+        return (*range(self.size), *self.doubled)
+
+    @property
     def doubled(self) -> tuple[int, ...]:
         """Validators whose key runs on two machines."""
         return tuple(index for index, kind in sorted(self.byzantine.items()) if kind in TWO_MACHINES)
