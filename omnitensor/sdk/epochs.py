@@ -119,7 +119,7 @@ class EpochReads(Reads):
         if self.expected is None and checkpoint is None:
             raise InputError(
                 "the client was not told which chain it is on, so nothing can be checked",
-                remedy="give chain=ChainIdentity(chain id, genesis hash), or a checkpoint (height:hash) that you trust",
+                remedy="give a checkpoint (height:hash) that you trust, or chain=ChainIdentity(chain id, genesis hash)",
             )
         identity = self.expected or await self.identity()
         genesis = Checkpoint(Height(0), hash_of(identity.genesis_hash))
