@@ -189,6 +189,8 @@ class EpochReads(Reads):
             if header.height != height:
                 raise ProofError("the node sent a block of another height", value=header.height)
             point = await self._advanced(header.epoch)
+            if header == point.header:
+                return header
             if height >= point.height and found.proof is not None:
                 self._check(point, header, found.proof)
                 return header
@@ -214,12 +216,13 @@ class EpochReads(Reads):
             headers.append(header_from(found.header))
             if headers[0].height != height:
                 raise ProofError("the node sent a block of another height", value=headers[0].height)
-            if found.proof is None:
+            if found.proof is None and above:
                 continue
             point = await self._advanced(headers[-1].epoch)
             if headers[-1].height < point.height:
                 return None
-            self._check(point, headers[-1], found.proof)
+            if headers[-1] != point.header:
+                self._check(point, headers[-1], found.proof)
             check_header_chain(headers)
             return headers[0]
         raise ProofError(
@@ -227,9 +230,7 @@ class EpochReads(Reads):
         )
 
     def _check(self, point: TrustedPoint, header: Header, proof: Any) -> None:
-        """That a header is the trusted one, or that its voters made it final. Raises ProofError."""
-        if header == point.header:
-            return
+        """That a header above the trusted one is final. Raises ProofError."""
         if header.epoch > point.epoch:
             raise ProofError(
                 "the node does not show who votes in the epoch of its block",

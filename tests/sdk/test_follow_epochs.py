@@ -339,6 +339,23 @@ def test_trust_that_is_too_old_asks_for_a_checkpoint(chain: SmallChain, home: Pa
     assert TRUST_PERIOD_MS == 14 * 24 * 3_600 * 1_000
 
 
+def test_a_chain_that_has_just_begun(tmp_path: Path, home: Path) -> None:
+    """Genesis has no proof and needs none."""
+    young = SmallChain(tmp_path / "young", PARAMS)
+    young.is_paused = True
+    try:
+        with Client(young.endpoint, chain=identity(young), home=home) as client:
+            if young.chain.head.height == 0:
+                assert client.verified_head().header == young.chain.genesis.block.header
+                assert client.proven_account(key("v0").address).height == 0
+            young.is_paused = False
+            young.wait_blocks(1)
+            assert client.verified_head().height >= 1
+            assert client.proven_header(0).hash == young.genesis_hash
+    finally:
+        young.stop()
+
+
 def test_a_damaged_file_is_named(chain: SmallChain, home: Path) -> None:
     with Client(chain.endpoint, chain=identity(chain), home=home) as client:
         client.verified_head()
