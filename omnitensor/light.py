@@ -111,7 +111,7 @@ class TrustedPoint:
         header, table = self.header, self.table
         _require(
             header.next_validators_hash == table.hash,
-            "the voters are not those that the header names",
+            "the next voters are not those that the header names",
             table.hash,
         )
         _require(
@@ -164,13 +164,9 @@ def advance(
         table = ValidatorTable(Epoch(point.epoch + 1), entries)
     except ProtocolError as error:
         raise ProofError(error.reason, value=error.value, remedy=_REMEDY) from error
-    _require(
-        table.hash == header.next_validators_hash,
-        "the next voters are not those that the header names",
-        table.hash,
-    )
+    following = TrustedPoint(header, table)
     check_final(point, header, step.proof, now_ms=now_ms, period_ms=period_ms)
-    return TrustedPoint(header, table)
+    return following
 
 
 def advance_all(

@@ -335,40 +335,71 @@ def lone_header(world: EpochWorld, height: int, epoch: int, last: bool) -> tuple
     return TrustedPoint(header, above), finality_proof(table, candidate, chain_id="epoch-world")
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    blocks=st.integers(2, 6),
-    epoch=st.integers(0, 4),
-    start=st.integers(1, 40),
-    height=st.integers(0, 40),
-    last=st.booleans(),
-)
-def test_heights_fit_their_epochs(
-    world: EpochWorld, blocks: int, epoch: int, start: int, height: int, last: bool
-) -> None:
-    """The oracle writes every epoch's heights down. A point at a boundary knows how long epochs are; others learn it."""
-    heights = {number: range(number * blocks + 1, (number + 1) * blocks + 1) for number in range(20)}
-    begun = epoch * blocks if start % 2 else start
-    if begun == 0 or (begun != epoch * blocks and begun not in heights[epoch][:-1]):
-        return
-    at_boundary = begun == epoch * blocks
-    point, _ = lone_header(world, begun, epoch - at_boundary, at_boundary)
-    if height == begun + 1:
-        return  # its parent is known, and made up here
-    above, proof = lone_header(world, height, epoch, last)
-    fits = height > begun and height in heights[epoch] and last == (height == heights[epoch][-1])
-    if at_boundary:
-        if fits:
-            check_final(point, above.header, proof, now_ms=NOW_MS)
-        else:
-            with pytest.raises(ProofError):
-                check_final(point, above.header, proof, now_ms=NOW_MS)
-    step = Step(above.header, proof, None)
-    if fits and last:
-        assert advance(point, step, now_ms=NOW_MS).height == height
-    elif at_boundary or height <= begun or not last or height % (epoch + 1):
-        with pytest.raises(ProofError):
-            advance(point, step, now_ms=NOW_MS)
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_heights_fit_their_epochs(world: EpochWorld, blocks: int) -> None:
+    """The oracle writes the heights of every epoch down, for every length that epochs may have from what was trusted."""
+    above = {
+        (height, epoch, last): lone_header(world, height, epoch, last)
+        for height in range(11)
+        for epoch in range(4)
+        for last in (False, True)
+    }
+    verdicts = set()
+    for begun in range(3 * blocks):
+        at_boundary = begun % blocks == 0
+        epoch = begun // blocks
+        point, _ = above[begun, epoch - (at_boundary and begun > 0), at_boundary and begun > 0]
+        known = [blocks] if at_boundary and begun else range(1, 12)
+        lengths = [
+            n
+            for n in known
+            if begun in range(epoch * n, (epoch + 1) * n) and (begun == epoch * n) == at_boundary
+        ]
+        assert blocks in lengths
+        for (height, number, last), (named, proof) in above.items():
+            if height == begun + 1:
+                continue  # its parent is the point, and is made up here
+            inside = [n for n in lengths if number == epoch and begun < height <= (epoch + 1) * n]
+            ends = [n for n in inside if height == (epoch + 1) * n]
+            step = Step(named.header, proof, None)
+            if last and ends:
+                assert advance(point, step, now_ms=NOW_MS).height == height
+            else:
+                with pytest.raises(ProofError):
+                    advance(point, step, now_ms=NOW_MS)
+            if not (at_boundary and begun):
+                continue  # how long epochs are is not known before the first boundary
+            fits = bool(inside) and last == bool(ends)
+            verdicts.add(fits)
+            if fits:
+                check_final(point, named.header, proof, now_ms=NOW_MS)
+            else:
+                with pytest.raises(ProofError):
+                    check_final(point, named.header, proof, now_ms=NOW_MS)
+    assert verdicts == {False, True}
+
+
+def test_a_point_is_what_its_checkpoint_says(world: EpochWorld) -> None:
+    header, table = world.headers[4], world.tables[1]
+    right = Checkpoint(Height(4), header.hash)
+    assert begin(header, table, right, "epoch-world").checkpoint == right
+    for wrong, why in (
+        (Checkpoint(Height(4), Hash(bytes(32))), "not the block of the checkpoint"),
+        (Checkpoint(Height(5), header.hash), "another height"),
+    ):
+        with pytest.raises(ProofError, match=why):
+            begin(header, table, wrong, "epoch-world")
+    for epoch in (
+        0,
+        1,
+        3,
+        9,
+    ):  # a header of epoch 1 with other voters above it: they can be those of epoch 2 alone
+        odd = replace(header, next_validators_hash=lone_table(epoch).hash)
+        with pytest.raises(ProofError, match="another epoch"):
+            TrustedPoint(odd, lone_table(epoch))
+    even = replace(header, next_validators_hash=lone_table(2).hash)
+    assert TrustedPoint(even, lone_table(2)).epoch == 2
 
 
 def test_the_block_above_stands_on_the_trusted_one(world: EpochWorld) -> None:
