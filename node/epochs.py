@@ -9,6 +9,7 @@ from typing import Final
 
 from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake.events import FinalPoint
+from consensus.stake.scheme import Scheme
 from consensus.stake.verify import Verifier
 from omnitensor.protocol import limits
 from omnitensor.protocol.epochs import boundary_of, epoch_of
@@ -41,7 +42,12 @@ class EpochView:
 
     @classmethod
     def of(
-        cls, reader: Reader, epoch: Epoch, genesis_hash: Hash, voter: BlsPublicKey | None
+        cls,
+        reader: Reader,
+        epoch: Epoch,
+        genesis_hash: Hash,
+        voter: BlsPublicKey | None,
+        scheme: Scheme | None = None,
     ) -> "EpochView | None":
         """An epoch whose set is kept, for a node that votes with a key (None: follows); None where it is not kept."""
         row = epochs.validator_set(reader, epoch)
@@ -54,7 +60,7 @@ class EpochView:
         return cls(
             table,
             schedule,
-            Verifier(below.header.chain_id, table, schedule),
+            Verifier(below.header.chain_id, table, schedule, scheme),
             keys.index(voter) if voter in keys else None,
             TimeMs(below.header.timestamp_ms),
         )

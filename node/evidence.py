@@ -27,8 +27,45 @@ from state.reader import Reader
 log = structlog.get_logger("evidence")
 
 
-class EvidencePool:
+class HeldEvidence:
     """One piece of evidence for each validator that is not convicted by another: so nobody can fill it but with real faults."""
+
+    def __init__(self, reader: Callable[[], Reader]) -> None:
+        self._reader = reader
+        self._held: Final[dict[Hash, tuple[Evidence, frozenset[Address]]]] = {}
+
+    def all(self) -> tuple[Evidence, ...]:
+        """What waits to be on chain, the oldest first."""
+        return tuple(evidence for evidence, _ in self._held.values())
+
+    def wanted(self, evidence: Evidence) -> ValidatorTable | None:
+        """The table to hold evidence against; None where there is none, or it says nothing new. Verifies nothing."""
+        if evidence.id in self._held or len(self._held) >= limits.evidence_pool_max:
+            return None
+        reader = self._reader()
+        table = table_of(reader, evidence.epoch)
+        if table is None:
+            return None
+        accused = {address for _, culprits in self._held.values() for address in culprits}
+        return table if set(open_culprits(reader, evidence, table)) - accused else None
+
+    def put(self, evidence: Evidence, table: ValidatorTable) -> frozenset[Address]:
+        """Holds evidence that is wanted and was verified; whom it convicts."""
+        culprits = frozenset(open_culprits(self._reader(), evidence, table))
+        self._held[evidence.id] = (evidence, culprits)
+        return culprits
+
+    def forget_settled(self) -> bool:
+        """Drops what is on chain by now, and what is older than the evidence window; whether there was any."""
+        reader = self._reader()
+        settled = [key for key, (evidence, _) in self._held.items() if not _open(reader, evidence)]
+        for key in settled:
+            del self._held[key]
+        return bool(settled)
+
+
+class EvidencePool:
+    """``HeldEvidence``, kept in a file, with signatures verified on threads."""
 
     def __init__(
         self, path: Path, chain_id: str, reader: Callable[[], Reader], crypto: Executor, disk: Executor
@@ -36,27 +73,25 @@ class EvidencePool:
         """``path``: the file that keeps the pool across restarts."""
         self._path = path
         self._chain_id = chain_id
-        self._reader = reader
         self._crypto = crypto
         self._disk = disk
-        self._held: Final[dict[Hash, tuple[Evidence, frozenset[Address]]]] = {}
+        self._held: Final = HeldEvidence(reader)
         self._saving = asyncio.Lock()
 
     def held(self) -> tuple[Evidence, ...]:
         """What waits to be on chain, the oldest first."""
-        return tuple(evidence for evidence, _ in self._held.values())
+        return self._held.all()
 
     async def take(self, evidence: Evidence) -> bool:
         """Whether it is new and convicts somebody whom nothing else does: then it is held. Raises EvidenceError when forged."""
-        table = self._wanted(evidence)
+        table = self._held.wanted(evidence)
         if table is None:
             return False
         work = partial(convicted, evidence, self._chain_id, table)
         await asyncio.get_running_loop().run_in_executor(self._crypto, work)
-        if self._wanted(evidence) is None:  # another piece may have come meanwhile
+        if self._held.wanted(evidence) is None:  # another piece may have come meanwhile
             return False
-        culprits = frozenset(open_culprits(self._reader(), evidence, table))
-        self._held[evidence.id] = (evidence, culprits)
+        culprits = self._held.put(evidence, table)
         log.error(
             "a validator contradicts itself",
             fault=evidence.fault.label,
@@ -69,11 +104,7 @@ class EvidencePool:
 
     async def forget_settled(self) -> None:
         """Drops what is on chain by now, and what is older than the evidence window."""
-        reader = self._reader()
-        settled = [key for key, (evidence, _) in self._held.items() if not _open(reader, evidence)]
-        for key in settled:
-            del self._held[key]
-        if settled:
+        if self._held.forget_settled():
             await self._save()
 
     async def load(self) -> None:
@@ -91,17 +122,6 @@ class EvidencePool:
                 await self.take(evidence)
             except ProtocolError as error:
                 log.warning("evidence kept from before does not convict", reason=str(error))
-
-    def _wanted(self, evidence: Evidence) -> ValidatorTable | None:
-        """The table to hold evidence against; None where there is none, or it says nothing new."""
-        if evidence.id in self._held or len(self._held) >= limits.evidence_pool_max:
-            return None
-        reader = self._reader()
-        table = table_of(reader, evidence.epoch)
-        if table is None:
-            return None
-        accused = {address for _, culprits in self._held.values() for address in culprits}
-        return table if set(open_culprits(reader, evidence, table)) - accused else None
 
     async def _save(self) -> None:
         async with self._saving:

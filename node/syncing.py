@@ -1,4 +1,4 @@
-"""Catches up with the chain: carries out what ``p2p.sync`` decides, verifies every range, and has it committed.
+"""Catches up with the chain: carries out what ``catch_up`` says is due, verifies every range, and has it committed.
 
 A range is believed for its finality proof alone; its blocks are executed like any others.
 """
@@ -11,20 +11,17 @@ from typing import Final, Protocol
 
 import structlog
 
+from node.catch_up import FORGED_POINTS, UNRELIABLE_POINTS, CatchUp, read_range
 from node.tasks import Tasks
-from omnitensor.protocol import limits
-from omnitensor.protocol.blocks import Block, transactions_root
-from omnitensor.protocol.errors import BlockError, ProtocolError
+from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Height
 from omnitensor.protocol.votes import FinalityProof
 from p2p.errors import AskError
 from p2p.interface import Network
-from p2p.messages import BlocksRequest, BlocksResponse, PeerId
-from p2p.ranges import read_blocks
-from p2p.sync import DropPeer, Fetch, Progress, Range, Sync
+from p2p.messages import PeerId
+from p2p.sync import DropPeer, Fetch, Progress, Range
 
-UNRELIABLE_POINTS: Final = limits.peer_charge_points_max * 3 // 5
-FORGED_POINTS: Final = limits.peer_charge_points_max
 PAUSE_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 5.0
 
@@ -62,7 +59,7 @@ class Syncer:
         self._target = target
         self._crypto = crypto
         self._on_committed = on_committed
-        self._sync = Sync(target.height, _now_ms())
+        self._sync = CatchUp(target.height, _now_ms())
         self._tasks = Tasks("sync")
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("sync")
@@ -81,7 +78,7 @@ class Syncer:
 
     @property
     def progress(self) -> Progress:
-        return self._sync.progress()
+        return self._sync.progress
 
     @property
     def syncing(self) -> bool:
@@ -91,16 +88,17 @@ class Syncer:
         said = 0.0
         try:
             while True:
-                self._sync.applied(self._target.height, _now_ms())
-                for action in self._sync.next(_now_ms()):
-                    self._carry_out(action)
-                ready = self._sync.ready()
-                if ready is not None:
-                    await self._apply(ready)
+                step = self._sync.step(self._target.height, _now_ms())
+                for fetch in step.fetches:
+                    self._tasks.start(self._fetch(fetch))
+                for drop in step.drops:
+                    self._drop(drop)
+                if step.ready is not None:
+                    await self._apply(step.ready)
                     continue
                 if self._sync.syncing and time.monotonic() - said > PROGRESS_SECONDS:
                     said = time.monotonic()
-                    progress = self._sync.progress()
+                    progress = self._sync.progress
                     self._log.info(
                         "catching up",
                         height=progress.height,
@@ -115,26 +113,19 @@ class Syncer:
         finally:
             self._tasks.cancel()
 
-    def _carry_out(self, action: Fetch | DropPeer) -> None:
-        if isinstance(action, DropPeer):
-            self._log.warning("peer dropped", peer=action.peer_id.hex(), reason=action.reason)
-            # The charge outlives the connection: who comes back and claims the same again is banned.
-            self._network.charge(action.peer_id, UNRELIABLE_POINTS, action.reason)
-            self._network.drop(action.peer_id, action.reason)
-            return
-        self._tasks.start(self._fetch(action))
+    def _drop(self, drop: DropPeer) -> None:
+        self._log.warning("peer dropped", peer=drop.peer_id.hex(), reason=drop.reason)
+        self._network.charge(drop.peer_id, UNRELIABLE_POINTS, drop.reason)
+        self._network.drop(drop.peer_id, drop.reason)
 
     async def _fetch(self, fetch: Fetch) -> None:
         timeout_ms = max(1, fetch.deadline_ms - _now_ms())
         try:
             response = await self._network.ask(fetch.peer_id, fetch.request, timeout_ms)
         except AskError as error:
-            self._sync.failed(fetch.ticket, str(error))
+            self._sync.unanswered(fetch, str(error))
         else:
-            if isinstance(response, BlocksResponse):
-                self._sync.received(fetch.ticket, response)
-            else:
-                self._sync.failed(fetch.ticket, "does not hold blocks that it claims")
+            self._sync.answered(fetch, response)
         self._wake.set()
 
     async def _apply(self, ready: Range) -> None:
@@ -148,22 +139,10 @@ class Syncer:
         except ProtocolError as error:
             self._log.warning("range refused", peer=ready.peer_id.hex(), error=str(error))
             self._network.charge(ready.peer_id, FORGED_POINTS, str(error))
-            self._sync.invalid(ready.ticket, str(error))
+            self._sync.refuse(ready, str(error))
             return
         await self._target.commit_range(blocks, proof)
-        self._sync.applied(self._target.height, _now_ms())
         await self._on_committed()
-
-
-def read_range(ready: Range) -> tuple[Block, ...]:
-    """Blocks of a range in good form, which are final if its proof holds. Raises ProtocolError."""
-    request = BlocksRequest(Height(ready.from_height), len(ready.response.blocks))
-    blocks = read_blocks(request, ready.response)
-    for block in blocks:
-        # The proof covers headers; other transactions under a true header are the sender's forgery.
-        if transactions_root(block.transactions) != block.header.transactions_root:
-            raise BlockError("a block's transactions are not under its header's root", value=block.hash)
-    return blocks
 
 
 def _now_ms() -> int:

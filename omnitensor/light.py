@@ -54,14 +54,15 @@ class CheckpointError(ProtocolError):
 def trust_period_ms(params: Params) -> int:
     """For how long the voters that a block names can be believed: as long as they can be punished for what they sign.
 
-    That is until they have their stake back, or until the chain forgets that they were voters, whichever comes first.
+    That is until they have their stake back, or until the chain forgets that they were voters, whichever comes first. One epoch
+    less than for a boundary: any block may be trusted, and its epoch may be nearly over.
     """
     held = min(params.unbonding_blocks, params.evidence_epochs * params.epoch_blocks)
     return held * params.block_interval_ms
 
 
 TRUST_PERIOD_MS: Final = trust_period_ms(Params())
-"""With the default parameters: two weeks."""
+"""With the default parameters: two weeks, less one epoch."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

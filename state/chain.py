@@ -28,7 +28,7 @@ from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transac
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
 from state.ledger import epochs
-from state.ledger.context import BlockContext
+from state.ledger.context import BlockContext, Scheme
 from state.ledger.errors import Unpayable
 from state.ledger.fees import next_base_fee
 from state.ledger.prepared import Prepared
@@ -63,12 +63,21 @@ class Committed:
 class Chain:
     """A chain on disk, and the blocks above its head that are not final yet."""
 
-    def __init__(self, store: Store, genesis: Genesis, head: Head, tip: Tip, rows: CommittedRows) -> None:
-        """By ``create`` or ``open`` alone."""
+    def __init__(
+        self,
+        store: Store,
+        genesis: Genesis,
+        head: Head,
+        tip: Tip,
+        rows: CommittedRows,
+        scheme: Scheme = bls.SCHEME,
+    ) -> None:
+        """By ``create``, ``open`` or ``on`` alone."""
         self.genesis: Final = genesis
         self.params: Final[Params] = genesis.params
         self.chain_id: Final = genesis.chain_id
         self.genesis_hash: Final = genesis.hash
+        self.scheme: Final = scheme
         self.signatures: Final = SignatureChecker()
         self._store: Final = store
         self._rows: Final = rows
@@ -90,7 +99,15 @@ class Chain:
 
         Raises a StorageError: no database here, damaged, in use, or not of ``genesis``.
         """
-        return cls(*opening.load(path, genesis))
+        return cls.on(Store.open(path), genesis)
+
+    @classmethod
+    def on(cls, store: Store, genesis: Genesis | None = None, scheme: Scheme = bls.SCHEME) -> "Chain":
+        """Opens a chain on an open database, which is closed where this fails. Raises as ``open``.
+
+        ``scheme`` is the chain's own, and another's only where consensus signs with another.
+        """
+        return cls(*opening.load(store, genesis), scheme)
 
     def close(self) -> None:
         """Closes database and threads. Readers are void then."""
@@ -220,7 +237,7 @@ class Chain:
         if index is None:
             raise BlockError("the proposer is no validator of this epoch", value=header.proposer)
         message = beacon_message(self.chain_id, Height(parent.height + 1))
-        if not bls.verify(table.key(index), message, header.beacon_reveal):
+        if not self.scheme.verify(table.key(index), message, header.beacon_reveal):
             raise BlockError(
                 "the beacon reveal is not the proposer's for this height", value=header.beacon_reveal
             )
@@ -244,6 +261,7 @@ class Chain:
             beacon=next_beacon(tip.beacon, beacon_reveal),
             params=self.params,
             base_fee=_base_fee_above(parent, self.params),
+            scheme=self.scheme,
         )
 
     def _table_above(self, tip: Tip) -> ValidatorTable:

@@ -19,7 +19,7 @@ from state.reader import Head
 from state.records import GenesisRow, HeightRow
 from state.rows import CommittedRows, read_row
 from state.schema import BLOCKS, GENESIS, HEAD, HEIGHTS, HISTORY, PROOFS, SCHEMA_VERSION, TABLES, Kind
-from state.store import DamagedStoreError, ForeignStoreError, Snapshot, Stamp, Store
+from state.store import Batch, DamagedStoreError, ForeignStoreError, Snapshot, Stamp, Store
 
 BLOCKS_WALKED: Final = 64
 """Blocks below the head whose bytes, hashes and links are checked at every start."""
@@ -35,24 +35,31 @@ Loaded = tuple[Store, Genesis, Head, Tip, CommittedRows]
 
 def create(path: Path, genesis: Genesis) -> None:
     """Makes a database that holds the genesis block and its state. Raises StorageError where something is there already."""
+    Store.create(path, stamp_of(genesis), first_rows(genesis)).close()
+
+
+def stamp_of(genesis: Genesis) -> Stamp:
+    """What names the database of a chain."""
+    return Stamp(SCHEMA_VERSION, genesis.chain_id, genesis.hash)
+
+
+def first_rows(genesis: Genesis) -> Batch:
+    """What a new database holds: the genesis block and its state."""
     block = genesis.block
     blocks = history.appended(history.EMPTY, 0, genesis.hash)
     tip = Tip(genesis.hash, block.header, genesis.rows, genesis.commitment, blocks)
-    rows: list[tuple[bytes, bytes | None]] = [
-        (bytes([prefix]) + key, encode(value)) for prefix, key, value in genesis.rows.changes()
-    ]
+    rows: Batch = [(bytes([prefix]) + key, encode(value)) for prefix, key, value in genesis.rows.changes()]
     rows.append((GENESIS.full_key(b""), encode(GenesisRow(encode(genesis.record())))))
     rows.append((BLOCKS.full_key(0), encode(block)))
     rows.append((HEIGHTS.full_key(genesis.hash), encode(HeightRow(Height(0)))))
     rows += pages.all_rows(genesis.commitment)
     rows += history_rows(history.EMPTY, Height(0), genesis.hash)
     rows.append(head_row(Height(0), tip))
-    Store.create(path, Stamp(SCHEMA_VERSION, genesis.chain_id, genesis.hash), rows).close()
+    return rows
 
 
-def load(path: Path, expected: Genesis | None) -> Loaded:
-    """Opens a database and checks it. Raises a StorageError that says what is wrong and what to do."""
-    store = Store.open(path)
+def load(store: Store, expected: Genesis | None) -> Loaded:
+    """Checks an open database, and closes it where that fails. Raises a StorageError that says what is wrong and what to do."""
     try:
         genesis = _genesis(store, expected)
         rows = CommittedRows(store)

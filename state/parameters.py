@@ -99,3 +99,11 @@ def check_params(params: Params) -> None:
         )
     if params.base_fee_initial < params.base_fee_min:
         raise ParameterError("base_fee_initial is below base_fee_min", value=params.base_fee_initial)
+    # A validator may take its stake out in the first block of an epoch and contradict itself in it all the same, since a set
+    # is fixed for its epoch; the state keeps that set for so many epochs more. Until then its stake must be within reach.
+    if params.unbonding_blocks < (window := (params.evidence_epochs + 1) * params.epoch_blocks):
+        raise ParameterError(
+            "unbonding_blocks is shorter than the evidence window, so a double voter could be paid before it is convicted",
+            value=params.unbonding_blocks,
+            remedy=f"at least {window}, which is (evidence_epochs + 1) * epoch_blocks; or fewer evidence_epochs",
+        )

@@ -97,7 +97,7 @@ class Snapshot:
 class Store(Snapshot):
     """An open database. One process has it; reads see the latest write."""
 
-    def __init__(self, raw: Any, path: Path, stamp: Stamp, lock: int) -> None:
+    def __init__(self, raw: Any, path: Path, stamp: Stamp, lock: int | None) -> None:
         super().__init__(raw)
         self.path: Final = path
         self.stamp: Final = stamp
@@ -121,11 +121,7 @@ class Store(Snapshot):
         with _refusals(building):
             raw = plyvel.DB(str(building), create_if_missing=True, error_if_exists=True)
             try:
-                with raw.write_batch(sync=True) as batch:
-                    for key, value in rows:
-                        assert value is not None, "a new database has nothing to remove"
-                        batch.put(key, value)
-                    batch.put(STAMP_KEY, encode(stamp))
+                _begin(raw, stamp, rows)
             finally:
                 raw.close()
         building.rename(path)
@@ -161,11 +157,23 @@ class Store(Snapshot):
             os.close(lock)
             raise
 
+    @classmethod
+    def over(cls, raw: Any, first: tuple[Stamp, Batch] | None = None) -> "Store":
+        """A database that somebody else has opened and keeps to this process: anything with LevelDB's face.
+
+        ``first``: the stamp and rows that a new one begins with, in one synced batch.
+        """
+        place = Path(str(raw))
+        if first is not None:
+            _begin(raw, *first)
+        return cls(raw, place, _read_stamp(raw, place), None)
+
     def close(self) -> None:
         """Closes the files and lets another process have them. Closing twice does nothing."""
         if not self._raw.closed:
             self._raw.close()
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
 
     def write(self, batch: Batch) -> None:
         """Writes all or nothing, and returns when it is on disk."""
@@ -183,6 +191,15 @@ class Store(Snapshot):
         """The rows as they are now, whatever is written later."""
         with _refusals(self.path):
             return Snapshot(self._raw.snapshot())
+
+
+def _begin(raw: Any, stamp: Stamp, rows: Batch) -> None:
+    """The first rows of a new database, and its stamp."""
+    with raw.write_batch(sync=True) as batch:
+        for key, value in rows:
+            assert value is not None, "a new database has nothing to remove"
+            batch.put(key, value)
+        batch.put(STAMP_KEY, encode(stamp))
 
 
 def _lock(path: Path) -> int:

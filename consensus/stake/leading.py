@@ -116,22 +116,31 @@ class Leading(Voting):
         slot.offer = Kept(candidate, block)
         slot.voted[VoteKind.NOTARIZE] = candidate_id
         vote = self._ballot(slot, VoteKind.NOTARIZE, candidate_id)
-        self._emit(Propose(candidate, block, self._justification(candidate), vote))
+        justification = self._justification(candidate)
+        assert justification is not None, (
+            "R1 lets no view be left, and R2 no parent be chosen, without a certificate"
+        )
+        self._emit(Propose(candidate, block, justification, vote))
 
-    def _justification(self, candidate: Candidate) -> tuple[Certificate, ...]:
-        """R2: the parent's certificate, then the newest skip certificates of the views crossed that go inline, oldest first."""
-        parent_view = View(candidate.parent_view)
+    def _justification(self, candidate: Candidate) -> tuple[Certificate, ...] | None:
+        """R2: the parent's certificate, then the newest skip certificates of the views crossed that go inline, oldest first.
+
+        None while one is not in hand, as after a restart: what was proposed then can't be justified again yet.
+        """
+        parent_view, parent_id = View(candidate.parent_view), Hash(candidate.parent_id)
         inline: list[Certificate] = []
         if parent_view == self.final.view:
             if self.final.proof is not None:
                 inline.append(self.final.proof.certificate)
         else:
-            parent_slot = self._slots.get(parent_view)
-            if parent_slot is not None:
-                inline.extend(parent_slot.certificates()[:1])  # finalization or notarization: it was chosen
+            parent = self._slots.get(parent_view)
+            if parent is None or parent.chosen != parent_id:
+                return None
+            inline.extend(parent.certificates()[:1])  # finalization or notarization: it was chosen
         room = limits.justification_certificates_max - len(inline)
         for crossed in range(max(parent_view + 1, candidate.view - room), candidate.view):
             slot = self._slots.get(View(crossed))
-            if slot is not None and slot.skip is not None:
-                inline.append(slot.skip)
+            if slot is None or slot.skip is None:
+                return None
+            inline.append(slot.skip)
         return tuple(inline)

@@ -64,11 +64,8 @@ class Standstill(Leading):
         for kind, vote in slot.own_votes.items():
             if slot.holds(kind) is None and not (slot.skip is not None and kind == VoteKind.FINALIZE):
                 yield vote
-        vote_of_offer = slot.own_votes.get(VoteKind.NOTARIZE)
-        if slot.view == self.view and slot.offer is not None and vote_of_offer is not None:
-            yield Proposal(
-                slot.offer.candidate,
-                slot.offer.block,
-                self._justification(slot.offer.candidate),
-                vote_of_offer,
-            )
+        offer, vote_of_offer = slot.offer, slot.own_votes.get(VoteKind.NOTARIZE)
+        if slot.view == self.view and offer is not None and vote_of_offer is not None:
+            justification = self._justification(offer.candidate)
+            if justification is not None:
+                yield Proposal(offer.candidate, offer.block, justification, vote_of_offer)

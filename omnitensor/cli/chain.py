@@ -10,7 +10,7 @@ import click
 
 from omnitensor.cli.app import App, Group, pass_app
 from omnitensor.cli.output import moment, money, money_json, note, pairs, print_json
-from omnitensor.light import TRUST_PERIOD_MS, Checkpoint
+from omnitensor.light import Checkpoint
 from omnitensor.protocol.blocks import Receipt
 from omnitensor.protocol.rows import Account
 from omnitensor.sdk.client import AsyncClient
@@ -32,9 +32,7 @@ def _trust_options(command: F) -> F:
         click.option(
             "--trust-days",
             type=click.FloatRange(min=0, min_open=True),
-            default=TRUST_PERIOD_MS / 1_000 / DAY_S,
-            show_default=True,
-            help="For how many days a block is trusted: no longer than the chain's stake is bound.",
+            help="For how many days a block is trusted; less where stake is bound for less  [default: 14, less an epoch]",
         ),
         click.option(
             "--checkpoint",
@@ -58,7 +56,7 @@ def chain() -> None:
 @chain.command()
 @_trust_options
 @pass_app
-def verify(app: App, checkpoint: str | None, trust_days: float) -> None:
+def verify(app: App, checkpoint: str | None, trust_days: float | None) -> None:
     """Verify the chain up to its last block, and show the checkpoint to write down."""
     found = _run(app, checkpoint, trust_days, lambda client: client.verified_head())
     header, epoch = found.header, found.point.epoch
@@ -92,7 +90,7 @@ def verify(app: App, checkpoint: str | None, trust_days: float) -> None:
 @click.argument("address", required=False)
 @_trust_options
 @pass_app
-def account(app: App, address: str | None, checkpoint: str | None, trust_days: float) -> None:
+def account(app: App, address: str | None, checkpoint: str | None, trust_days: float | None) -> None:
     """Show the balance and nonce of an account (by default the one logged in with), proven."""
     whose = address or app.account()
 
@@ -124,7 +122,7 @@ def account(app: App, address: str | None, checkpoint: str | None, trust_days: f
 @click.argument("id")
 @_trust_options
 @pass_app
-def tx(app: App, id: str, checkpoint: str | None, trust_days: float) -> None:
+def tx(app: App, id: str, checkpoint: str | None, trust_days: float | None) -> None:
     """Show what became of a final transaction, proven."""
 
     async def ask(client: AsyncClient) -> Proven[Receipt]:
@@ -157,10 +155,13 @@ def tx(app: App, id: str, checkpoint: str | None, trust_days: float) -> None:
 
 
 def _run(
-    app: App, checkpoint: str | None, trust_days: float, work: Callable[[AsyncClient], Coroutine[Any, Any, T]]
+    app: App,
+    checkpoint: str | None,
+    trust_days: float | None,
+    work: Callable[[AsyncClient], Coroutine[Any, Any, T]],
 ) -> T:
     given = Checkpoint.parse(checkpoint) if checkpoint else None
-    return app.run(work, checkpoint=given, trust_period_s=trust_days * DAY_S)
+    return app.run(work, checkpoint=given, trust_period_s=None if trust_days is None else trust_days * DAY_S)
 
 
 def _point_out_age(found: Verified) -> None:

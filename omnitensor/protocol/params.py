@@ -32,12 +32,15 @@ class Params(Record, frozen=True):
     """Blocks of an epoch; the last of them is its boundary."""
     validators_max: U32 = 100
     """Voters of an epoch: the largest by stake."""
-    evidence_epochs: U32 = 2_016
-    """For so many epochs a validator set is kept, so that what its members signed can be judged (two weeks by default)."""
+    evidence_epochs: U32 = 2_015
+    """For so many epochs after its own a validator set is kept, so that what its members signed can be judged (two weeks by
+    default, its own epoch included)."""
 
     # Validators
     validator_stake_min: AmountF = Amount(32_000 * NANO)
     unbonding_blocks: U32 = 1_209_600
+    """Blocks between a withdrawal of stake and its payment: ``(evidence_epochs + 1) * epoch_blocks`` at least, so that whoever
+    signs what convicts it can't be paid before it is convicted."""
     double_vote_slash_bps: Bps = 500
     """Share of stake, unbonding included, that a validator loses that contradicted itself; it is removed besides."""
     slash_burn_bps: Bps = 5_000

@@ -43,7 +43,7 @@ class Trust:
             raise InputError(
                 "a trust period is a number of seconds above zero",
                 value=period_s,
-                remedy=f"leave it out for {TRUST_PERIOD_MS // 86_400_000} days",
+                remedy="leave it out for two weeks, less an epoch",
             )
         return cls(given, int(period_s * 1_000), home)
 

@@ -1,9 +1,21 @@
 """What a block's execution is given besides the state. Everything is data: no clock, no randomness."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from omnitensor.protocol import bls, conviction
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Address, Epoch, Hash, Height, TimeMs
+
+
+class Scheme(conviction.Scheme, Protocol):
+    """What execution needs of consensus signatures; a seam, so that a simulation can run on something cheaper than curves."""
+
+    def verify(self, pk: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether the signature is that of the key `pk` over the message. False for anything malformed."""
+
+    def pop_verify(self, pk: bytes, proof: bytes) -> bool:
+        """Whether the proof shows that its maker has the secret of the key `pk`. False for anything malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +30,4 @@ class BlockContext:
     beacon: Hash
     params: Params
     base_fee: int
+    scheme: Scheme = bls.SCHEME

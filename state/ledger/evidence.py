@@ -34,7 +34,7 @@ def submit(view: View, ctx: BlockContext, sender: Address, body: EvidenceSubmit)
             remedy="see what is on chain with: otensor-cli evidence list",
         )
     try:
-        convicted(evidence, ctx.chain_id, table)
+        convicted(evidence, ctx.chain_id, table, ctx.scheme)
     except EvidenceError as error:
         raise Rejected(error.code, error.reason, error.value, error.remedy) from error
     events: list[Event] = []

@@ -3,7 +3,7 @@
 Knows nothing of votes or of rewards. Who votes when is ``epochs``' to say.
 """
 
-from omnitensor.protocol import bls, limits
+from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
@@ -42,7 +42,7 @@ def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegi
             value=format_omnit(body.stake),
             remedy="stake more",
         )
-    _check_key(view, body.consensus_key, body.proof_of_possession)
+    _check_key(view, ctx, body.consensus_key, body.proof_of_possession)
     admit(view, ctx.height, sender, body)
     return (event("validator.registered", validator=sender, stake=body.stake, name=body.name),)
 
@@ -52,7 +52,7 @@ def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) ->
     row = _registered(view, sender)
     key = body.consensus_key
     if key is not None:
-        _check_key(view, key, body.proof_of_possession)
+        _check_key(view, ctx, key, body.proof_of_possession)
         view.put(CONSENSUS_KEYS, UNIT, key)
     edited = row.edited(
         row.consensus_key if key is None else key,
@@ -71,7 +71,7 @@ def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) ->
     )
 
 
-def _check_key(view: ReadView, key: BlsPublicKey, possession: BlsSignature | None) -> None:
+def _check_key(view: ReadView, ctx: BlockContext, key: BlsPublicKey, possession: BlsSignature | None) -> None:
     """Raises Rejected unless a consensus key is new to the chain and its possession proved."""
     if view.get(CONSENSUS_KEYS, key) is not None:
         raise Rejected(
@@ -80,7 +80,7 @@ def _check_key(view: ReadView, key: BlsPublicKey, possession: BlsSignature | Non
             value=key,
             remedy="make a new one with: omnitensor-node keys",
         )
-    if possession is None or not bls.pop_verify(key, possession):
+    if possession is None or not ctx.scheme.pop_verify(key, possession):
         raise Rejected(
             "possession",
             "the proof of possession does not verify",

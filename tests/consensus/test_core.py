@@ -437,6 +437,38 @@ def test_a_restarted_leader_never_proposes_again_in_a_view() -> None:
     assert all(p == SHOP.proposal(candidate, block) for p in again)
 
 
+def test_a_restarted_leader_offers_nothing_again_without_the_certificates_that_justify_it() -> None:
+    """It comes to its view by Skip(1); its candidate stands on Notarization(1), which the crash took: peers would refuse it."""
+    parent, below = SHOP.child(1)
+    candidate, block = SHOP.child(2, parent, below.header)
+    leader = SHOP.schedule.leader(View(2))
+    memory = SafetyMemory(
+        votes=(VoteRecord(N, View(2), candidate.id),), proposed=(View(2),), kept=(Kept(candidate, block),)
+    )
+    bench = Bench(leader, SHOP)
+    bench.start(memory)
+    bench.say(bench.only(Cast))
+    bench.certificate(SHOP.certificate(S, 1))
+    assert bench.core.view == 2
+
+    def offered_again() -> list[Proposal]:
+        said: list[Proposal] = []
+        for _ in range(3):
+            bench.tick(bench.core.now_ms - EPOCH_MS + STANDSTILL_MS)
+            said += [b.message for b in bench.all(Broadcast) if isinstance(b.message, Proposal)]
+            for cast in bench.all(Cast):
+                bench.say(cast)
+        return said
+
+    assert offered_again() == []
+    notarization = SHOP.certificate(N, 1, parent.id)
+    bench.certificate(notarization)
+    again = offered_again()
+    assert again, "R8 sends the proposal again once it can be justified"
+    assert all(p == SHOP.proposal(candidate, block, (notarization,)) for p in again)
+    SHOP.verifier.verify_proposal(again[0])
+
+
 def test_a_remembered_notarization_lets_the_view_be_passed() -> None:
     candidate, block = SHOP.child(1)
     memory = SafetyMemory(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consensus.stake.knowledge import Rule
 from omnitensor.protocol.blocks import Block
+from tests.simulation.adversaries import ADVERSARY_CLASSES
 from tests.simulation.application import HashChain
 from tests.simulation.run import play_seed, replay_command
 from tests.simulation.scenario import Scenario, scenario_of, tolerated
@@ -20,7 +21,8 @@ from tests.simulation.world import Product, World
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS, CHUNK = 512, 32
-EVERYDAY_RULES = {rule.name for rule in Rule} - {Rule.R5_HALT.name}
+RULES = {rule.name for rule in Rule}
+EVERYDAY_RULES = RULES - {Rule.R5_HALT.name}
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
@@ -39,13 +41,17 @@ def test_seeds_hold(first: int) -> None:
 
 def test_default_mix_stays_within_what_is_tolerated_and_uses_every_adversary() -> None:
     kinds: set[str] = set()
+    sizes: set[int] = set()
     for seed in range(SEEDS):
         scenario = scenario_of(seed)
         hostile = sum(scenario.weights[index] for index in scenario.byzantine)
         assert 3 * hostile < sum(scenario.weights)
         assert hostile <= tolerated(scenario.weights)
         kinds |= set(scenario.byzantine.values())
-    assert len(kinds) == 8
+        sizes.add(scenario.size)
+    assert kinds == set(ADVERSARY_CLASSES)
+    assert min(sizes) == 4
+    assert max(sizes) == 21
 
 
 def test_same_seed_same_trace_in_processes_with_different_hash_seeds() -> None:
@@ -103,22 +109,41 @@ def test_a_node_that_computes_wrongly_halts_and_says_where() -> None:
     assert all(len(node.chain.committed) > 8 for node in world.nodes if node is not broken)
 
 
-def test_with_too_much_hostile_stake_the_checkers_see_it() -> None:
-    """Half the stake hostile: a fork and a stall must show, else the checkers are blind."""
+def hostile_third(seed: int, kind: str, size: int) -> Scenario:
+    """Just over a third of the stake hostile, and of one mind."""
+    return Scenario(
+        seed=seed,
+        weights=(10,) * size,
+        byzantine=dict.fromkeys(range(size // 3 + 1), kind),
+        chaos_ms=8_000,
+        progress_ms=5_000,
+    )
 
-    def seen(*kinds: str) -> Iterator[str]:
-        for seed in range(60):
-            scenario = Scenario(
-                seed=seed,
-                weights=(10, 10, 10, 10),
-                byzantine=dict(enumerate(kinds)),
-                chaos_ms=8_000,
-                progress_ms=5_000,
-            )
-            yield from World(scenario).run().violations
 
-    assert any("FORK" in violation for violation in seen("equivocating_leader", "double_voter"))
-    assert any("no progress" in violation for violation in seen("silent", "silent"))
+@pytest.mark.parametrize("size", [4, 7, 10])
+def test_colluding_validators_with_more_than_a_third_fork_the_chain_and_are_seen(size: int) -> None:
+    for seed in range(5):
+        world = World(hostile_third(seed, "conspirator", size))
+        violations = world.run().violations
+        if any("FORK" in violation for violation in violations):
+            assert world.accusations, "whoever forks the chain leaves evidence"
+            assert not any("evidence against honest" in violation for violation in violations)
+            return
+    pytest.fail("no fork was seen, though more than a third of the stake colludes: the checkers are blind")
+
+
+@pytest.mark.parametrize("size", [4, 7, 10])
+def test_silent_validators_with_more_than_a_third_stall_the_chain_and_are_seen(size: int) -> None:
+    violations = World(hostile_third(0, "silent", size)).run().violations
+    assert violations
+    assert all("no progress" in violation for violation in violations), "a stall, and nothing worse"
+
+
+@pytest.mark.parametrize("kind", ["conspirator", "silent"])
+def test_the_same_validators_with_a_third_achieve_nothing(kind: str) -> None:
+    for seed in range(3):
+        scenario = replace(hostile_third(seed, kind, 7), byzantine={0: kind, 1: kind})
+        assert not World(scenario).run().violations
 
 
 def test_calm_network_is_fast() -> None:

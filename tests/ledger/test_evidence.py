@@ -29,6 +29,7 @@ from state.ledger import removal, transition
 from state.ledger.accounts import Pot
 from state.ledger.registry import END_OF_BLOCK
 from state.ledger.supply import SupplyError
+from state.parameters import check_params
 from state.records_review import BatchOutcome, BatchPhase, SeatState
 from state.schema import CONVICTIONS, OPEN_SEATS, POTS, REMOVALS, UNBONDING, VALIDATORS
 from tests.ledger.convicts import A, B, Court, F, N, S
@@ -237,6 +238,23 @@ def test_many_seats_are_let_go_over_several_blocks(monkeypatch: pytest.MonkeyPat
     assert row_of(court, name).stake == 0
 
 
+def test_a_withdrawal_is_in_reach_for_as_long_as_its_epoch_is_judged() -> None:
+    """The shortest unbonding that a genesis may set: withdrawn at the first block, slashed at the last."""
+    params = replace(QUICK, epoch_blocks=2, evidence_epochs=2, unbonding_blocks=6)
+    check_params(params)
+    last_kept = 6  # the boundary at whose end the set of epoch 0 is forgotten
+    court = Court(4, params)
+    name = court.table_names[1]
+    assert court.do(name, StakeWithdraw(Amount(60_000 * OMNIT))).ok
+    assert court.height == 1
+    court.blocks(last_kept - 2)
+    assert row_of(court, name).unbonding == 60_000 * OMNIT
+    assert report(court, court.double_vote(1)) == "ok"
+    assert court.height == last_kept
+    assert row_of(court, name).unbonding == 57_000 * OMNIT + 38_000 * OMNIT
+    assert report(court, court.double_vote(2)) == "evidence_old"
+
+
 # -- types that can't be built without the conflict
 
 
@@ -399,12 +417,12 @@ MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "signatures are not looked at": (
         ledger_evidence,
         "convicted",
-        lambda evidence, chain, table: evidence.culprits,
+        lambda evidence, chain, table, scheme: evidence.culprits,
     ),
     "any chain will do": (
         ledger_evidence,
         "convicted",
-        lambda evidence, chain, table: conviction.convicted(evidence, "other", table),
+        lambda evidence, chain, table, scheme: conviction.convicted(evidence, "other", table, scheme),
     ),
     "convicted again and again": (
         ledger_evidence,

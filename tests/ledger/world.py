@@ -24,6 +24,7 @@ from omnitensor.protocol.bodies import (
 )
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.reviews import (
     ItemScore,
@@ -38,7 +39,6 @@ from omnitensor.protocol.types import (
     SUPPLY_MAX,
     Address,
     Amount,
-    Epoch,
     Hash,
     Height,
     PublicKey,
@@ -196,7 +196,7 @@ class World:
         return BlockContext(
             chain_id=self.chain_id,
             height=Height(height),
-            epoch=Epoch(0),
+            epoch=epoch_of(Height(height), self.params),
             timestamp_ms=TimeMs(1_000_000 + 1_000 * height),
             proposer=address_of("proposer"),
             beacon=Hash(sha256(b"beacon" + height.to_bytes(8, "big")).digest()),

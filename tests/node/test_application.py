@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from consensus.stake import effects as fx
-from node.application import DivergedError
+from node.chain_work import DivergedError
 from node.driver import Checked
 from node.service import Node
 from omnitensor.protocol import limits

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from omnitensor.protocol.types import Hash
-from omnitensor.protocol.votes import Candidate, Proposal, Vote
+from omnitensor.protocol.votes import Candidate, Certificate, Proposal, Vote
 from tests.simulation.application import Committed
 from tests.simulation.scenario import Scenario
 
@@ -27,9 +27,12 @@ class Checkers:
         self._epoch_blocks = scenario.epoch_blocks
         self._hostile = frozenset(scenario.byzantine)
         self._final: dict[int, bytes] = {}
+        self._times: dict[int, int] = {}
         self._heights: dict[int, int] = {}
         self._said: dict[tuple[int, int, int], dict[int, set[bytes]]] = {}
         self._candidates: dict[bytes, Candidate] = {}
+        self._seen: set[Certificate] = set()
+        self._ahead_ms = scenario.clock_drift_ms + max(scenario.skew_ms, scenario.jump_ms)
 
     def violated(self, what: str) -> None:
         if len(self.violations) < 20:
@@ -44,6 +47,28 @@ class Checkers:
             self._vote(sender, message.leader_vote)
         elif isinstance(message, Vote):
             self._vote(sender, message)
+        elif isinstance(message, Certificate) and sender not in self._hostile:
+            self._earned(sender, message)
+
+    def _earned(self, holder: int, certificate: Certificate) -> None:
+        """A certificate that an honest node passes on: its honest signers have said so, and together they are a quorum."""
+        if certificate in self._seen:
+            return
+        self._seen.add(certificate)
+        bits = int.from_bytes(certificate.signers, "little")
+        members = self._members(certificate.epoch)
+        signers = [member for place, member in enumerate(members) if bits >> place & 1]
+        if 3 * sum(weight for _, weight in signers) <= 2 * sum(weight for _, weight in members):
+            self.violated(f"node {holder} holds a certificate of view {certificate.view} without a quorum")
+        if bits >> len(members):
+            self.violated(f"node {holder} holds a certificate with signers beyond the table")
+        for signer, _ in signers:
+            said = self._said.get((signer, certificate.epoch, certificate.view), {})
+            named = bytes(certificate.candidate_id)
+            if signer not in self._hostile and named not in said.get(int(certificate.kind), ()):
+                self.violated(
+                    f"node {holder} holds a forged certificate: {signer} never said so in view {certificate.view}"
+                )
 
     def _vote(self, sender: int, vote: Vote) -> None:
         if sender in self._hostile:
@@ -71,7 +96,8 @@ class Checkers:
 
     # -- no fork; finality is earned
 
-    def committed(self, index: int, part: Sequence[Committed]) -> None:
+    def committed(self, index: int, part: Sequence[Committed], now_ms: int) -> None:
+        """``now_ms``: the true time, which no honest clock is ahead of by more than the scenario says."""
         for entry in part:
             height, block_hash = entry.block.header.height, bytes(entry.block.hash)
             if self._final.setdefault(height, block_hash) != block_hash:
@@ -86,6 +112,12 @@ class Checkers:
                 self.violated(f"block {height} of node {index} does not follow the final block below it")
             if entry.block.header.epoch != max(height - 1, 0) // self._epoch_blocks:
                 self.violated(f"final block {height} says that it is of epoch {entry.block.header.epoch}")
+            timestamp_ms = entry.block.header.timestamp_ms
+            if timestamp_ms > now_ms + self._ahead_ms:
+                self.violated(f"final block {height} is {timestamp_ms - now_ms} ms ahead of time")
+            if timestamp_ms < self._times.get(height - 1, 0):
+                self.violated(f"final block {height} is older than the block below it")
+            self._times[height] = timestamp_ms
             if entry.proof is None and height % self._epoch_blocks == 0:
                 self.violated(f"node {index} has no proof of its own for boundary {height}")
         proof = part[-1].proof
@@ -101,6 +133,7 @@ class Checkers:
             self.violated(f"node {index} committed on {signed} of {sum(weights)} stake")
         if proof.certificate.kind != FINALIZE or proof.candidate.block_hash != part[-1].block.hash:
             self.violated(f"node {index} committed on a proof of something else")
+        self._earned(index, proof.certificate)
 
     # -- everything final is available
 

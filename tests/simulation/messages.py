@@ -44,3 +44,10 @@ class BlocksGiven:
 
     blocks: tuple[Block, ...]
     proof: FinalityProof
+
+
+@dataclass(frozen=True)
+class EvidenceGiven:
+    """Evidence in its canonical bytes, as it travels."""
+
+    data: bytes

@@ -85,7 +85,8 @@ class Network:
 
     def _carry(self, sender: int, receiver: int, message: Any) -> None:
         weather = self.weather
-        delay = self.random.randint(weather.delay_min_ms, weather.delay_max_ms)
+        span_ms = weather.delay_max_ms - weather.delay_min_ms + 1
+        delay = weather.delay_min_ms + int(self.random.random() * span_ms)
         if weather.spike_chance and self.random.random() < weather.spike_chance:
             self.faults["delayed"] += 1
             delay += self.random.randint(0, weather.spike_ms)

@@ -45,7 +45,9 @@ from consensus.stake.safety import SafetyError
 from node.epochs import EarlyMessages, epoch_of_message
 from node.safety_store import FILE_NAME, SafetyStore
 from omnitensor.protocol.blocks import Block
-from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.codec import encode
+from omnitensor.protocol.errors import ProtocolError, StorageError
+from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.types import Address, Hash, View
 from omnitensor.protocol.votes import Certificate, Proposal, Vote
 from p2p.messages import PeerId
@@ -59,6 +61,7 @@ from tests.simulation.messages import (
     CandidateWanted,
     CertificatesGiven,
     CertificatesWanted,
+    EvidenceGiven,
 )
 from tests.simulation.network import EPOCH_MS
 
@@ -73,10 +76,14 @@ class SimNode:
     """One validator. ``core`` is None while it is down. What it holds on ``disk`` and in ``chain`` outlives crashes."""
 
     byzantine = ""
+    obeys_rules = False
+    """Of a hostile or broken one: whether it follows the rules all the same, so that their firing in it counts."""
 
     def __init__(self, world: World, index: int, chain: Application) -> None:
         self.world = world
         self.index = index
+        """Of the machine. ``validator`` is whose key it holds."""
+        self.validator: int = world.validator_of[index]
         self.chain = chain
         self.disk = SimDisk(world.random)
         self.skew_ms = 0
@@ -89,17 +96,19 @@ class SimNode:
         self._timer = 0
         self.epoch: EpochSet = world.sets.by_number[0]
         self.early = EarlyMessages()
+        self.accused: set[tuple[int, int]] = set()
+        """Epoch and index in its table of everybody against whom there is evidence here."""
         self.previous: Core | None = None
         self._asked_ms = -HALF_SECOND_MS
 
     @property
     def address(self) -> Address:
-        return address_of(self.index)
+        return address_of(self.validator)
 
     @property
     def seat(self) -> int | None:
         """Its place in the epoch's table; None while it only follows."""
-        return self.epoch.seat_of(self.index)
+        return self.epoch.seat_of(self.validator)
 
     def now_ms(self) -> int:
         return EPOCH_MS + self.world.clock.now_ms + self.skew_ms
@@ -111,7 +120,7 @@ class SimNode:
         if self.core is not None or self.halted:
             return
         world = self.world
-        key = world.keys[self.index]
+        key = world.keys[self.validator]
         try:
             if self.disk.read(FILE_NAME, 0) is None:
                 self.store = world.store_class.create(self.disk, CHAIN_ID, key, world.random.randbytes)
@@ -120,6 +129,10 @@ class SimNode:
         except PowerCut:
             self.disk.power_off()
             world.restart_later(self)
+            return
+        except StorageError as error:
+            self.halted = str(error)
+            world.unusable(self, error)
             return
         self.chain.restart()
         self.previous = None
@@ -246,6 +259,8 @@ class SimNode:
                 self._give_blocks(sender, height)
             case BlocksGiven():
                 self._sync(message)
+            case EvidenceGiven(data):
+                self._take_evidence(data)
 
     def _of_another_epoch(self, sender: int, message: Any, ahead: int) -> None:
         """Hold what is of the next epoch, and ask whoever is there how this one ended."""
@@ -259,6 +274,22 @@ class SimNode:
             view = self.core.view
             self.send(sender, CertificatesWanted(self.epoch.table.epoch, view, view))
             self.send(sender, BlocksWanted(self.chain.committed[-1].block.header.height + 1))
+
+    def _accuse(self, evidence: Evidence) -> None:
+        """Hold evidence, and pass it on while it accuses somebody who was not accused before."""
+        accused = {(evidence.epoch, culprit) for culprit in evidence.culprits}
+        if not accused <= self.accused:
+            self.accused |= accused
+            self.world.accused(self, evidence)
+            self.broadcast(EvidenceGiven(encode(evidence)))
+
+    def _take_evidence(self, data: bytes) -> None:
+        """Evidence from a peer, of this epoch: what it can't be built of, or is not signed, is the peer's fault."""
+        product = self.world.product
+        evidence = product.decode_evidence(data)
+        if evidence.epoch == self.epoch.table.epoch:
+            product.convicted(evidence, CHAIN_ID, self.epoch.table, self.world.scheme)
+            self._accuse(evidence)
 
     def _certificates(self, epoch: int, first: View, last: View) -> tuple[Certificate, ...]:
         """Those of this epoch's core; of an epoch that is over, what made its boundary final."""
@@ -302,7 +333,7 @@ class SimNode:
         self.epoch.verifier.verify_finality(given.proof)
         if any(above.header.parent != below.hash for below, above in pairwise(new)):
             return
-        if any(self.chain.check(block) is not None for block in new):
+        if any(self._judge(block) is not None for block in new):
             return
         self.chain.commit(new, given.proof)
         self.world.committed(self, len(new))
@@ -385,7 +416,7 @@ class SimNode:
             case Charge(peer, reason):
                 world.charged(self, str(peer), reason)
             case Accuse(evidence):
-                world.accused(self, evidence)
+                self._accuse(evidence)
             case Halt(report):
                 self.halted = report
                 world.halted(self, report)
@@ -423,11 +454,14 @@ class SimNode:
         assert self.core is not None
         head = self.chain.committed[-1].block.header
         if self.chain.header(Hash(block.header.parent)) is not None:
-            self._handle(BlockChecked(self.now_ms(), candidate_id, self.chain.check(block)))
+            self._handle(BlockChecked(self.now_ms(), candidate_id, self._judge(block)))
             return
         assert block.header.height <= head.height + 1, "a block was to be checked before its parent"
         if self.core.final.height < block.header.height:
             self._later(50, self._check, candidate_id, block)
+
+    def _judge(self, block: Block) -> str | None:
+        return self.chain.check(block)
 
     def _tick(self, timer: int) -> None:
         if timer == self._timer:
@@ -436,16 +470,17 @@ class SimNode:
     # -- the outside
 
     def sign(self, message: bytes) -> Any:
-        return self.world.scheme.sign(self.world.secrets[self.index], message)
+        return self.world.scheme.sign(self.world.secrets[self.validator], message)
 
     def broadcast(self, message: Any) -> None:
         self.world.spoken(self, message)
         self.world.network.broadcast(self.index, message)
 
     def send(self, receiver: int, message: Any) -> None:
+        self.world.told(self, message)
         self.world.network.send(self.index, receiver, message)
 
     def _somebody(self) -> int:
         """A random peer."""
-        drawn = self.world.random.randrange(self.world.scenario.size - 1)
+        drawn = self.world.random.randrange(self.world.network.size - 1)
         return drawn if drawn < self.index else drawn + 1

@@ -8,16 +8,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.simulation.faults import Fault
+
 ADVERSARIES = (
-    "equivocating_leader",
-    "double_voter",
-    "silent",
-    "garbage",
-    "poisoning_leader",
-    "forking_leader",
-    "selective_sender",
+    "amnesiac",
     "block_twister",
+    "certificate_forger",
+    "certificate_splitter",
+    "clock_liar",
+    "conspirator",
+    "double_voter",
+    "equivocating_leader",
+    "false_accuser",
+    "forking_leader",
+    "garbage",
+    "miscomputer",
+    "poisoning_leader",
+    "selective_sender",
+    "silent",
+    "skip_and_finalizer",
+    "stale_replayer",
+    "sync_liar",
+    "twin",
+    "withholding_leader",
 )
+TWO_MACHINES = frozenset({"twin"})
+"""Kinds that run one key on two machines."""
+SIZES = (4,) * 10 + (5,) * 8 + (6,) * 5 + (7,) * 5 + (8, 9, 10, 11, 13, 16, 19, 21)
+"""Validators; larger sets are rarer, since messages grow with the square."""
+LARGE = 8
+"""From so many validators on, chaos is shorter."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,30 @@ class Scenario:
     """Blocks that every honest node must commit after healing,"""
     progress_ms: int = 60_000
     """within this."""
+    compact_bytes: int = 0
+    """The safety store rewrites its file after growing by this; 0: as in the product, which is never reached here."""
+    plan: tuple[Fault, ...] | None = None
+    """The faults themselves, in place of those that the chances above would draw."""
 
     @property
     def size(self) -> int:
+        """Validators."""
         return len(self.weights)
+
+    @property
+    def machines(self) -> int:
+        """Nodes: one a validator, and one more for each key that runs twice. The second machines come last, in order."""
+        return self.size + len(self.doubled)
+
+    @property
+    def validators_of_machines(self) -> tuple[int, ...]:
+        """Whose key each machine holds."""
+        return (*range(self.size), *self.doubled)
+
+    @property
+    def doubled(self) -> tuple[int, ...]:
+        """Validators whose key runs on two machines."""
+        return tuple(index for index, kind in sorted(self.byzantine.items()) if kind in TWO_MACHINES)
 
 
 def tolerated(weights: tuple[int, ...]) -> int:
@@ -67,7 +107,7 @@ def tolerated(weights: tuple[int, ...]) -> int:
 def scenario_of(seed: int) -> Scenario:
     """The default mix."""
     random = Random(f"scenario {seed}")
-    size = random.choice((4, 4, 4, 5, 5, 6, 7))
+    size = random.choice(SIZES)
     weights = tuple(random.randint(1, 40) for _ in range(size)) if random.random() < 0.5 else (10,) * size
     calm = random.random() < 0.1
     return Scenario(
@@ -80,7 +120,7 @@ def scenario_of(seed: int) -> Scenario:
         jump_ms=random.choice((0, 0, 0, 5_000)),
         execution_ms=random.choice((0, 10, 40)),
         disk_ms=random.choice((0, 4, 30)),
-        chaos_ms=random.choice((6_000, 9_000, 12_000)),
+        chaos_ms=random.choice((6_000, 9_000, 12_000)) if size < LARGE else random.choice((2_000, 3_500)),
         loss=0.0 if calm else random.choice((0.0, 0.02, 0.1, 0.25)),
         duplication=0.0 if calm else random.choice((0.0, 0.05)),
         spike_chance=0.0 if calm else random.choice((0.0, 0.02, 0.1)),
@@ -88,16 +128,18 @@ def scenario_of(seed: int) -> Scenario:
         crash_chance=0.0 if calm else random.choice((0.0, 0.05, 0.15, 0.3)),
         blackout_chance=0.0 if calm else random.choice((0.0, 0.0, 0.1)),
         epoch_blocks=random.choice((4, 6, 10, 10**9)),
+        compact_bytes=random.choice((0, 0, 2_000, 8_000)),
     )
 
 
 def _hostile(random: Random, weights: tuple[int, ...]) -> dict[int, str]:
-    """Validators, in random order, as long as their weight is tolerated."""
+    """Validators, in random order, as long as their weight is tolerated; now and then all of one kind, which may collude."""
     if random.random() < 0.3:
         return {}
     budget, hostile = tolerated(weights), {}
+    alike = random.choice(ADVERSARIES) if random.random() < 0.3 else None
     for index in random.sample(range(len(weights)), len(weights)):
         if weights[index] <= budget:
             budget -= weights[index]
-            hostile[index] = random.choice(ADVERSARIES)
+            hostile[index] = alike or random.choice(ADVERSARIES)
     return hostile

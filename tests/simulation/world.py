@@ -7,28 +7,32 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 from typing import Any
 
 from consensus.stake.core import Core
-from consensus.stake.evidence import Evidence
 from consensus.stake.knowledge import Rule
 from consensus.stake.verify import Verifier
+from node import safety_store
 from node.safety_store import SafetyStore
+from omnitensor.protocol.conviction import convicted
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.votes import Certificate, ValidatorTable, Vote
 from tests.simulation.adversaries import ADVERSARY_CLASSES
 from tests.simulation.application import CHAIN_ID, HashChain, genesis_block
 from tests.simulation.checkers import Checkers
 from tests.simulation.epochs import Sets
+from tests.simulation.faults import Fault, plan_of
 from tests.simulation.network import EPOCH_MS, Clock, Network, Weather
 from tests.simulation.node import SimNode
 from tests.simulation.scenario import Scenario
 from tests.simulation.scheme import SimScheme
-
-HALF_SECOND_MS = 500
+from tests.simulation.story import Story
 
 
 @dataclass
@@ -40,6 +44,25 @@ class Product:
     table: type[ValidatorTable] = ValidatorTable
     verifier: type[Verifier] = Verifier
     scheme: Any = SimScheme
+    decode_evidence: Callable[[bytes], Any] = decode_evidence
+    convicted: Callable[..., tuple[int, ...]] = convicted
+    patches: tuple[tuple[Any, str, Any], ...] = ()
+    """Owner, name and value of what else is replaced while an execution runs."""
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """One attribute of a module or class is another for a while."""
+    own = name in vars(owner)
+    before = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
 
 
 @dataclass
@@ -62,12 +85,23 @@ class Outcome:
 class World:
     """One execution. ``run`` it once."""
 
-    def __init__(self, scenario: Scenario, product: Product | None = None, *, trace: bool = False) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        product: Product | None = None,
+        *,
+        trace: bool = False,
+        brief: bool = False,
+    ) -> None:
+        """``trace`` keeps lines and a story to show; ``brief`` ends the execution soon after the first violation."""
         product = product if product is not None else Product()
         self.scenario = scenario
+        self.product = product
         self.random = Random(f"world {scenario.seed}")
         self.clock = Clock()
-        self.network = Network(self.clock, self.random, scenario.size, self._deliver)
+        self.network = Network(
+            self.clock, Random(f"network {scenario.seed}"), scenario.machines, self._deliver
+        )
         self.scheme = product.scheme()
         self.core_class, self.store_class = product.core, product.store
         self.secrets = [b"validator %d" % i + bytes(32) for i in range(scenario.size)]
@@ -79,29 +113,38 @@ class World:
         self.genuine: set[Vote | Certificate] = set()
         """What the verifier let through for one node, which it would let through for any."""
         self.checkers = Checkers(scenario, self._members)
+        self.accusations: set[tuple[int, tuple[int, ...]]] = set()
+        """Epoch and culprits, by index in its table, of all evidence that anybody holds."""
         self.events = 0
         self.rules: Counter[str] = Counter()
         self.views = 0
         self._hash = sha256()
+        self._brief = brief
         self.lines: list[str] | None = [] if trace else None
+        self.story: Story | None = Story() if trace else None
         self.healed = False
+        self.validator_of = scenario.validators_of_machines
+        """Whose key a machine holds."""
         self.nodes: list[SimNode] = [
-            ADVERSARY_CLASSES.get(scenario.byzantine.get(index, ""), SimNode)(
-                self, index, HashChain(genesis, scenario.epoch_blocks)
+            ADVERSARY_CLASSES.get(scenario.byzantine.get(validator, ""), SimNode)(
+                self, machine, HashChain(genesis, scenario.epoch_blocks)
             )
-            for index in range(scenario.size)
+            for machine, validator in enumerate(self.validator_of)
         ]
 
     # -- running
 
     def run(self) -> Outcome:
-        """Chaos, healing, then progress within the bound or a violation. A failed assertion is a violation, too."""
+        """Chaos, healing, then progress within the bound or a violation. An exception is a violation, too."""
         try:
-            self._run()
-        except AssertionError as error:
+            with ExitStack() as planted:
+                for owner, name, value in self._replacements():
+                    planted.enter_context(replaced(owner, name, value))
+                self._run()
+        except Exception as error:  # whatever goes wrong in the product is a find
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.checkers.violated(
-                f"assertion at {place.name} in {place.filename.rsplit('/', 1)[-1]}: {error}"
+                f"{type(error).__name__} at {place.name} in {place.filename.rsplit('/', 1)[-1]}: {error}"
             )
         for node in self.nodes:
             self.retire(node)
@@ -120,6 +163,11 @@ class World:
             max(self.sets.by_number),
         )
 
+    def _replacements(self) -> tuple[tuple[Any, str, Any], ...]:
+        compact_bytes = self.scenario.compact_bytes
+        compacting = ((safety_store, "COMPACT_BYTES", compact_bytes),) if compact_bytes else ()
+        return (*compacting, *self.product.patches)
+
     def _members(self, epoch: int) -> tuple[tuple[int, int], ...]:
         """Node and weight by index in an epoch's table."""
         found = self.sets.by_number[epoch]
@@ -132,19 +180,28 @@ class World:
         for node in self.nodes:
             node.skew_ms = self._skew()
             self.clock.at(self.random.randint(0, 200), node.start)
-        for instant in range(HALF_SECOND_MS, scenario.chaos_ms, HALF_SECOND_MS):
-            self.clock.at(instant, self._trouble)
-        self.clock.run(scenario.chaos_ms)
+        for fault in scenario.plan if scenario.plan is not None else plan_of(scenario):
+            self.clock.at(fault.at_ms, self._strike, fault)
+        self.clock.run(scenario.chaos_ms, self._settled)
+        if self._settled():
+            return
         self._heal()
         goals = {node.index: len(node.chain.committed) + scenario.progress_blocks for node in self.honest()}
         goal = max(goals.values())
-        self.clock.run(scenario.chaos_ms + scenario.progress_ms, lambda: self._reached(goal))
+        self.clock.run(
+            scenario.chaos_ms + scenario.progress_ms, lambda: self._reached(goal) or self._settled()
+        )
+        if self._settled():
+            return
         if not self._reached(goal):
             heights = {node.index: len(node.chain.committed) - 1 for node in self.honest()}
             self.checkers.violated(
                 f"no progress: {scenario.progress_ms} ms after healing not every honest node is at height {goal - 1}: {heights}"
             )
         self.checkers.finish([(node.index, node.chain.committed) for node in self.honest()])
+
+    def _settled(self) -> bool:
+        return self._brief and bool(self.checkers.violations)
 
     def honest(self) -> list[SimNode]:
         return [node for node in self.nodes if not node.byzantine]
@@ -169,34 +226,32 @@ class World:
             groups=groups,
         )
 
-    def _trouble(self) -> None:
-        scenario, random = self.scenario, self.random
-        if random.random() < scenario.partition_chance and self.network.weather.groups is None:
-            groups = tuple(random.randrange(2) for _ in range(scenario.size))
-            self.network.weather = self._rough_weather(groups)
-            self.network.faults["partition"] += 1
-            self.note(-1, "partition", groups)
-            self.clock.after(random.randint(200, 3_000), self._rejoin)
-        if random.random() < scenario.crash_chance:
-            node = self.nodes[random.randrange(scenario.size)]
-            if random.random() < 0.5:
-                node.disk.cut_in = random.randint(1, 4)
-            else:
-                node.crash()
-                self.restart_later(node)
-        if scenario.blackout_chance and random.random() < scenario.blackout_chance:
-            self.network.faults["blackout"] += 1
-            for node in self.nodes:
-                node.crash()
-                self.restart_later(node)
-        if scenario.skew_ms and random.random() < 0.05:
-            node = self.nodes[random.randrange(scenario.size)]
-            node.skew_ms = self._skew()
-            self.network.faults["clock set"] += 1
-        if scenario.jump_ms and random.random() < 0.1:
-            node = self.nodes[random.randrange(scenario.size)]
-            node.skew_ms = random.randint(-scenario.jump_ms, scenario.jump_ms)
-            self.network.faults["clock wrong"] += 1
+    def _strike(self, fault: Fault) -> None:
+        """Carry out one fault of the plan."""
+        if self.healed:
+            return
+        self.network.faults[fault.kind] += 1
+        self.note(-1, fault.kind, fault.machine, fault.lasts_ms, fault.amount, *fault.groups)
+        node = self.nodes[fault.machine]
+        match fault.kind:
+            case "partition":
+                self.network.weather = self._rough_weather(fault.groups)
+                self.clock.after(fault.lasts_ms, self._rejoin)
+            case "crash":
+                self._down(node, fault.lasts_ms)
+            case "power cut":
+                node.disk.cut_in = fault.amount
+            case "blackout":
+                for each in self.nodes:
+                    self._down(each, fault.lasts_ms + 10 * each.index)
+            case "clock set" | "clock wrong":
+                node.skew_ms = fault.amount
+            case _:
+                raise AssertionError(f"no such fault: {fault.kind}")
+
+    def _down(self, node: SimNode, lasts_ms: int) -> None:
+        node.crash()
+        self.clock.after(lasts_ms, self._restart, node)
 
     def _rejoin(self) -> None:
         if not self.healed:
@@ -235,29 +290,42 @@ class World:
         if self.lines is not None:
             self.lines.append(line)
 
+    def told(self, node: SimNode, message: Any) -> None:
+        if self.story is not None:
+            self.story.told(node.index, message)
+
     def spoken(self, node: SimNode, message: Any) -> None:
-        self.checkers.spoken(node.index, message)
+        """A node says something to all."""
+        self.told(node, message)
+        self.checkers.spoken(node.validator, message)
 
     def committed(self, node: SimNode, count: int) -> None:
         part = node.chain.committed[-count:]
         self.note(node.index, "commit", *(entry.block.hash.hex()[:12] for entry in part))
         if not node.byzantine:
-            self.checkers.committed(node.index, part)
+            self.checkers.committed(node.index, part, EPOCH_MS + self.clock.now_ms)
 
     def accused(self, node: SimNode, evidence: Evidence) -> None:
+        """A node holds evidence, its own or another's."""
         self.note(node.index, "evidence", evidence.culprits)
         self.network.faults["evidence"] += 1
+        self.accusations.add((evidence.epoch, evidence.culprits))
         if not node.byzantine:
             members = self._members(evidence.epoch)
             self.checkers.accused(node.index, tuple(members[culprit][0] for culprit in evidence.culprits))
 
     def refused(self, index: int, sender: int, message: Any, error: ProtocolError) -> None:
         self.network.faults["refused"] += 1
-        self.checkers.blamed(index, sender, f"{type(message).__name__}: {error}")
+        self.checkers.blamed(
+            self.validator_of[index], self.validator_of[sender], f"{type(message).__name__}: {error}"
+        )
 
     def charged(self, node: SimNode, sender: str, reason: str) -> None:
         if not node.byzantine:
-            self.checkers.blamed(node.index, int(sender), reason)
+            self.checkers.blamed(node.validator, self.validator_of[int(sender)], reason)
+
+    def unusable(self, node: SimNode, error: ProtocolError) -> None:
+        self.checkers.violated(f"node {node.index} can't begin with its own safety store: {error}")
 
     def halted(self, node: SimNode, report: str) -> None:
         self.note(node.index, "halt", report)
@@ -274,7 +342,7 @@ class World:
         if node.core is None:
             return
         self.views = max(self.views, node.core.view)
-        if not node.byzantine:
+        if not node.byzantine or node.obeys_rules:
             self.rules.update({rule.name: count for rule, count in node.core.fired.items()})
         node.core.fired = Counter[Rule]()
         self.network.faults["torn write"] += node.disk.torn

@@ -444,7 +444,7 @@ PLANTED = {
         lambda base_fee, weight_used, params: base_fee,
     ),
     "session never checked": ("state.ledger.transition.check_session", lambda *_: None),
-    "possession never checked": ("omnitensor.protocol.bls.pop_verify", lambda *_: True),
+    "possession never checked": ("omnitensor.protocol.bls.Scheme.pop_verify", lambda *_: True),
 }
 
 

@@ -35,4 +35,4 @@ class Hostile(SimNode):
         return Proposal(candidate, block, justification, vote)
 
     def peers(self) -> list[int]:
-        return [index for index in range(self.world.scenario.size) if index != self.index]
+        return [index for index in range(self.world.network.size) if index != self.index]
