@@ -90,6 +90,10 @@ sim: setup ## Simulate consensus: SEED=n replays one run (ARGS=--shrink makes a 
 mutants: setup ## Plant every known fault in consensus, and print in how many seeds the simulator sees it
 	@$(PY) -m tests.simulation.mutants $(ARGS)
 
+.PHONY: twins
+twins: setup ## Play every way in which twins (one key, two machines) can be led and cut apart; long [JOBS=2]
+	@$(PY) -m tests.simulation.twins --jobs $(JOBS) $(ARGS)
+
 .PHONY: model
 model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]
 	@$(PY) -m formal.check $(if $(SEED),--seed $(SEED)) $(if $(SAMPLES),--samples $(SAMPLES))
