@@ -477,6 +477,7 @@ class SimNode:
         self.world.network.broadcast(self.index, message)
 
     def send(self, receiver: int, message: Any) -> None:
+        self.world.told(self, message)
         self.world.network.send(self.index, receiver, message)
 
     def _somebody(self) -> int:
