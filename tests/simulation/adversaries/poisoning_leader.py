@@ -15,7 +15,7 @@ class PoisoningLeader(Hostile):
         old = propose.candidate
         # Above the boundary the poison is that there is a block at all.
         filler = propose.block is None
-        parent = self.chain.header(old.block_hash if filler else propose.block.header.parent)
+        parent = self.chain.header(old.block_hash if propose.block is None else propose.block.header.parent)
         if parent is None:
             return
         block = make_block(parent, self.address, self.now_ms(), old.epoch, poison=not filler)
