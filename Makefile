@@ -82,13 +82,17 @@ fmt: setup ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff format .
 
 .PHONY: sim
-sim: setup ## Simulate consensus: SEED=n replays one run, SEEDS=n runs that many [JOBS=2]
-	@$(if $(or $(SEED),$(SEEDS)),,echo "error: say which: make sim SEED=7, or make sim SEEDS=1000" >&2; exit 2;) \
-	$(PY) -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
+sim: setup ## Simulate consensus: SEED=n replays one run (ARGS=--shrink makes a bad one short), SEEDS=n runs that many [JOBS=2]
+	@$(if $(or $(SEED),$(SEEDS),$(ARGS)),,echo "error: say which: make sim SEED=7, or make sim SEEDS=1000" >&2; exit 2;) \
+	$(PY) -m tests.simulation.run $(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS) --jobs $(JOBS))) $(ARGS)
 
 .PHONY: mutants
 mutants: setup ## Plant every known fault in consensus, and print in how many seeds the simulator sees it
 	@$(PY) -m tests.simulation.mutants $(ARGS)
+
+.PHONY: twins
+twins: setup ## Play every way in which twins (one key, two machines) can be led and cut apart; long [JOBS=2]
+	@$(PY) -m tests.simulation.twins --jobs $(JOBS) $(ARGS)
 
 .PHONY: model
 model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]

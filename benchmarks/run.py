@@ -50,6 +50,19 @@ class Benchmark:
 BENCHMARKS: Final = (
     Benchmark("replay", "benchmarks.replay", ("replay_share_of_ed25519",)),
     Benchmark(
+        "consensus",
+        "benchmarks.consensus",
+        (
+            "finality_message_delays",
+            *(
+                f"certificate_{what}_{size}"
+                for size in (4, 21, 100)
+                for what in ("bytes", "verify_ms", "build_ms")
+            ),
+            "simulation_speed",
+        ),
+    ),
+    Benchmark(
         "commitment",
         "benchmarks.commitment",
         ("commitment_ms_1m_1000", "proof_bytes_p50", "commitment_load_s_1m"),
@@ -69,6 +82,7 @@ AIMS: Final[dict[str, Aim]] = {
     "replay_share_of_ed25519_1m": Aim(at_least=0.6),
     "commitment_ms_1m_1000": Aim(at_most=41),
     "proof_bytes_p50": Aim(at_most=1_600),
+    "finality_message_delays": Aim(at_most=3.0),
     "finality_block_intervals_p50": Aim(at_most=1.5),
     "node_rss_mb": Aim(at_most=150),
     "recovery_s": Aim(at_most=3),

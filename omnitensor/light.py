@@ -1,27 +1,32 @@
-"""Light client: checks that a block is final, and that something is in it, from proofs that anybody may have sent.
+"""Light client: follows a chain's voters from a trusted block to now, and checks what hangs on a final header.
 
-Knows the records of the protocol; keeps no chain, asks nobody, and trusts only the validator table it is given.
-What a proof can't show raises ProofError, which names the check that failed.
+One step an epoch: the epoch's last header, why it is final, and who votes next. Then rows, receipts and older blocks against
+the roots of a header. Knows the records of the protocol; keeps no chain, asks nobody, has no clock, and trusts only the block
+that it is given. What a proof can't show raises ProofError, which names the check that failed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from omnitensor.protocol import bls, merkle
 from omnitensor.protocol.blocks import Block, Header, Receipt, transactions_root
-from omnitensor.protocol.codec import encode
+from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.conviction import EvidenceError, convicted
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.evidence import Evidence
-from omnitensor.protocol.limits import block_transactions_max
+from omnitensor.protocol.limits import block_transactions_max, light_clock_ahead_ms_max, validators_max
 from omnitensor.protocol.merkle import Inclusion as Inclusion
+from omnitensor.protocol.params import Params
 from omnitensor.protocol.state_proof import StateProof, proves_absence, proves_presence
 from omnitensor.protocol.transactions import Transaction, transaction_id
-from omnitensor.protocol.types import Address, Hash
-from omnitensor.protocol.votes import FinalityProof, ValidatorTable, VoteKind
+from omnitensor.protocol.types import U64_MAX, Address, Epoch, Hash, Height
+from omnitensor.protocol.votes import FinalityProof, ValidatorEntry, ValidatorTable, VoteKind
 
 PATH_HASHES_MAX: Final = 64
 """Siblings in a Merkle path: trees of more leaves do not exist."""
@@ -32,6 +37,207 @@ class ProofError(ProtocolError):
     """A proof that does not show what it should."""
 
     code = "proof"
+
+
+class TrustError(ProofError):
+    """A trusted block that is too old to be trusted, or of the future. No node's fault."""
+
+    code = "trust"
+
+
+class CheckpointError(ProtocolError):
+    """Text that is no checkpoint."""
+
+    code = "checkpoint"
+
+
+def trust_period_ms(params: Params) -> int:
+    """For how long the voters that a block names can be believed: as long as they can be punished for what they sign.
+
+    That is until they have their stake back, or until the chain forgets that they were voters, whichever comes first. One epoch
+    less than for a boundary: any block may be trusted, and its epoch may be nearly over.
+    """
+    held = min(params.unbonding_blocks, params.evidence_epochs * params.epoch_blocks)
+    return held * params.block_interval_ms
+
+
+TRUST_PERIOD_MS: Final = trust_period_ms(Params())
+"""With the default parameters: two weeks, less one epoch."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A final block that somebody trusts, written ``height:hash``. Any will do; ``0:<genesis hash>`` is the chain's beginning."""
+
+    height: Height
+    block_hash: Hash
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Raises CheckpointError."""
+        height, colon, digits = text.strip().lower().partition(":")
+        digits = digits.removeprefix("0x")
+        sound = colon and _is_number(height) and len(digits) == 2 * merkle.HASH_BYTES
+        if not (sound and all(digit in "0123456789abcdef" for digit in digits)):
+            raise CheckpointError(
+                "not a checkpoint",
+                value=text,
+                remedy="write it as height:hash, the hash as 64 hexadecimal digits",
+            )
+        return cls(Height(int(height)), Hash(bytes.fromhex(digits)))
+
+    def __str__(self) -> str:
+        return f"{self.height}:{self.block_hash.hex()}"
+
+
+class Step(Record, frozen=True):
+    """What leads from one epoch to the next."""
+
+    header: Header
+    """Of the epoch's last block, its boundary."""
+    proof: FinalityProof
+    """Of that block, or of a filler above it, which names the same block."""
+    voters: Annotated[tuple[ValidatorEntry, ...], Meta(max_length=validators_max)] | None
+    """The next epoch's. None: the same, with the same keys and weights."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrustedPoint:
+    """A header that is trusted, and the voters of the block above it, whom it names. Can't be built of others: ProofError."""
+
+    header: Header
+    table: ValidatorTable = dataclasses.field(compare=False)
+
+    def __post_init__(self) -> None:
+        header, table = self.header, self.table
+        _require(
+            header.next_validators_hash == table.hash,
+            "the next voters are not those that the header names",
+            table.hash,
+        )
+        _require(
+            table.epoch == header.epoch + is_last_of_epoch(header),
+            "the voters are of another epoch than the header's next block",
+            table.epoch,
+        )
+
+    @property
+    def height(self) -> Height:
+        return self.header.height
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the block above: the one whose voters are known."""
+        return self.table.epoch
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """To be written down, and begun with another time."""
+        return Checkpoint(self.header.height, self.header.hash)
+
+
+def begin(header: Header, table: ValidatorTable, trusted: Checkpoint, chain_id: str) -> TrustedPoint:
+    """Where to begin: the header of a block that the caller trusts, and the voters above it. Raises ProofError."""
+    _require(header.hash == trusted.block_hash, "not the block of the checkpoint", header.hash)
+    _require(header.height == trusted.height, "the checkpoint's hash is of another height", header.height)
+    _require(header.chain_id == chain_id, "the checkpoint is of another chain", header.chain_id)
+    return TrustedPoint(header, table)
+
+
+def advance(
+    point: TrustedPoint, step: Step, *, now_ms: int, period_ms: int = TRUST_PERIOD_MS
+) -> TrustedPoint:
+    """One epoch further: the step's header, which the known voters made final, and the voters that it names. Raises ProofError.
+
+    ``now_ms``: the caller's clock. ``period_ms``: for how long voters are believed (`trust_period_ms`).
+    """
+    header = step.header
+    _require(
+        header.epoch == point.epoch, "not the step that comes next: it is of another epoch", header.epoch
+    )
+    _require(is_last_of_epoch(header), "the step's header is not its epoch's last", header.height)
+    epoch_blocks, rest = divmod(header.height, header.epoch + 1)
+    below = header.epoch * epoch_blocks
+    begins = point.height == below if _is_root(point.header) else below < point.height
+    _require(rest == 0 and begins, "the header's height is not its epoch's last", header.height)
+    entries = point.table.entries if step.voters is None else step.voters
+    try:
+        table = ValidatorTable(Epoch(point.epoch + 1), entries)
+    except ProtocolError as error:
+        raise ProofError(error.reason, value=error.value, remedy=_REMEDY) from error
+    following = TrustedPoint(header, table)
+    check_final(point, header, step.proof, now_ms=now_ms, period_ms=period_ms)
+    return following
+
+
+def advance_all(
+    point: TrustedPoint, steps: Iterable[Step], *, now_ms: int, period_ms: int = TRUST_PERIOD_MS
+) -> TrustedPoint:
+    """Many steps in order; all are taken or none. Raises ProofError."""
+    for step in steps:
+        point = advance(point, step, now_ms=now_ms, period_ms=period_ms)
+    return point
+
+
+def check_final(
+    point: TrustedPoint,
+    header: Header,
+    proof: FinalityProof,
+    *,
+    now_ms: int,
+    period_ms: int = TRUST_PERIOD_MS,
+) -> Hash:
+    """The hash of a final header above a trusted one, in the epoch whose voters are known. Raises ProofError."""
+    check_trusted(point, now_ms=now_ms, period_ms=period_ms)
+    _require(header.chain_id == point.header.chain_id, "the header is of another chain", header.chain_id)
+    _require(header.height > point.height, "the header is not above the trusted one", header.height)
+    block_hash = check_finality(header, proof, point.table)
+    if header.height == point.height + 1:
+        _require(header.parent == point.header.hash, "the header stands on another block", header.parent)
+    if point.height and _is_root(point.header):
+        boundary = point.height + point.height // point.epoch
+        _require(header.height <= boundary, "the header's height is not in its epoch", header.height)
+        _require(
+            (header.height == boundary) == is_last_of_epoch(header),
+            "the header names the voters of another epoch than its height's",
+            header.height,
+        )
+    _require(
+        header.timestamp_ms >= point.header.timestamp_ms,
+        "the header is older than the trusted one below it",
+        header.timestamp_ms,
+    )
+    _require(
+        header.timestamp_ms <= now_ms + light_clock_ahead_ms_max,
+        "the header is of the future, or this machine's clock is behind",
+        header.timestamp_ms,
+    )
+    return block_hash
+
+
+def check_trusted(point: TrustedPoint, *, now_ms: int, period_ms: int = TRUST_PERIOD_MS) -> None:
+    """That the voters above a trusted block still have what they would lose by lying. Raises TrustError.
+
+    Later they could make any chain final at no cost, and nothing in it would show that it is not this one.
+    """
+    age_ms = now_ms - point.header.timestamp_ms
+    if age_ms >= period_ms:
+        raise TrustError(
+            f"the trusted block is {_span(age_ms)} old, and is trusted for {_span(period_ms)}",
+            value=point.checkpoint,
+            remedy="begin with a newer checkpoint (height:hash) from somebody whom you trust",
+        )
+    if -age_ms > light_clock_ahead_ms_max:
+        raise TrustError(
+            "the trusted block is of the future",
+            value=point.checkpoint,
+            remedy="set this machine's clock",
+        )
+
+
+def is_last_of_epoch(header: Header) -> bool:
+    """Whether other voters follow than vote on this block: a table's hash binds its epoch, so this is so at boundaries alone."""
+    return header.next_validators_hash != header.validators_hash
 
 
 def check_evidence(evidence: Evidence, chain_id: str, table: ValidatorTable) -> tuple[Address, ...]:
@@ -185,6 +391,24 @@ def _check_inclusion(
         f"the {what} is not under the header's root",
         shown,
     )
+
+
+def _is_root(header: Header) -> bool:
+    """Whether an epoch begins above this block."""
+    return header.height == 0 or is_last_of_epoch(header)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= U64_MAX
+
+
+def _span(milliseconds: int) -> str:
+    """A time for people."""
+    seconds = milliseconds // 1_000
+    for name, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {name}"
+    return f"{seconds} seconds"
 
 
 def _require(holds: bool, reason: str, value: object) -> None:

@@ -5,6 +5,7 @@ from rpc import (
     methods_campaign,
     methods_chain,
     methods_evidence,
+    methods_light,
     methods_node,
     methods_review,
     methods_state,
@@ -18,6 +19,7 @@ MODULES = (
     methods_review,
     methods_evidence,
     methods_state,
+    methods_light,
     methods_node,
 )
 

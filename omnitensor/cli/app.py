@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from omnitensor.light import Checkpoint, CheckpointError
 from omnitensor.protocol.amounts import AmountError
 from omnitensor.protocol.errors import KeyFormatError, ProtocolError
 from omnitensor.protocol.keystore import WrongPasswordError
@@ -49,12 +50,23 @@ class App:
     def home(self) -> Home:
         return Home(self.home_given)
 
-    def run(self, work: Callable[[AsyncClient], Coroutine[Any, Any, T]], *, pinned: bool = True) -> T:
+    def run(
+        self,
+        work: Callable[[AsyncClient], Coroutine[Any, Any, T]],
+        *,
+        pinned: bool = True,
+        checkpoint: Checkpoint | None = None,
+        trust_period_s: float | None = None,
+    ) -> T:
         """What `work` returns, with a client that is closed afterwards. With `pinned`, a node of another chain is refused."""
 
         async def main() -> T:
             async with AsyncClient(
-                self.endpoint, chain=self._chain() if pinned else None, home=self.home
+                self.endpoint,
+                chain=self._chain() if pinned else None,
+                checkpoint=checkpoint,
+                trust_period_s=trust_period_s,
+                home=self.home,
             ) as client:
                 found = await work(client)
                 await self._pin(client)
@@ -229,7 +241,7 @@ def exit_code(error: BaseException) -> int:
         return EXIT_NO_CONNECTION
     if isinstance(error, WrongPasswordError):
         return EXIT_FAILED
-    if isinstance(error, InputError | KeyFormatError | AmountError | click.UsageError):
+    if isinstance(error, InputError | KeyFormatError | AmountError | CheckpointError | click.UsageError):
         return EXIT_USAGE
     return EXIT_FAILED
 

@@ -10,7 +10,7 @@ from importlib import metadata
 import click
 from click.shell_completion import get_completion_class
 
-from omnitensor.cli import account, apikey, campaign, data, evidence, review, stake
+from omnitensor.cli import account, apikey, campaign, chain, data, evidence, review, stake
 from omnitensor.cli.app import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -62,6 +62,7 @@ for command in (
     account.transfer,
     account.tx,
     account.status,
+    chain.chain,
 ):
     cli.add_command(command)
 

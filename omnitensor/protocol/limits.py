@@ -119,6 +119,8 @@ rpc_heavy_calls_max: Final = 4
 """Heavy reads at one time; more of them wait."""
 rpc_page_max: Final = 100
 rpc_page_default: Final = 50
+rpc_steps_max: Final = 50
+"""Epochs of one page for light clients; each may list all voters."""
 rpc_scan_rows_max: Final = 2_000
 """Rows looked at for one page of a list with a filter; the page may be short, and says where to go on."""
 rpc_request_ms_max: Final = 10_000
@@ -134,6 +136,10 @@ rpc_timeout_ms: Final = 30_000
 rpc_fetch_timeout_ms: Final = 120_000
 rpc_uploads_max: Final = 16
 """Chunks being received at one time."""
+
+# Light client
+light_clock_ahead_ms_max: Final = 5 * 60 * 1_000
+"""How far a header may be ahead of the user's clock, which is nobody's duty to set well."""
 
 # Keys and signatures
 bls_public_keys_cached_max: Final = 4_096

@@ -1,11 +1,13 @@
 """The SDK: everything that contributors, sponsors and validators do, over JSON-RPC to any node. Keys never leave this process."""
 
+from omnitensor.light import Checkpoint, ProofError, TrustError
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.reviews import Flag, ItemScore
 from omnitensor.sdk.batches import DataBatch, DataItem, Judgement, ValidationResults
 from omnitensor.sdk.bundles import BundleItem
 from omnitensor.sdk.client import AsyncClient, Client
 from omnitensor.sdk.contributor import AsyncContributor, Contributor, Moment, Submission
+from omnitensor.sdk.epochs import Verified
 from omnitensor.sdk.errors import (
     BusyError,
     CampaignStateError,
@@ -44,6 +46,7 @@ __all__ = [
     "CampaignStateError",
     "CategoryDraft",
     "ChainIdentity",
+    "Checkpoint",
     "Client",
     "ConnectionFailed",
     "Contributor",
@@ -62,6 +65,7 @@ __all__ = [
     "NotFoundError",
     "Opened",
     "Order",
+    "ProofError",
     "ProtocolError",
     "Proven",
     "RefusedError",
@@ -73,8 +77,10 @@ __all__ = [
     "Sponsor",
     "Submission",
     "Submitted",
+    "TrustError",
     "ValidationResults",
     "Validator",
+    "Verified",
     "WaitTimeout",
     "Wallet",
     "WrongChainError",

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from omnitensor.light import Checkpoint
 from omnitensor.protocol.bodies import EvidenceSubmit, Transfer
 from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.keys import parse_address
@@ -17,6 +18,7 @@ from omnitensor.sdk.loops import LOOP, Blocking, blocking
 from omnitensor.sdk.orders import Orders
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.transport import Retry, Transport
+from omnitensor.sdk.trust import Trust
 from omnitensor.sdk.wallet import Wallet
 
 
@@ -24,7 +26,9 @@ class AsyncClient(Orders):
     """A node's client for asyncio; use it as a context manager, or `close` it.
 
     `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of
-    another chain is refused with WrongChainError.
+    another chain is refused with WrongChainError. `checkpoint` (height:hash): a block that is trusted, from which to verify;
+    without it that is the newest one verified before, or genesis of `chain`. `trust_period_s`: for how long such a block is
+    trusted; two weeks.
     """
 
     def __init__(
@@ -32,11 +36,14 @@ class AsyncClient(Orders):
         endpoint: str | None = None,
         *,
         chain: ChainIdentity | None = None,
+        checkpoint: Checkpoint | str | None = None,
+        trust_period_s: float | None = None,
         retry: Retry | None = None,
         home: Home | str | Path | None = None,
     ) -> None:
         self.home = home if isinstance(home, Home) else Home(home)
-        super().__init__(Transport(choose_endpoint(endpoint, self.home), retry), chain)
+        trust = Trust.of(checkpoint, trust_period_s, self.home)
+        super().__init__(Transport(choose_endpoint(endpoint, self.home), retry), chain, trust)
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,11 +86,20 @@ class Client(Blocking[AsyncClient]):
         endpoint: str | None = None,
         *,
         chain: ChainIdentity | None = None,
+        checkpoint: Checkpoint | str | None = None,
+        trust_period_s: float | None = None,
         retry: Retry | None = None,
         home: Home | str | Path | None = None,
     ) -> None:
         async def made() -> AsyncClient:
-            return AsyncClient(endpoint, chain=chain, retry=retry, home=home)
+            return AsyncClient(
+                endpoint,
+                chain=chain,
+                checkpoint=checkpoint,
+                trust_period_s=trust_period_s,
+                retry=retry,
+                home=home,
+            )
 
         super().__init__(LOOP.run(made()))
 
@@ -100,7 +116,8 @@ class Client(Blocking[AsyncClient]):
     voters = blocking(AsyncClient.voters)
     validator_table = blocking(AsyncClient.validator_table)
     verified_header = blocking(AsyncClient.verified_header)
-    genesis_table = blocking(AsyncClient.genesis_table)
+    verified_head = blocking(AsyncClient.verified_head)
+    trusted_point = blocking(AsyncClient.trusted_point)
     proven_account = blocking(AsyncClient.proven_account)
     proven_campaign = blocking(AsyncClient.proven_campaign)
     proven_item = blocking(AsyncClient.proven_item)

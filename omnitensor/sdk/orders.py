@@ -37,6 +37,7 @@ from omnitensor.sdk.proven import ProvenReads
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.ticker import Ticker
 from omnitensor.sdk.transport import Transport
+from omnitensor.sdk.trust import Trust
 from omnitensor.sdk.wallet import Wallet
 
 FEE_MARGIN: Final = 2
@@ -81,8 +82,10 @@ Journal = Callable[[Order], None]
 class Orders(ProvenReads):
     """The writing half of a client."""
 
-    def __init__(self, transport: Transport, expected: ChainIdentity | None = None) -> None:
-        super().__init__(transport, expected)
+    def __init__(
+        self, transport: Transport, expected: ChainIdentity | None = None, trust: Trust | None = None
+    ) -> None:
+        super().__init__(transport, expected, trust)
         self.ticker: Final = Ticker(transport)
         self._locks: dict[Address, asyncio.Lock] = {}
 

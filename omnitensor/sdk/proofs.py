@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
+from omnitensor.light import Step
 from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.errors import ProtocolError
@@ -21,7 +22,16 @@ from omnitensor.protocol.votes import (
     VoteKind,
 )
 from omnitensor.sdk.errors import ResponseError
-from omnitensor.sdk.results import LeafProof, RowProof, Voters, bytes_of, hash_of
+from omnitensor.sdk.results import (
+    LeafProof,
+    RowProof,
+    StepInfo,
+    TableEntry,
+    VoterInfo,
+    Voters,
+    bytes_of,
+    hash_of,
+)
 
 R = TypeVar("R", bound=Record)
 
@@ -43,15 +53,29 @@ def proof_from(shown: Mapping[str, Any]) -> FinalityProof:
 def table_from(shown: Voters) -> ValidatorTable:
     """The voters that a node names. It is to be trusted no further than the node, or compared with another's hash."""
     try:
-        entries = tuple(
-            ValidatorEntry(
-                parse_address(voter.address), BlsPublicKey(bytes.fromhex(voter.consensus_key)), voter.weight
-            )
-            for voter in shown.validators
-        )
-        return ValidatorTable(Epoch(shown.epoch), entries)
+        return ValidatorTable(Epoch(shown.epoch), _entries(shown.validators))
     except (ValueError, ProtocolError) as error:
         raise ResponseError("the node's voters can't be read", value=error) from error
+
+
+def step_from(shown: StepInfo) -> Step:
+    """A step from one epoch to the next, from JSON, with its bounds checked. Raises ResponseError."""
+    try:
+        voters = None if shown.voters is None else _entries(shown.voters)
+    except (ValueError, ProtocolError) as error:
+        raise ResponseError("the node's voters can't be read", value=error) from error
+    return _checked(Step(header_from(shown.header), proof_from(shown.proof), voters))
+
+
+def _entries(shown: Sequence[VoterInfo | TableEntry]) -> tuple[ValidatorEntry, ...]:
+    return tuple(
+        [
+            ValidatorEntry(
+                parse_address(each.address), BlsPublicKey(bytes.fromhex(each.consensus_key)), each.weight
+            )
+            for each in shown
+        ]
+    )
 
 
 def state_proof_from(shown: RowProof) -> StateProof:

@@ -51,7 +51,6 @@ class Reads:
         self.expected: Final = expected
         self._identity: ChainIdentity | None = None
         self._params: Params | None = None
-        self._genesis_table: ValidatorTable | None = None
 
     @property
     def endpoint(self) -> str:

@@ -403,6 +403,30 @@ class LeafProof(Result, frozen=True):
     path: list[str]
 
 
+class TableEntry(Result, frozen=True):
+    """A voter in an epoch's table; the key as hexadecimal text."""
+
+    address: str
+    consensus_key: str
+    weight: int
+
+
+class StepInfo(Result, frozen=True):
+    """What leads from one epoch to the next, as JSON; `omnitensor.light.Step` is its record."""
+
+    header: dict[str, Any]
+    proof: dict[str, Any]
+    voters: list[TableEntry] | None = None
+
+
+class StepPage(Result, frozen=True):
+    """`epoch` is the one that votes now."""
+
+    steps: list[StepInfo]
+    epoch: int
+    next: int | None = None
+
+
 class ProvenTransaction(Result, frozen=True):
     """The part of a transaction that is proven."""
 

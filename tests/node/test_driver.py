@@ -98,6 +98,7 @@ class Stage:
             network=anything,
             questions=anything,
             metrics=self.node.metrics,
+            accuse=anything,
         )
 
     def check(self) -> fx.Check:

@@ -83,7 +83,7 @@ async def test_two_hundred_blocks_and_then_block_by_block(history: History) -> N
             await until("all blocks are here", lambda: height_of(node) == 210)
             assert node.application.reader().head.hash == chain[-1][1].hash
             assert node.driver is not None
-            assert node._me is None
+            assert node.application.epoch.me is None
             # From here on the stranger only gossips, as validators do.
             block = voters.block(211, transactions=[transfer("alice", 0)])
             candidate = voters.candidate(211, block, chain[-1][0])

@@ -24,6 +24,7 @@ chain.status chain.params chain.block chain.blocks chain.evidence chain.validato
 account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
+light.steps
 """.split()
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from datalayer.store import ContentStore
 from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import Event
@@ -23,7 +25,6 @@ from omnitensor.protocol.types import (
     Address,
     Amount,
     BlsSignature,
-    Epoch,
     Hash,
     TimeMs,
     View,
@@ -42,6 +43,8 @@ R = TypeVar("R")
 
 CHAIN_ID: Final = "small-chain"
 BLOCK_S: Final = 0.04
+STARTED_MS: Final = TimeMs(time.time_ns() // 1_000_000 - 60_000)
+"""A minute ago: who verifies from genesis trusts none that is old."""
 ACCOUNTS: Final = ("sponsor", "contributor", "second", "v0", "v1", "v2", "v3")
 FAST: Final = Params(
     block_interval_ms=40,
@@ -210,7 +213,7 @@ class SmallChain:
             reveal(chain, height, "v0"),
             list(chosen),
         )
-        candidate = Candidate(Epoch(0), View(height), View(height - 1), Hash(bytes(32)), block.hash)
+        candidate = Candidate(chain.epoch, View(height), View(height - 1), Hash(bytes(32)), block.hash)
         committed = chain.commit(block.hash, finality_proof(chain.validator_table(), candidate))
         self._block_events[height] = committed.result.events
         self._mempool.on_commit(committed.block, chain.reader())
@@ -221,34 +224,38 @@ def make_genesis(params: Params) -> Genesis:
     """Validators v0..v3 with a stake, and accounts with money by name."""
     return Genesis(
         CHAIN_ID,
-        TimeMs(1_700_000_000_000),
+        STARTED_MS,
         params,
         tuple(GenesisAccount(key(name).address, Amount(10_000 * NANO)) for name in ACCOUNTS),
         tuple(genesis_validator(f"v{index}") for index in range(4)),
     ).checked()
 
 
-def finality_proof(table: ValidatorTable, candidate: Candidate, signers: int = 3) -> FinalityProof:
-    """A FINALIZE certificate of the first validators of the table."""
+CONSENSUS_NAMES: Final = {
+    bls.sk_to_pk(consensus_secret(name)): name for name in (*(f"v{n}" for n in range(6)), "v1-anew")
+}
+"""Who has a consensus key."""
+
+
+def finality_proof(
+    table: ValidatorTable, candidate: Candidate, signers: int | None = None, chain_id: str = CHAIN_ID
+) -> FinalityProof:
+    """A FINALIZE certificate of the first validators of the table; without a number, of all but a third of them."""
+    count = len(table) - (len(table) - 1) // 3 if signers is None else signers
     unsigned = Certificate(
         VoteKind.FINALIZE,
         candidate.epoch,
         candidate.view,
         candidate.id,
-        table.bitmap(set(range(signers))),
+        table.bitmap(set(range(count))),
         BlsSignature(bytes(96)),
     )
-    names = {key(f"v{index}").address: f"v{index}" for index in range(4)}
-    votes = [
-        bls.sign(consensus_secret(names[entry.address]), unsigned.message(CHAIN_ID))
-        for entry in table.entries[:signers]
-    ]
-    certificate = Certificate(
-        unsigned.kind,
-        unsigned.epoch,
-        unsigned.view,
-        unsigned.candidate_id,
-        unsigned.signers,
-        bls.aggregate(votes),
-    )
-    return FinalityProof(candidate, certificate)
+    return FinalityProof(candidate, signed_by(table, unsigned, chain_id))
+
+
+def signed_by(table: ValidatorTable, unsigned: Certificate, chain_id: str = CHAIN_ID) -> Certificate:
+    """A certificate with the signatures of those in its bitmap."""
+    message = unsigned.message(chain_id)
+    names = [CONSENSUS_NAMES[table.key(index)] for index in table.indexes(unsigned.signers) or ()]
+    votes = [bls.sign(consensus_secret(name), message) for name in names]
+    return msgspec.structs.replace(unsigned, signature=bls.aggregate(votes))

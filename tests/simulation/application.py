@@ -107,7 +107,8 @@ class Application(Protocol):
     def restart(self) -> None:
         """Begin anew from what is durable."""
 
-    def build(self, order: Build, proposer: Address, below: Below) -> Block | None: ...
+    def build(self, order: Build, proposer: Address, below: Below, salt: int = 0) -> Block | None:
+        """A leader's block. ``salt`` is 0 but for machines that share a key, whose blocks are never the same."""
 
     def make(
         self,

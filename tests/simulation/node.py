@@ -494,10 +494,10 @@ class SimNode:
         self.broadcast(vote)
         self._handle(VoteReceived(self.now_ms(), None, vote))
 
-    def _build(self, order: Build) -> None:
+    def _build(self, order: Build, salt: int = 0) -> None:
         core = self.core
         assert core is not None
-        block = self.chain.build(order, self.address, lambda: unfinal_up_to(core, order.parent_id))
+        block = self.chain.build(order, self.address, lambda: unfinal_up_to(core, order.parent_id), salt)
         self._handle(BlockBuilt(self.now_ms(), order.view, block))
 
     def _check(self, candidate: Candidate, block: Block) -> None:
@@ -531,6 +531,7 @@ class SimNode:
         self.world.network.broadcast(self.index, message)
 
     def send(self, receiver: int, message: Any) -> None:
+        self.world.told(self, message)
         self.world.network.send(self.index, receiver, message)
 
     def _somebody(self) -> int:

@@ -1,5 +1,6 @@
-"""Run simulated executions: ``python -m tests.simulation.run --seed 7 [--trace]``, or ``--seeds 1000 --jobs 2 [--start 0]``.
+"""Simulated executions on the command line: one seed or scenario, many seeds, or a failing one made short.
 
+``python -m tests.simulation.run --seed 7 [--mutant NAME] [--trace] [--shrink]``, ``--scenario FILE``, ``--seeds 1000 --jobs 2``.
 Exits 1 when an execution violated what must hold, and prints the one command that replays it.
 """
 
@@ -7,33 +8,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
-from tests.simulation.scenario import scenario_of
-from tests.simulation.world import Outcome, World
+from tests.simulation.mutants import BY_NAME, scenario_for
+from tests.simulation.scenario import Scenario, scenario_of
+from tests.simulation.scenario_files import load, to_text
+from tests.simulation.search import many, play_seed, replay_command
+from tests.simulation.shrink import shrink, size_of
+from tests.simulation.world import Product, World
 
-LINE_SECONDS = 1.0
-
-
-def play_seed(seed: int) -> Outcome:
-    return World(scenario_of(seed)).run()
+__all__ = ["play_seed", "replay_command"]
 
 
-def replay_command(seed: int) -> str:
-    return f"make sim SEED={seed} ARGS=--trace"
-
-
-def one(seed: int, trace: bool) -> int:
-    """Play one seed and tell of it."""
-    scenario = scenario_of(seed)
-    world = World(scenario, trace=trace)
+def one(scenario: Scenario, product: Product | None, trace: bool) -> int:
+    """Play one scenario and tell of it."""
+    world = World(scenario, product, trace=trace)
     outcome = world.run()
-    if world.lines is not None:
+    if world.lines is not None and world.story is not None:
         print("\n".join(world.lines))
-    print(f"seed {seed}: {scenario}")
+        print("\n".join(["", *world.story.table(), ""]))
+    print(f"scenario: {scenario}")
     print(
         f"{outcome.virtual_ms} ms of virtual time, {outcome.events} events, {outcome.views} views,"
         f" height {outcome.height}, trace {outcome.trace_hash[:16]}"
@@ -45,43 +39,25 @@ def one(seed: int, trace: bool) -> int:
     return 1 if outcome.violations else 0
 
 
-def outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
-    if jobs == 1:
-        yield from map(play_seed, seeds)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(play_seed, seeds, chunksize=8)
-
-
-def many(seeds: range, jobs: int) -> int:
-    """Play a range of seeds with a line of progress, then say what was seen."""
-    begun = shown = time.monotonic()
-    done = events = views = virtual_ms = 0
-    faults: Counter[str] = Counter()
-    rules: Counter[str] = Counter()
-    bad: list[Outcome] = []
-    for outcome in outcomes(seeds, jobs):
-        done += 1
-        events += outcome.events
-        views += outcome.views
-        virtual_ms += outcome.virtual_ms
-        faults += outcome.faults
-        rules += outcome.rules
-        if outcome.violations:
-            bad.append(outcome)
-            print(f"\nseed {outcome.seed}: {outcome.violations[0]}\n  replay: {replay_command(outcome.seed)}")
-        if time.monotonic() - shown > LINE_SECONDS or done == len(seeds):
-            shown = time.monotonic()
-            print(f"\r{done}/{len(seeds)} executions, {views} views, {len(bad)} bad", end="", flush=True)
-    seconds = time.monotonic() - begun
+def make_short(scenario: Scenario, mutant: str, out: Path) -> int:
+    """Shrink a failing scenario, write it down, and show what happens in it."""
+    product = BY_NAME[mutant].product if mutant else None
+    shrunk = shrink(scenario, product, tell=lambda line: print(line, flush=True))
+    if shrunk is None:
+        print("this scenario violates nothing: there is nothing to make short")
+        return 0
+    out.write_text(to_text(shrunk.scenario, mutant), "utf-8")
+    world = World(shrunk.scenario, product, trace=True, brief=True)
+    world.run()
+    assert world.story is not None
+    print("\n".join(["", *world.story.table(), ""]))
+    print(to_text(shrunk.scenario, mutant), end="")
+    print(f"VIOLATION: {shrunk.violation}")
     print(
-        f"\n{done} executions, {virtual_ms / 3_600_000:.1f} simulated hours, {views} views, {events} events"
-        f" in {seconds:.0f} s ({virtual_ms / 1000 / max(seconds, 0.001):.0f} simulated seconds a second)"
+        f"from size {size_of(scenario)} to {size_of(shrunk.scenario)} in {shrunk.tries} executions; replay with:"
     )
-    print("faults:", ", ".join(f"{name} {count}" for name, count in sorted(faults.items())))
-    print("rules fired:", ", ".join(f"{name} {count}" for name, count in sorted(rules.items())))
-    print(f"{len(bad)} violated what must hold")
-    return 1 if bad else 0
+    print(f'  make sim ARGS="--scenario {out} --trace"')
+    return 1
 
 
 def main() -> int:
@@ -89,13 +65,32 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="play one execution")
     what.add_argument("--seeds", type=int, help="play so many")
+    what.add_argument("--scenario", type=Path, help="play the execution that a file describes")
     parser.add_argument("--start", type=int, default=0, help="first seed of many (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--trace", action="store_true", help="print what happened, line by line")
+    parser.add_argument("--mutant", default="", help="plant a fault (make mutants lists them)")
+    parser.add_argument(
+        "--trace", action="store_true", help="print what happened, line by line and as a table"
+    )
+    parser.add_argument("--shrink", action="store_true", help="make a failing execution short")
+    parser.add_argument("--out", type=Path, help="where the short one is written (default shrunk-SEED.json)")
     options = parser.parse_args()
-    if options.seed is not None:
-        return one(options.seed, options.trace)
-    return many(range(options.start, options.start + options.seeds), max(1, options.jobs))
+    if options.mutant and options.mutant not in BY_NAME:
+        parser.error(f"no such planted fault: {options.mutant!r}")
+    if options.seeds is not None:
+        return many(range(options.start, options.start + options.seeds), max(1, options.jobs))
+    mutant: str = options.mutant
+    if options.scenario is not None:
+        try:
+            scenario, planted = load(options.scenario)
+        except (OSError, ValueError) as error:
+            parser.error(f"{options.scenario}: {error}")
+        mutant = mutant or planted
+    else:
+        scenario = scenario_for(BY_NAME[mutant], options.seed) if mutant else scenario_of(options.seed)
+    if options.shrink:
+        return make_short(scenario, mutant, options.out or Path(f"shrunk-{scenario.seed}.json"))
+    return one(scenario, BY_NAME[mutant].product if mutant else None, options.trace)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ ADVERSARIES = (
     "miscomputer",
     "poisoning_leader",
     "selective_sender",
+    "shameless_twin",
     "silent",
     "skip_and_finalizer",
     "stale_replayer",
@@ -32,7 +33,7 @@ ADVERSARIES = (
     "twin",
     "withholding_leader",
 )
-TWO_MACHINES = frozenset({"twin"})
+TWO_MACHINES = frozenset({"shameless_twin", "twin"})
 """Kinds that run one key on two machines."""
 SIZES = (4,) * 10 + (5,) * 8 + (6,) * 5 + (7,) * 5 + (8, 9, 10, 11, 13, 16, 19, 21)
 """Validators; larger sets are rarer, since messages grow with the square."""
@@ -86,6 +87,11 @@ class Scenario:
     def machines(self) -> int:
         """Nodes: one a validator, and one more for each key that runs twice. The second machines come last, in order."""
         return self.size + len(self.doubled)
+
+    @property
+    def validators_of_machines(self) -> tuple[int, ...]:
+        """Whose key each machine holds."""
+        return (*range(self.size), *self.doubled)
 
     @property
     def doubled(self) -> tuple[int, ...]:

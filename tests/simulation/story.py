@@ -7,6 +7,7 @@ from typing import Any
 from omnitensor.protocol.votes import Certificate, Proposal, Vote
 
 LETTERS = {1: "N", 2: "S", 3: "F"}
+VIEWS_SHOWN = 24
 Place = tuple[int, int]
 """Epoch and view."""
 
@@ -23,7 +24,8 @@ class Story:
         self._certificates: dict[Place, list[str]] = {}
         self._proposals: dict[Place, list[str]] = {}
 
-    def spoken(self, now_ms: int, machine: int, message: Any) -> None:
+    def told(self, machine: int, message: Any) -> None:
+        """What a machine says to somebody or to all."""
         match message:
             case Proposal(candidate=candidate, leader_vote=vote):
                 parent = f"{name_of(candidate.parent_id)} of view {candidate.parent_view}"
@@ -40,12 +42,12 @@ class Story:
         if what not in said:
             said.append(what)
 
-    def table(self) -> list[str]:
-        """One line a view, a column a machine: N notarize, S skip, F finalize, with the start of the candidate's id."""
+    def table(self, views_max: int = VIEWS_SHOWN) -> list[str]:
+        """One line a view, newest last; a column a machine: N notarize, S skip, F finalize, and the candidate."""
         machines = sorted({machine for said in self._views.values() for machine in said})
         places = sorted(set(self._views) | set(self._certificates) | set(self._proposals))
         rows = [["epoch.view", "proposed", *(f"node {machine}" for machine in machines), "certificates"]]
-        for place in places:
+        for place in places[-views_max:]:
             said = self._views.get(place, {})
             rows.append(
                 [
@@ -56,7 +58,8 @@ class Story:
                 ]
             )
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return [
+        left_out = len(places) - len(rows) + 1
+        return [f"({left_out} views before these are left out)"] * (left_out > 0) + [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]

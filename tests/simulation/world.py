@@ -87,7 +87,15 @@ class Outcome:
 class World:
     """One execution. ``run`` it once."""
 
-    def __init__(self, scenario: Scenario, product: Product | None = None, *, trace: bool = False) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        product: Product | None = None,
+        *,
+        trace: bool = False,
+        brief: bool = False,
+    ) -> None:
+        """``trace`` keeps lines and a story to show; ``brief`` ends the execution soon after the first violation."""
         product = product if product is not None else Product()
         self.scenario = scenario
         self.product = product
@@ -115,12 +123,13 @@ class World:
         self.rules: Counter[str] = Counter()
         self.views = 0
         self._hash = sha256()
+        self._brief = brief
         self.lines: list[str] | None = [] if trace else None
         self.story: Story | None = Story() if trace else None
         self.healed = False
         self.reported = [0] * scenario.machines
         """How far each machine is known to be."""
-        self.validator_of = (*range(scenario.size), *scenario.doubled)
+        self.validator_of = scenario.validators_of_machines
         """Whose key a machine holds."""
         self.nodes: list[SimNode] = [
             ADVERSARY_CLASSES.get(scenario.byzantine.get(validator, ""), SimNode)(
@@ -179,17 +188,26 @@ class World:
             self.clock.at(self.random.randint(0, 200), node.start)
         for fault in scenario.plan if scenario.plan is not None else plan_of(scenario):
             self.clock.at(fault.at_ms, self._strike, fault)
-        self.clock.run(scenario.chaos_ms)
+        self.clock.run(scenario.chaos_ms, self._settled)
+        if self._settled():
+            return
         self._heal()
         goals = {node.index: len(node.chain.committed) + scenario.progress_blocks for node in self.honest()}
         goal = max(goals.values())
-        self.clock.run(scenario.chaos_ms + scenario.progress_ms, lambda: self._reached(goal))
+        self.clock.run(
+            scenario.chaos_ms + scenario.progress_ms, lambda: self._reached(goal) or self._settled()
+        )
+        if self._settled():
+            return
         if not self._reached(goal):
             heights = {node.index: len(node.chain.committed) - 1 for node in self.honest()}
             self.checkers.violated(
                 f"no progress: {scenario.progress_ms} ms after healing not every honest node is at height {goal - 1}: {heights}"
             )
         self.checkers.finish([(node.index, node.chain.committed) for node in self.honest()])
+
+    def _settled(self) -> bool:
+        return self._brief and bool(self.checkers.violations)
 
     def honest(self) -> list[SimNode]:
         return [node for node in self.nodes if not node.byzantine]
@@ -282,9 +300,13 @@ class World:
         if self.lines is not None:
             self.lines.append(line)
 
-    def spoken(self, node: SimNode, message: Any) -> None:
+    def told(self, node: SimNode, message: Any) -> None:
         if self.story is not None:
-            self.story.spoken(self.clock.now_ms, node.index, message)
+            self.story.told(node.index, message)
+
+    def spoken(self, node: SimNode, message: Any) -> None:
+        """A node says something to all."""
+        self.told(node, message)
         self.checkers.spoken(node.validator, message)
 
     def restarted(self, node: SimNode) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import commitment, replay, replay_1m, run
+from benchmarks import commitment, consensus, replay, replay_1m, run
 from benchmarks.run import Aim, Benchmark
 
 
@@ -42,6 +42,18 @@ def test_a_million_rows_are_measured_when_named(results: Path, monkeypatch: pyte
     monkeypatch.setattr(run, "BENCHMARKS", tuple(each for each in run.BENCHMARKS if each.by_name))
     assert run.main([]) == 0
     assert "proof_bytes_p50" not in json.loads(results.read_text(encoding="utf-8"))
+
+
+def test_finality_takes_three_message_delays(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time, so this number is exact; certificates of a hundred are a few bytes larger than those of four."""
+    for name, value in {"BLOCKS": 8, "SIMULATED_SEEDS": 1}.items():
+        monkeypatch.setattr(consensus, name, value)
+    assert run.main(["consensus"]) == 0
+    written = json.loads(results.read_text(encoding="utf-8"))
+    assert written["finality_message_delays"] == written["finality_message_delays_21"] == 3
+    assert written["block_message_delays"] == 2
+    assert written["certificate_bytes_4"] < written["certificate_bytes_100"] < 200
+    assert written["simulation_speed"] > 0
 
 
 def test_absent_benchmarks_are_left_out_only_where_they_may_be(

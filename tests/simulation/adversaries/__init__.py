@@ -18,7 +18,7 @@ from tests.simulation.adversaries.silent import Silent
 from tests.simulation.adversaries.skip_and_finalizer import SkipAndFinalizer
 from tests.simulation.adversaries.stale_replayer import StaleReplayer
 from tests.simulation.adversaries.sync_liar import SyncLiar
-from tests.simulation.adversaries.twin import Twin
+from tests.simulation.adversaries.twin import ShamelessTwin, Twin
 from tests.simulation.adversaries.withholding_leader import WithholdingLeader
 from tests.simulation.node import SimNode
 
@@ -41,6 +41,7 @@ KINDS: tuple[type[SimNode], ...] = (
     SkipAndFinalizer,
     StaleReplayer,
     SyncLiar,
+    ShamelessTwin,
     Twin,
     WithholdingLeader,
 )

@@ -1,0 +1,170 @@
+"""Commands that believe no node: chain verify, account, tx."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import click
+
+from omnitensor.cli.app import App, Group, pass_app
+from omnitensor.cli.output import moment, money, money_json, note, pairs, print_json
+from omnitensor.light import Checkpoint
+from omnitensor.protocol.blocks import Receipt
+from omnitensor.protocol.rows import Account
+from omnitensor.sdk.client import AsyncClient
+from omnitensor.sdk.epochs import Verified
+from omnitensor.sdk.proven import Proven
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+CHECKPOINT: Final = "OMNITENSOR_CHECKPOINT"
+DAY_S: Final = 86_400
+STALE_S: Final = 600
+"""A last block older than this is pointed out: a node that is behind, or cut off, still tells nothing that is untrue."""
+
+
+def _trust_options(command: F) -> F:
+    """The options of every command that verifies."""
+    for option in (
+        click.option(
+            "--trust-days",
+            type=click.FloatRange(min=0, min_open=True),
+            help="For how many days a block is trusted; less where stake is bound for less  [default: 14, less an epoch]",
+        ),
+        click.option(
+            "--checkpoint",
+            metavar="HEIGHT:HASH",
+            envvar=CHECKPOINT,
+            help=f"A block that you trust  [default: ${CHECKPOINT}, the last one verified here, or genesis]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Group)
+def chain() -> None:
+    """Verify what a node says, by the signatures of the chain's validators.
+
+    Verifying begins with a block that you trust, and goes on from the last one that was verified on this machine.
+    """
+
+
+@chain.command()
+@_trust_options
+@pass_app
+def verify(app: App, checkpoint: str | None, trust_days: float | None) -> None:
+    """Verify the chain up to its last block, and show the checkpoint to write down."""
+    found = _run(app, checkpoint, trust_days, lambda client: client.verified_head())
+    header, epoch = found.header, found.point.epoch
+    if app.as_json:
+        print_json(
+            {
+                "chain_id": header.chain_id,
+                "height": header.height,
+                "hash": header.hash.hex(),
+                "timestamp_ms": header.timestamp_ms,
+                "epoch": epoch,
+                "validators": len(found.point.table),
+                "checkpoint": str(found.checkpoint),
+            }
+        )
+        return
+    pairs(
+        [
+            ("chain", header.chain_id),
+            ("verified height", header.height),
+            ("block", header.hash.hex()),
+            ("made at", f"{moment(header.timestamp_ms)} UTC"),
+            ("epoch", f"{epoch} ({len(found.point.table)} validators)"),
+            ("checkpoint", found.checkpoint),
+        ]
+    )
+    _point_out_age(found)
+
+
+@chain.command()
+@click.argument("address", required=False)
+@_trust_options
+@pass_app
+def account(app: App, address: str | None, checkpoint: str | None, trust_days: float | None) -> None:
+    """Show the balance and nonce of an account (by default the one logged in with), proven."""
+    whose = address or app.account()
+
+    async def ask(client: AsyncClient) -> Proven[Account]:
+        return await client.proven_account(whose)
+
+    found = _run(app, checkpoint, trust_days, ask)
+    if app.as_json:
+        print_json(
+            {
+                "address": whose,
+                "balance": money_json(found.value.balance),
+                "nonce": found.value.nonce,
+                "proven_at": str(Checkpoint(found.header.height, found.header.hash)),
+            }
+        )
+        return
+    pairs(
+        [
+            ("address", whose),
+            ("balance", money(found.value.balance)),
+            ("nonce", found.value.nonce),
+            ("proven at height", f"{found.height}, {moment(found.header.timestamp_ms)} UTC"),
+        ]
+    )
+
+
+@chain.command()
+@click.argument("id")
+@_trust_options
+@pass_app
+def tx(app: App, id: str, checkpoint: str | None, trust_days: float | None) -> None:
+    """Show what became of a final transaction, proven."""
+
+    async def ask(client: AsyncClient) -> Proven[Receipt]:
+        return await client.proven_receipt(id)
+
+    found = _run(app, checkpoint, trust_days, ask)
+    receipt = found.value
+    if app.as_json:
+        print_json(
+            {
+                "id": receipt.transaction_id.hex(),
+                "code": receipt.code,
+                "reason": receipt.reason,
+                "fee": money_json(receipt.fee),
+                "tip": money_json(receipt.tip),
+                "height": found.height,
+                "proven_at": str(Checkpoint(found.header.height, found.header.hash)),
+            }
+        )
+        return
+    pairs(
+        [
+            ("id", receipt.transaction_id.hex()),
+            ("result", receipt.code if receipt.ok else f"{receipt.code}: {receipt.reason}"),
+            ("fee", money(receipt.fee)),
+            *([("tip", money(receipt.tip))] if receipt.tip else []),
+            ("proven at height", f"{found.height}, {moment(found.header.timestamp_ms)} UTC"),
+        ]
+    )
+
+
+def _run(
+    app: App,
+    checkpoint: str | None,
+    trust_days: float | None,
+    work: Callable[[AsyncClient], Coroutine[Any, Any, T]],
+) -> T:
+    given = Checkpoint.parse(checkpoint) if checkpoint else None
+    return app.run(work, checkpoint=given, trust_period_s=None if trust_days is None else trust_days * DAY_S)
+
+
+def _point_out_age(found: Verified) -> None:
+    age_s = int(time.time()) - found.header.timestamp_ms // 1_000
+    if age_s > STALE_S:
+        note(f"note: this block is {age_s // 60} minutes old; a node that is behind shows no newer one")
