@@ -1,4 +1,4 @@
-"""Claims heights that it has not, takes them back, and gives a chain of its own making under the certificate of the true one."""
+"""Claims heights that it has not, takes them back, and gives a chain of its own making under the signatures of the true one."""
 
 from __future__ import annotations
 
@@ -44,5 +44,8 @@ class SyncLiar(Hostile):
         forged = Block(header, last.transactions)
         candidate = replace(given.proof.candidate, block_hash=forged.hash)
         kept = given.blocks if draw == 2 else given.blocks[:-1]
-        proof = FinalityProof(candidate, given.proof.certificate)
+        certificate = given.proof.certificate
+        if self.world.random.random() < 0.5:
+            certificate = replace(certificate, candidate_id=candidate.id)
+        proof = FinalityProof(candidate, certificate)
         return BlocksResponse((*kept, encode(forged)), (), proof)
