@@ -193,6 +193,8 @@ class Chain:
         Afterwards it can be committed and built upon. Raises BlockError. NoRoomError and SupplyError are no fault of the block.
         """
         prepared = prepare_block(block) if isinstance(block, Block) else block
+        # First of all, since the hash is the header's alone: what is known of it says nothing of other transactions.
+        _check_transactions_root(prepared)
         if self.is_executed(prepared.hash):
             return
         header = prepared.header
@@ -224,8 +226,6 @@ class Chain:
         for transaction in prepared.transactions:
             if len(transaction.encoded) > limits.transaction_bytes_max:
                 raise BlockError("a transaction is too large", value=f"{len(transaction.encoded)} bytes")
-        if header.transactions_root != root_of_transactions(prepared.transactions):
-            raise BlockError("transactions_root is not of these transactions", value=header.transactions_root)
         table = self._table_above(tip)
         if header.epoch != table.epoch:
             raise BlockError(
@@ -400,6 +400,13 @@ def _base_fee_above(parent: Header, params: Params) -> int:
     if parent.height == 0:
         return parent.base_fee
     return next_base_fee(parent.base_fee, parent.weight_used, params)
+
+
+def _check_transactions_root(prepared: PreparedBlock) -> None:
+    """Raises BlockError where a block's transactions are not those that its header, and so its hash, names."""
+    named = prepared.header.transactions_root
+    if named != root_of_transactions(prepared.transactions):
+        raise BlockError("transactions_root is not of these transactions", value=named)
 
 
 def _compare(header: Header, expected: Header) -> None:

@@ -90,7 +90,11 @@ def check_params(params: Params) -> None:
     for name in ("reputation_decay", "gate_decay"):
         above, below = getattr(params, name)
         if not 0 <= above < below:
-            raise ParameterError(f"{name} is no ratio below one", value=f"{above}/{below}")
+            raise ParameterError(
+                f"{name} is no ratio below one",
+                value=f"{above}/{below}",
+                remedy="give two whole numbers, the first below the second",
+            )
     if params.block_weight_target > params.block_weight_max:
         raise ParameterError(
             "block_weight_target is above block_weight_max",
@@ -98,7 +102,11 @@ def check_params(params: Params) -> None:
             remedy=f"at most {params.block_weight_max}",
         )
     if params.base_fee_initial < params.base_fee_min:
-        raise ParameterError("base_fee_initial is below base_fee_min", value=params.base_fee_initial)
+        raise ParameterError(
+            "base_fee_initial is below base_fee_min",
+            value=params.base_fee_initial,
+            remedy=f"at least {params.base_fee_min}",
+        )
     # A validator may take its stake out in the first block of an epoch and contradict itself in it all the same, since a set
     # is fixed for its epoch; the state keeps that set for so many epochs more. Until then its stake must be within reach.
     if params.unbonding_blocks < (window := (params.evidence_epochs + 1) * params.epoch_blocks):
