@@ -111,13 +111,14 @@ def test_the_summary_says_which_rules_never_fired() -> None:
     assert sum(total.validators.values()) == 2
 
 
-def test_an_interrupt_brings_the_summary_so_far() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_brings_the_summary_so_far(number: signal.Signals) -> None:
     command = [sys.executable, "-u", "-m", "tests.simulation.run", "--seeds", "100000", "--jobs", "2"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ)
     )
     time.sleep(4)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "executions of 100000" in said

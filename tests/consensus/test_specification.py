@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,9 @@ from consensus.stake.knowledge import LEADER_INACTIVE_VIEWS, Rule
 from omnitensor.protocol import limits
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
+from tests.simulation.adversaries import ADVERSARY_CLASSES
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.twins import scripts
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/specification/consensus.md").read_text(encoding="utf-8")
@@ -44,3 +48,13 @@ def test_limits_and_parameters_exist() -> None:
     known = set(vars(limits)) | set(Params.__struct_fields__)
     assert named <= known, named - known
     assert f"more than {LEADER_INACTIVE_VIEWS} views" in PAGE
+
+
+def test_the_page_on_the_simulator_names_every_hostile_kind_and_counts_faults_and_twins() -> None:
+    page = (ROOT / "docs/specification/simulation.md").read_text("utf-8")
+    words = page.replace("-", " ").lower()
+    assert [kind for kind in ADVERSARY_CLASSES if kind.replace("_", " ") not in words] == []
+    assert f"one rule broken, {len(MUTANTS)} times" in page
+    for family, count in Counter(script.family for script in scripts()).items():
+        assert f"| {family} |" in page
+        assert f"| {count:,} |" in page

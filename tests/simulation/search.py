@@ -100,6 +100,13 @@ def outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
 
 def leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def end_with_a_summary() -> None:
+    """SIGINT and SIGTERM both end a search as Ctrl-C does, also where it runs in the background of a script."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def many(seeds: range, jobs: int) -> int:
@@ -107,6 +114,7 @@ def many(seeds: range, jobs: int) -> int:
     begun = shown = time.monotonic()
     live = sys.stdout.isatty()
     total, interrupted = Total(len(seeds)), False
+    end_with_a_summary()
     try:
         for outcome in outcomes(seeds, jobs):
             total.add(outcome)

@@ -35,6 +35,7 @@ from tests.simulation.search import (
     INTERRUPTED,
     LINE_SECONDS,
     LOG_LINE_SECONDS,
+    end_with_a_summary,
     leave_interrupts_to_the_parent,
 )
 from tests.simulation.world import Outcome, Product, World, replaced
@@ -311,6 +312,7 @@ def play_all(numbers: range, jobs: int) -> int:
     """Play scripts and say what was seen; 1 when something did not hold, 130 after an interrupt."""
     begun = shown = time.monotonic()
     live, interrupted, total = sys.stdout.isatty(), False, Sum(len(numbers))
+    end_with_a_summary()
     try:
         for each in played(numbers, jobs):
             total.add(each)
