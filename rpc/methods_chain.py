@@ -227,7 +227,7 @@ def voters(context: Context, params: VotersParams) -> Voters:
     epoch = now if params.epoch is None else Epoch(params.epoch)
     table = epochs.table_of(reader, epoch)
     if table is None:
-        raise not_found("epoch", epoch, f"the epoch that votes now is {now}; old sets are dropped")
+        raise not_found("epoch", epoch, f"epoch {now} votes now, and those long over are not kept")
     boundary = boundary_of(epoch, chain_params)
     following = None
     if epoch == now:

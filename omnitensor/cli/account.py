@@ -233,7 +233,7 @@ def status(app: App) -> None:
 
     endpoint, found = app.run(ask, pinned=False)
     if app.as_json:
-        print_json({"endpoint": endpoint, **found.as_dict()})
+        print_json({"endpoint": endpoint, **found.as_dict(), "checkpoint": found.checkpoint})
         return
     behind = (
         f"catching up, {found.sync_target - found.height} blocks behind" if found.syncing else "up to date"
@@ -246,6 +246,7 @@ def status(app: App) -> None:
             ("height", f"{found.height} ({behind})"),
             ("block", found.block_hash),
             ("base fee", f"{found.base_fee} nanoOMNIT a unit of weight"),
+            ("checkpoint", f"{found.checkpoint} (to verify from, if you trust this node)"),
         ]
     )
 

@@ -28,7 +28,7 @@ class AsyncClient(Orders):
     `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of
     another chain is refused with WrongChainError. `checkpoint` (height:hash): a block that is trusted, from which to verify;
     without it that is the newest one verified before, or genesis of `chain`. `trust_period_s`: for how long such a block is
-    trusted; two weeks.
+    trusted; two weeks, less an epoch.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from omnitensor.light import (
     Checkpoint,
     ProofError,
     TrustedPoint,
+    TrustError,
     advance_all,
     begin,
     check_ancestor,
@@ -27,7 +28,7 @@ from omnitensor.light import (
 from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.types import Hash, Height
 from omnitensor.sdk import results
-from omnitensor.sdk.errors import InputError, WrongChainError
+from omnitensor.sdk.errors import InputError, NotFoundError, WrongChainError
 from omnitensor.sdk.proofs import header_from, inclusion_from, proof_from, step_from
 from omnitensor.sdk.reads import HEADERS_WITHOUT_PROOF_MAX, ChainIdentity, Reads
 from omnitensor.sdk.results import hash_of
@@ -143,7 +144,10 @@ class EpochReads(Reads):
     async def _shown(self, first: Checkpoint, chain_id: str) -> TrustedPoint:
         """The block of a checkpoint, and the voters above it, as the node has them."""
         header = header_from((await self.block(height=first.height)).header)
-        table = await self.validator_table(header.epoch + is_last_of_epoch(header))
+        try:
+            table = await self.validator_table(header.epoch + is_last_of_epoch(header))
+        except NotFoundError as error:
+            raise _forgotten(first, error) from error
         return begin(header, table, first, chain_id)
 
     def _other_chain(self, block: Checkpoint, found: Hash) -> ProofError:
@@ -162,7 +166,10 @@ class EpochReads(Reads):
             point = self._point
             assert point is not None, "it began"
             while epoch is None or point.epoch < epoch:
-                page = await self._ask(results.StepPage, "light.steps", epoch=point.epoch)
+                try:
+                    page = await self._ask(results.StepPage, "light.steps", epoch=point.epoch)
+                except NotFoundError as error:
+                    raise _forgotten(point.checkpoint, error) from error
                 if not page.steps:
                     break
                 steps = [step_from(shown) for shown in page.steps]
@@ -238,6 +245,15 @@ class EpochReads(Reads):
                 remedy="ask another node; this one does not prove what it says",
             )
         check_final(point, header, proof_from(proof), now_ms=_now_ms(), period_ms=self.trust.period_ms)
+
+
+def _forgotten(block: Checkpoint, error: NotFoundError) -> TrustError:
+    said = f"; the node says: {error.remedy}" if error.remedy else ""
+    return TrustError(
+        "the trusted block is so old that the node has not kept who voted above it",
+        value=block,
+        remedy=f"begin with a newer checkpoint (height:hash) from somebody whom you trust{said}",
+    )
 
 
 def _behind(height: int) -> ProofError:

@@ -52,6 +52,11 @@ class Status(Result, frozen=True):
     block_interval_ms: int
     version: str
 
+    @property
+    def checkpoint(self) -> str:
+        """The node's last block, to verify from by whoever trusts this node."""
+        return f"{self.height}:{self.block_hash}"
+
 
 class Receipt(Result, frozen=True):
     code: str

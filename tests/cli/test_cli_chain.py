@@ -44,6 +44,10 @@ def test_a_checkpoint_stands_in_for_a_login(chain: SmallChain, tmp_path: Path) -
     assert "checkpoint" in said.err
     first = Person(tmp_path / "first", chain.endpoint).log_in("second")
     proven = first.must("chain", "account", "--json").json["proven_at"]
+    told = stranger.must("status", "--json").json["checkpoint"]
+    assert stranger.must("chain", "verify", "--checkpoint", told, "--json").json["height"] >= int(
+        told.split(":")[0]
+    )
     by_option = stranger.must("chain", "verify", "--checkpoint", proven, "--json").json
     stranger.variables["OMNITENSOR_CHECKPOINT"] = proven
     by_variable = stranger.must("chain", "verify", "--json").json

@@ -11,8 +11,9 @@ import pytest
 from deploy.devnet import calls, cast, process
 from deploy.devnet.net import Net, Node, Plan
 from deploy.devnet.ports import free_ports
-from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.keys import SigningKey, parse_address
 from omnitensor.protocol.types import NANO
+from omnitensor.sdk import ChainIdentity, Client, TrustError
 
 EPOCH_BLOCKS = 8
 PLAN = Plan(
@@ -99,6 +100,34 @@ def same_chain(nodes: list[Node]) -> None:
     assert all([line["hash"] for line in page] == [line["hash"] for line in pages[0]] for page in pages)
 
 
+def trusts_no_node(net: Net, node: Node) -> None:
+    """Whoever trusts a block of the last few epochs can follow the changes since; genesis is too old by now."""
+    epoch = epoch_now(node)
+    kept = int(node.call("chain.params")["evidence_epochs"])
+    assert epoch > kept + 1
+    height = (epoch - kept + 3) * EPOCH_BLOCKS - 3  # epochs go on meanwhile
+    checkpoint = f"{height}:{node.call('chain.block', height=height)['header']['hash']}"
+    home = net.folder / "light"
+    with Client(node.endpoint, checkpoint=checkpoint, home=home) as client:
+        verified = client.verified_head()
+        assert verified.point.epoch >= epoch
+        assert [entry.address for entry in verified.point.table.entries] == sorted(
+            parse_address(address) for address in voters(node, verified.point.epoch)
+        )
+        account = client.proven_account(node.address)
+        assert account.value.nonce == node.call("account.get", address=node.address)["nonce"]
+        assert client.proven_header(verified.height // 2).height == verified.height // 2
+    status = node.call("chain.status")
+    chain = ChainIdentity(status["chain_id"], status["genesis_hash"])
+    with Client(node.endpoint, chain=chain, home=home) as client:
+        assert client.verified_head().height >= verified.height
+    with (
+        Client(node.endpoint, chain=chain, home=net.folder / "other") as client,
+        pytest.raises(TrustError, match="newer checkpoint"),
+    ):
+        client.verified_head()
+
+
 @pytest.mark.timeout(400)
 def test_validators_join_leave_and_change_keys_at_boundaries(net: Net) -> None:
     first, second, third, fourth = net.nodes
@@ -151,6 +180,7 @@ def test_validators_join_leave_and_change_keys_at_boundaries(net: Net) -> None:
             calls.until("the new key leads", lambda: leads(first, second.address, since), SECONDS)
             calls.until("all are level", lambda: rotated.height() >= first.height() - 1, SECONDS)
             same_chain([first, third, fourth, rotated])
+            trusts_no_node(net, first)
         finally:
             rotated.kill()
     finally:

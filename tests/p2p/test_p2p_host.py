@@ -492,7 +492,7 @@ async def test_stop_says_goodbye_and_leaves_nothing_running() -> None:
     async with nodes() as net:
         node = await net.start(1)
         other = await net.start(2, node.seed)
-        await until(lambda: len(node.host.peers()) == 1)
+        await until(lambda: len(node.host.peers()) == len(other.host.peers()) == 1)
         await other.host.stop()
         await other.host.stop()
         await until(lambda: node.recorder.downs != [])

@@ -21,6 +21,10 @@ def honest(method: str, params: dict[str, Any], result: Any) -> Any:
     return result
 
 
+class Refusal(dict[str, Any]):
+    """The data of an error that is answered instead of a result."""
+
+
 class Liar:
     """Serves until `stop`. Errors of the honest node pass unchanged."""
 
@@ -28,6 +32,8 @@ class Liar:
         self._target: Final = endpoint
         self.change: Change = honest
         self.calls: Counter[str] = Counter()
+        self.faults: list[Exception] = []
+        """Of the changes themselves: a test looks whether there are none."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="liar", daemon=True)
         self._thread.start()
@@ -45,6 +51,7 @@ class Liar:
         self._run(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -69,5 +76,12 @@ class Liar:
         async with self._session.post(self._target + "/", json=asked) as response:
             answer = json.loads(await response.read())
         if "result" in answer:
-            answer["result"] = self.change(asked["method"], asked.get("params", {}), answer["result"])
+            try:
+                answer["result"] = self.change(asked["method"], asked.get("params", {}), answer["result"])
+            except Exception as error:
+                self.faults.append(error)
+                raise
+            if isinstance(answer["result"], Refusal):
+                refusal = {"code": -32001, "message": "Not found", "data": answer.pop("result")}
+                answer["error"] = refusal
         return web.json_response(answer)

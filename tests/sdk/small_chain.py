@@ -95,6 +95,7 @@ class SmallChain:
         self.run(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def balance(self, name: str) -> int:
         return self.reader().account(key(name).address).balance

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
+import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from omnitensor.light import Checkpoint, CheckpointError
 from omnitensor.protocol import bls
+from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.bodies import StakeWithdraw, ValidatorEdit, ValidatorRegister
-from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.codec import decode
+from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.types import NANO, Amount, Hash, Height
 from omnitensor.sdk import (
     AsyncClient,
@@ -24,11 +31,12 @@ from omnitensor.sdk import (
     InputError,
     ProofError,
     ResponseError,
+    Retry,
     TrustError,
     Wallet,
     WrongChainError,
 )
-from tests.sdk.liar import Liar, honest
+from tests.sdk.liar import Liar, Refusal, honest
 from tests.sdk.small_chain import CHAIN_ID, FAST, SmallChain
 from tests.state.chain_fixtures import consensus_secret, key
 
@@ -177,8 +185,8 @@ def test_a_checkpoint_is_enough(chain: SmallChain, liar: Liar, home: Path, offse
 def test_wrong_checkpoints(chain: SmallChain, liar: Liar, home: Path, tmp_path: Path) -> None:
     wrong = Checkpoint(Height(EPOCH_BLOCKS), Hash(bytes(32)))
     other_height = Checkpoint(Height(3), block_hash(chain, 4))
-    for given in (wrong, other_height):
-        with Client(liar.endpoint, checkpoint=given, home=home) as client, pytest.raises(ProofError):
+    for named in (wrong, other_height):
+        with Client(liar.endpoint, checkpoint=named, home=home) as client, pytest.raises(ProofError):
             client.verified_head()
     assert not (home / "light").exists()
     zero = Checkpoint(Height(0), Hash(bytes(32)))
@@ -304,6 +312,82 @@ def test_no_lie_about_a_step_is_believed_or_remembered(chain: SmallChain, liar: 
         assert stored(home, chain).read_bytes() != before
 
 
+def places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where there is something in an answer."""
+    yield at
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inner:
+        yield from places(each, (*at, name))
+
+
+def replaced(value: Any, at: tuple[str | int, ...], new: Callable[[Any], Any]) -> Any:
+    if not at:
+        return new(value)
+    changed = copy.copy(value)
+    changed[at[0]] = replaced(changed[at[0]], at[1:], new)
+    return changed
+
+
+ANYTHING: tuple[Callable[[Any], Any], ...] = (
+    lambda value: digits(value) if isinstance(value, str) and value else 7,
+    lambda value: value + 1 if isinstance(value, int) else None,
+    lambda value: value - 1 if isinstance(value, int) else [],
+    lambda value: value[1:] if isinstance(value, str | list) else {},
+    lambda value: value[::-1] if isinstance(value, str | list) else "",
+    lambda value: value * 2 if isinstance(value, str | list) else -(2**70),
+    lambda value: None,
+    lambda value: True,
+    lambda value: 1.5,
+    lambda value: {"header": value},
+)
+METHODS = ("light.steps", "chain.block", "state.row", "tx.get", "chain.validators", "chain.status")
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_answered_it_is_the_truth_or_an_error(
+    chain: SmallChain, liar: Liar, home: Path, data: st.DataObject
+) -> None:
+    """One thing anywhere in the answers of one method is another, of any kind: a typed error, or what is so all the same."""
+    method = data.draw(st.sampled_from(METHODS))
+    new = data.draw(st.sampled_from(ANYTHING))
+    only = data.draw(st.sampled_from([None, 0, 1, 2]))
+    choose = random.Random(data.draw(st.integers(0, 2**32)))
+    count = 0
+
+    def change(name: str, params: dict[str, Any], result: Any) -> Any:
+        nonlocal count
+        if name != method:
+            return result
+        count += 1
+        if only not in (None, count - 1):
+            return result
+        return replaced(result, choose.choice(list(places(result))), new)
+
+    shutil.rmtree(home, ignore_errors=True)
+    with Client(chain.endpoint, home=home) as client:
+        sent = client.transactions(key("v1").address)[0][-1]["id"]
+    liar.change = change
+    who = key("contributor").address
+    start = data.draw(st.sampled_from([0, 3, EPOCH_BLOCKS]))
+    retry = Retry(attempts=1)
+    with Client(liar.endpoint, checkpoint=checkpoint(chain, start), home=home, retry=retry) as client:
+        for ask, truth in (
+            (lambda: client.proven_account(who).value.balance, chain.balance("contributor")),
+            (lambda: client.proven_receipt(sent).value.transaction_id.hex(), sent),
+            (lambda: client.proven_header(2).hash, block_hash(chain, 2)),
+        ):
+            with contextlib.suppress(ProtocolError):
+                assert ask() == truth
+    liar.change = honest
+    assert not liar.faults
+    for path in (home / "light").glob("*.json"):
+        assert path == stored(home, chain)
+        kept = json.loads(path.read_text())
+        header = decode(Header, bytes.fromhex(kept["header"]))
+        assert header.hash == block_hash(chain, kept["height"])
+
+
 def test_a_node_that_goes_back_is_noticed(chain: SmallChain, liar: Liar, home: Path) -> None:
     with Client(liar.endpoint, chain=identity(chain), home=home) as client:
         client.verified_head()
@@ -321,13 +405,21 @@ def test_a_node_that_goes_back_is_noticed(chain: SmallChain, liar: Liar, home: P
             client.proven_account(key("second").address)
 
 
-def test_trust_that_is_too_old_asks_for_a_checkpoint(chain: SmallChain, home: Path) -> None:
+def test_trust_that_is_too_old_asks_for_a_checkpoint(chain: SmallChain, liar: Liar, home: Path) -> None:
     with (
         Client(chain.endpoint, chain=identity(chain), home=home, trust_period_s=1) as client,
         pytest.raises(TrustError, match="newer checkpoint") as raised,
     ):
         client.proven_account(key("v0").address)
     assert raised.value.value.startswith(f"0:{chain.genesis_hash.hex()}"[:20])
+    refusal = Refusal(code="not_found", reason="not kept", value="1", remedy="begin with epoch 9 or later")
+    for method in ("chain.validators", "light.steps"):
+        liar.lie(method, lambda answer: refusal)
+        with (
+            Client(liar.endpoint, chain=identity(chain), home=home) as client,
+            pytest.raises(TrustError, match=r"newer checkpoint.*epoch 9 or later"),
+        ):
+            client.proven_account(key("v0").address)
     # Remembering does not make it younger.
     with Client(chain.endpoint, chain=identity(chain), home=home) as client:
         client.verified_head()
