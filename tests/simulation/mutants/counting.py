@@ -122,10 +122,10 @@ class GullibleVerifier(Verifier):
 
 
 class TrustingVerifier(Verifier):
-    """Takes any block for final that comes with a genuine certificate, of whatever it is."""
+    """Takes any block for final that comes with a proof of good form, whoever made it."""
 
     def verify_finality(self, proof: FinalityProof) -> None:
-        self.verify_certificate(proof.certificate)
+        return
 
 
 # -- evidence
