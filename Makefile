@@ -105,7 +105,7 @@ formal/node_modules/.package-lock.json: formal/package.json formal/package-lock.
 
 .PHONY: soak
 soak: setup ## Real nodes in network namespaces, cut off, killed, doubled: MINUTES=10 (needs root and iproute2)
-	@code=0; $(PY) -m deploy.soak --minutes $(or $(MINUTES),10) $(ARGS) || code=$$?; \
+	@code=0; $(PY) -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS) || code=$$?; \
 	if [ $$code -eq 77 ]; then exit 0; else exit $$code; fi
 
 .PHONY: bench

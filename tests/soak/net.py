@@ -1,4 +1,8 @@
-"""Validators in namespaces: four that go on, and one whose key runs twice. Starts and kills; judges nothing."""
+"""Validators in namespaces: four that go on, and one whose key runs twice. Starts and kills; judges nothing.
+
+Five of equal stake: with the fifth removed a quorum is three of four, so the net goes on while any one of them is being killed.
+Of four with one removed all three that are left would be needed.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -7,18 +11,28 @@ from typing import Any, Final
 
 from deploy.devnet import calls
 from deploy.devnet.net import Net, Node, Plan
-from deploy.soak.namespaces import Place
 from node import keys as node_keys
 from omnitensor.protocol import hashing
 from omnitensor.protocol.keys import SigningKey, format_api_key
 from omnitensor.protocol.private_files import write_private
 from omnitensor.protocol.types import NANO, Address
 from state.genesis import Genesis
+from tests.soak.places import Place
 
 P2P_PORT: Final = 9645
 VALIDATORS: Final = 5
 """Four go on; one is convicted."""
-PARAMS: Final[dict[str, int]] = {"block_interval_ms": 300, "delta_ms": 300, "standstill_ms": 300}
+EPOCH_BLOCKS: Final = 12
+EVIDENCE_EPOCHS: Final = 40
+PARAMS: Final[dict[str, int]] = {
+    "block_interval_ms": 300,
+    "delta_ms": 300,
+    "standstill_ms": 300,
+    "epoch_blocks": EPOCH_BLOCKS,
+    "evidence_epochs": EVIDENCE_EPOCHS,
+    "unbonding_blocks": (EVIDENCE_EPOCHS + 1) * EPOCH_BLOCKS,
+}
+"""An epoch lasts some seconds; in ten minutes sets leave the evidence window, and what was withdrawn is paid."""
 REPORTER: Final = "reporter"
 
 
@@ -64,6 +78,7 @@ class SoakNet:
     """``steady`` are the four; ``doubled`` leads view 1, and ``copy`` is its folder as it was before it ever ran."""
 
     def __init__(self, folder: Path, places: Sequence[Place]) -> None:
+        """The first places are the steady ones', then come the doubled one's and its copy's."""
         assert len(places) == VALIDATORS + 1
         plan = Plan(
             chain_id="omnitensor-soak",
@@ -77,8 +92,8 @@ class SoakNet:
         self.report_key: Final = SigningKey.generate()
         for node in net.nodes:
             write_private(node.home / "reporter.key", format_api_key(self.report_key).encode() + b"\n")
-        genesis = Genesis.load(folder / "genesis.json")
-        leader = first_leader(genesis)
+        self.genesis: Final = Genesis.load(folder / "genesis.json")
+        leader = first_leader(self.genesis)
         doubled = next(node for node in net.nodes if node.account.address == leader)
         steady = [node for node in net.nodes if node is not doubled]
         addresses = [place.address for place in places[: len(steady)]]
@@ -93,6 +108,11 @@ class SoakNet:
         shutil.copy(folder / "stranger" / "identity.secret", copy / "keys" / "identity.secret")
         self.doubled: Final = HousedNode(doubled, doubled.home, places[-2], addresses)
         self.copy: Final = HousedNode(doubled, copy, places[-1], addresses)
+
+    @property
+    def validators(self) -> tuple[HousedNode, ...]:
+        """The steady ones, then the one that runs twice."""
+        return (*self.steady, self.doubled)
 
     def kill(self) -> None:
         for node in (*self.steady, self.doubled, self.copy):

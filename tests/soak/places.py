@@ -5,10 +5,11 @@ Knows addresses and routes; nothing of nodes. The machine's own network is left 
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -42,6 +43,19 @@ def missing() -> str:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
+def sweep() -> list[str]:
+    """Removes what soaks left behind that were killed before they could; returns the names."""
+    left = []
+    for path in sorted(_FOLDER.glob("ot-*")) if _FOLDER.is_dir() else ():
+        found = re.fullmatch(r"ot-(?:try-)?(\d+)(?:-.*)?", path.name)
+        if found is None or Path(f"/proc/{found[1]}").exists():
+            continue
+        done = subprocess.run(["ip", "netns", "del", path.name], capture_output=True, check=False)
+        if done.returncode == 0:
+            left.append(path.name)
+    return left
+
+
 def _ip(*arguments: str) -> None:
     made = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if made.returncode != 0:
@@ -59,6 +73,10 @@ class Place:
     def inside(self, work: Callable[[], T]) -> T:
         """What ``work`` returns, seeing the network as the namespace does: its own loopback, and the bridge."""
         return self._thread.submit(work).result()
+
+    def beside(self, work: Callable[[], T]) -> "Future[T]":
+        """Begins work that goes on by itself; ``inside`` waits until it has ended."""
+        return self._thread.submit(work)
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -90,25 +108,14 @@ class Town:
             for number, place in enumerate(self.places, 1):
                 _ip("netns", "add", place.name)
                 outside = f"veth{number}"
-                _ip(
-                    "-n",
-                    self._hub,
-                    "link",
-                    "add",
-                    outside,
-                    "type",
-                    "veth",
-                    "peer",
-                    "eth0",
-                    "netns",
-                    place.name,
-                )
+                inside = ("type", "veth", "peer", "eth0", "netns", place.name)
+                _ip("-n", self._hub, "link", "add", outside, *inside)
                 _ip("-n", self._hub, "link", "set", outside, "master", "br0")
                 _ip("-n", self._hub, "link", "set", outside, "up")
                 _ip("-n", place.name, "link", "set", "lo", "up")
                 _ip("-n", place.name, "addr", "add", f"{place.address}/24", "dev", "eth0")
                 _ip("-n", place.name, "link", "set", "eth0", "up")
-        except DevnetError:
+        except BaseException:  # Ctrl-C as well: nothing is left behind
             self.__exit__()
             raise
         return self

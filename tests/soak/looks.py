@@ -1,23 +1,26 @@
-"""What must hold of the chains, asked over RPC while the soak goes on and once more at its end. Shares no code with the node."""
+"""What can be seen over RPC while the soak goes on: no height goes back or changes, no unit is made or lost.
+
+Shares no code with the node. The chains themselves are read from disk at the end (``chains``).
+"""
 
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
 from deploy.devnet import calls
-from deploy.soak.net import HousedNode
+from tests.soak.net import HousedNode
 
 LOOK_SECONDS: Final = 0.5
 SUPPLY: Final = 10**9 * 10**9
 
 
-class Checks:
-    """No fork, no height that goes back or changes, no unit made or lost, every block the child of the one before."""
+class Looks:
+    """Looks at every node twice a second, from a thread of its own."""
 
     def __init__(self, nodes: Sequence[HousedNode]) -> None:
         self._nodes = tuple(nodes)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="looks", daemon=True)
         self._hashes: dict[int, tuple[str, str]] = {}
         self._seen: dict[str, int] = {}
         self.looks = 0
@@ -27,12 +30,15 @@ class Checks:
         self._thread.start()
 
     def finish(self) -> None:
-        """Stops looking, and reads every chain whole."""
-        self._stop.set()
-        self._thread.join(60)
+        """Looks once more, and stops."""
+        self.stop()
         for node in self._nodes:
-            self._seen[node.name] = self._seen.get(node.name, 0)
-            self._look(node, above=0)
+            self._look(node, above=max(0, self._seen.get(node.name, 0) - 2))
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(60)
 
     @property
     def height(self) -> int:
