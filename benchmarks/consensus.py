@@ -16,6 +16,7 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import Address, Epoch, Hash, View
 from omnitensor.protocol.votes import (
     Certificate,
+    FinalityProof,
     Proposal,
     ValidatorEntry,
     ValidatorTable,
@@ -57,8 +58,8 @@ class EvenWorld(World):
         if isinstance(message, Proposal):
             self.proposed.setdefault(bytes(message.candidate.block_hash), self.clock.now_ms)
 
-    def committed(self, node: SimNode, count: int) -> None:
-        super().committed(node, count)
+    def committed(self, node: SimNode, count: int, proof: FinalityProof | None) -> None:
+        super().committed(node, count, proof)
         for entry in node.chain.committed[-count:]:
             self.waits.append(self.clock.now_ms - self.proposed[bytes(entry.block.hash)])
 

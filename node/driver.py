@@ -275,28 +275,19 @@ class Driver:
         task.add_done_callback(self._tasks.discard)
 
     async def _build(self, build: fx.Build) -> None:
-        block = await self._application.build(build, lambda: self._unfinal_up_to(build.parent_id))
+        block = await self._application.build(build, lambda: unfinal_up_to(self._core, build.parent_id))
         self.post(ev.BlockBuilt(now_ms(), build.view, block))
 
     async def _check(self, candidate: Candidate, block: Block) -> None:
         """Answers once the block could be judged. Until then it asks again, and no more once a later view is final."""
         while self._core.final.view < candidate.view:
             checked = await self._application.check(
-                candidate, block, lambda: self._unfinal_up_to(Hash(candidate.parent_id))
+                candidate, block, lambda: unfinal_up_to(self._core, Hash(candidate.parent_id))
             )
             if checked is not None:
                 self.post(ev.BlockChecked(now_ms(), candidate.id, checked.fault))
                 return
             await asyncio.sleep(CHECK_AGAIN_SECONDS)
-
-    def _unfinal_up_to(self, candidate_id: Hash) -> tuple[Block, ...]:
-        """The block of a candidate and those below it that are not final, as the core has them, oldest first."""
-        blocks: list[Block] = []
-        while (kept := self._core.find(candidate_id)) and kept.candidate.view > self._core.final.view:
-            if kept.block is not None:
-                blocks.append(kept.block)
-            candidate_id = Hash(kept.candidate.parent_id)
-        return tuple(reversed(blocks))
 
     def _set_timer(self, at_ms: int) -> None:
         if self._timer is not None:
@@ -312,6 +303,16 @@ class Driver:
         self._metrics.charges.labels("consensus").inc()
         if isinstance(peer, bytes):
             self._network.charge(PeerId(peer), CHARGE_POINTS, reason)
+
+
+def unfinal_up_to(core: Core, candidate_id: Hash) -> tuple[Block, ...]:
+    """The block of a candidate and those below it that are not final, as the core has them, oldest first."""
+    blocks: list[Block] = []
+    while (kept := core.find(candidate_id)) and kept.candidate.view > core.final.view:
+        if kept.block is not None:
+            blocks.append(kept.block)
+        candidate_id = Hash(kept.candidate.parent_id)
+    return tuple(reversed(blocks))
 
 
 def now_ms() -> int:

@@ -132,6 +132,7 @@ class Sync:
             self._slots.insert(self._slots.index(slot) + 1, rest)
             slot.count = count
         slot.response = response
+        self._pop_applied()
 
     def failed(self, ticket: int, reason: str) -> None:
         """A Fetch had no answer, or the peer does not hold what it claimed: the range is asked of another."""
@@ -162,10 +163,7 @@ class Sync:
             fresh = (height - since) * 1_000 / (now_ms - since_ms)
             self._rate = (height, now_ms, fresh if rate == 0 else 0.7 * rate + 0.3 * fresh)
         self._height = height
-        while self._slots and self._slots[0].end <= height + 1:
-            slot = self._slots.pop(0)
-            if slot.fetch is not None and slot.response is None:
-                self._end_fetch(slot)
+        self._pop_applied()
 
     def invalid(self, ticket: int, reason: str) -> None:
         """The node found a range to be wrong: whoever sent it is dropped, and the range asked of others."""
@@ -226,6 +224,13 @@ class Sync:
         if self._started is None and (behind >= limits.sync_behind_blocks_min or lasting):
             self._started = (self._height, now_ms)
             self._rate = (self._height, now_ms, 0.0)
+
+    def _pop_applied(self) -> None:
+        """Drops ranges without a block above the node's: of an answer that was shorter than asked for nothing may be news."""
+        while self._slots and self._slots[0].end <= self._height + 1:
+            slot = self._slots.pop(0)
+            if slot.fetch is not None and slot.response is None:
+                self._end_fetch(slot)
 
     def _fill_window(self) -> None:
         if self._started is None:

@@ -121,9 +121,9 @@ class Replica:
     def _run(self) -> None:
         replay = self.replay
         settings = Settings(self.index, 0, 100, 5_000, HOUR_MS, Height(2**62))
-        self.core = replay.product.core(
-            settings, replay.table, replay.leaders, replay.scheme, self.chain.head()
-        )
+        point = self.chain.head()
+        assert point is not None, "every head of a replay has its proof"
+        self.core = replay.product.core(settings, replay.table, replay.leaders, replay.scheme, point)
         self.handle(Start(self.now_ms, self.store.memory))
 
     def restart(self) -> None:
@@ -160,7 +160,7 @@ class Replica:
                 order = replaced(effect, timestamp_ms=TimeMs(EPOCH_MS))
                 address = Address(self.replay.table.entries[self.index].address)
                 return BlockBuilt(
-                    self.now_ms, effect.view, self.chain.build(order, address, self.replay.next_number)
+                    self.now_ms, effect.view, self.chain.build(order, address, tuple, self.replay.next_number)
                 )
             case todo.Check(candidate, block):
                 return BlockChecked(self.now_ms, candidate.id, self.chain.check(block))

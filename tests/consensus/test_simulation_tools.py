@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,11 +116,22 @@ def test_the_summary_says_which_rules_never_fired() -> None:
 def test_an_interrupt_brings_the_summary_so_far(number: signal.Signals) -> None:
     command = [sys.executable, "-u", "-m", "tests.simulation.run", "--seeds", "100000", "--jobs", "2"]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ)
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    time.sleep(4)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None
+        assert "playing seeds 0 to 99999" in process.stdout.readline()
+        time.sleep(1)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=100)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130, said
     assert "executions of 100000" in said
     assert "0 violated" in said

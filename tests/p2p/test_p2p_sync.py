@@ -208,6 +208,23 @@ def test_blocks_that_came_by_consensus_are_not_fetched_or_waited_for() -> None:
     assert not sync.syncing
 
 
+def test_an_answer_that_ends_at_the_height_reached_meanwhile_is_not_applied_for_ever() -> None:
+    """Consensus brought the first block while two were asked for, and the answer holds that one alone: the next is due."""
+    sync = Sync(0, 0, range_blocks=2)
+    sync.peer_status(peer(0), 2)
+    (fetch,) = [action for action in sync.next(0) if isinstance(action, Fetch)]
+    assert (fetch.request.from_height, fetch.request.count) == (1, 2)
+    sync.applied(1, 100)
+    sync.received(fetch.ticket, answer(1, 1))
+    assert sync.ready() is None, "nothing of it is news"
+    (rest,) = [action for action in sync.next(200) if isinstance(action, Fetch)]
+    assert (rest.request.from_height, rest.request.count) == (2, 1)
+    sync.received(rest.ticket, answer(2, 1))
+    ready = sync.ready()
+    assert ready is not None
+    assert ready.from_height == 2
+
+
 def test_after_a_boaster_is_gone_the_next_blocks_are_fetched_without_a_hole() -> None:
     sync = Sync(0, 0, range_blocks=10)
     sync.peer_status(peer(0), 10_000)

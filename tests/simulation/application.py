@@ -1,19 +1,22 @@
-"""What a block does, for the simulation: a chain of hashes. The real ledger can stand in its place behind ``Application``.
+"""What a simulated node needs of its chain, and the simplest one: a chain of hashes. ``ledger_chain`` has the real ledger.
 
-A block's validity depends on the block alone: one whose base fee is ``POISON`` is invalid for everybody. What was committed
-outlives a crash; what was only executed does not.
+In the chain of hashes a block's validity depends on the block alone: one whose base fee is ``POISON`` is invalid for everybody.
+What was committed outlives a crash; what was only executed does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from consensus.stake.effects import Build
 from consensus.stake.events import FinalPoint
+from node.chain_work import DivergedError, ProofsAhead
+from node.driver import Checked
 from omnitensor.protocol.blocks import Block, Header, transactions_root
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import (
     ZERO_HASH,
     Address,
@@ -24,11 +27,19 @@ from omnitensor.protocol.types import (
     View,
     Weight,
 )
-from omnitensor.protocol.votes import FinalityProof
+from omnitensor.protocol.votes import Candidate, FinalityProof
+from p2p.messages import BlocksRequest, BlocksResponse
+from p2p.ranges import assemble_blocks
+
+if TYPE_CHECKING:
+    from tests.simulation.node import SimNode
 
 CHAIN_ID = "simulation"
 POISON = 666
 EMPTY_ROOT = transactions_root(())
+
+Below = Callable[[], Sequence[Block]]
+"""The unfinal blocks under a block as consensus has them, oldest first."""
 
 
 def state_after(parent_state: bytes, height: int, proposer: bytes, salt: int) -> Hash:
@@ -90,23 +101,50 @@ class Application(Protocol):
     committed: list[Committed]
     epoch_blocks: int
 
-    def build(self, order: Build, proposer: Address, salt: int) -> Block | None: ...
-
-    def check(self, block: Block) -> str | None:
-        """Execute a block on its parent, which must have a ``header`` here; why it is invalid, or None."""
-
-    def commit(self, blocks: Sequence[Block], proof: FinalityProof) -> None:
-        """Consecutive children of the head, executed before; ``proof`` is of the last."""
+    def attach(self, node: SimNode) -> None:
+        """The node whose chain this is."""
 
     def restart(self) -> None:
-        """Forget what was not committed."""
+        """Begin anew from what is durable."""
+
+    def build(self, order: Build, proposer: Address, below: Below, salt: int = 0) -> Block | None:
+        """A leader's block. ``salt`` is 0 but for machines that share a key, whose blocks are never the same."""
+
+    def make(
+        self,
+        parent: Hash,
+        proposer: Address,
+        timestamp_ms: int,
+        epoch: int,
+        *,
+        salt: int,
+        poison: bool = False,
+    ) -> Block | None:
+        """Another block than ``build`` would make, for hostile leaders: valid, another for each salt; invalid when poisoned.
+
+        None where the parent is not one to build upon, or no block can be made.
+        """
+
+    def judge(self, candidate: Candidate, block: Block, below: Below) -> Checked | None:
+        """The verdict on a block, executed on its parent; None when it can't be judged now."""
+
+    def commit(self, blocks: Sequence[Block], proof: FinalityProof) -> int:
+        """Children of the head after those that are final already; ``proof`` is of the last. How many were new."""
+
+    def commit_range(self, blocks: Sequence[Block], proof: FinalityProof) -> int:
+        """As ``commit``, for the sync: ``proof`` is of the last or of one above it. Raises DivergedError."""
+
+    def answer(self, request: BlocksRequest) -> BlocksResponse | None:
+        """Final blocks for a peer."""
 
     def header(self, block_hash: Hash) -> Header | None:
         """Header of a block on which another can be built: the head, or one executed above it."""
 
-    def head(self) -> FinalPoint: ...
+    def head(self) -> FinalPoint | None:
+        """Where a core begins; None while the head is final only through a block above it."""
 
-    def below_epoch(self) -> Header: ...
+    def below_epoch(self) -> Header:
+        """Header of the boundary below the epoch of the block above the head."""
 
 
 class HashChain:
@@ -116,8 +154,16 @@ class HashChain:
         self.epoch_blocks = epoch_blocks
         self.committed = [Committed(genesis, None)]
         self._executed: dict[Hash, Header] = {}
+        self._proofs = ProofsAhead()
 
-    def build(self, order: Build, proposer: Address, salt: int) -> Block | None:
+    def attach(self, node: SimNode) -> None:
+        """It needs nothing of a node."""
+
+    def restart(self) -> None:
+        self._executed = {}
+        self._proofs = ProofsAhead()
+
+    def build(self, order: Build, proposer: Address, below: Below, salt: int = 0) -> Block | None:
         parent = self.header(order.parent_hash)
         if parent is None:
             return None
@@ -126,7 +172,29 @@ class HashChain:
         self._executed[block.hash] = block.header
         return block
 
+    def make(
+        self,
+        parent: Hash,
+        proposer: Address,
+        timestamp_ms: int,
+        epoch: int,
+        *,
+        salt: int,
+        poison: bool = False,
+    ) -> Block | None:
+        header = self.header(parent)
+        if header is None:
+            return None
+        return make_block(header, proposer, timestamp_ms, epoch, salt=salt, poison=poison)
+
+    def judge(self, candidate: Candidate, block: Block, below: Below) -> Checked | None:
+        header = block.header
+        if header.height < len(self.committed):
+            return Checked(None) if self.committed[header.height].block.hash == block.hash else None
+        return None if self.header(Hash(header.parent)) is None else Checked(self.check(block))
+
     def check(self, block: Block) -> str | None:
+        """Why a block is invalid on its parent, which is known; or None."""
         header = block.header
         parent = self.header(Hash(header.parent))
         assert parent is not None, "executed before its parent"
@@ -138,24 +206,57 @@ class HashChain:
         self._executed[block.hash] = header
         return None
 
-    def commit(self, blocks: Sequence[Block], proof: FinalityProof) -> None:
+    def commit(self, blocks: Sequence[Block], proof: FinalityProof) -> int:
         assert proof.candidate.block_hash == blocks[-1].hash, "a proof of another block"
-        for place, block in enumerate(blocks):
+        new = [block for block in blocks if block.header.height >= len(self.committed)]
+        for block in new:
             assert block.hash in self._executed, "committed without being executed here"
             assert block.header.parent == self.committed[-1].block.hash, "not a child of the head"
-            self.committed.append(Committed(block, proof if place == len(blocks) - 1 else None))
-        head = self.committed[-1].block.header
-        self._executed = {key: h for key, h in self._executed.items() if h.height > head.height}
+            self.committed.append(Committed(block, proof if block is blocks[-1] else None))
+        self._forget()
+        return len(new)
 
-    def restart(self) -> None:
-        self._executed = {}
+    def commit_range(self, blocks: Sequence[Block], proof: FinalityProof) -> int:
+        self._proofs.put(proof)
+        count = 0
+        for block in blocks:
+            height = block.header.height
+            if height < len(self.committed):
+                if self.committed[height].block.hash != block.hash:
+                    raise DivergedError("a quorum made two blocks of one height final", block)
+                continue
+            if block.header.parent != self.committed[-1].block.hash:
+                raise DivergedError("a quorum made a block final that does not stand on the final one", block)
+            fault = self.check(block)
+            if fault is not None:
+                raise DivergedError(f"a quorum made a block final that is invalid here ({fault})", block)
+            self.committed.append(Committed(block, self._proofs.take(block.hash)))
+            count += 1
+        self._forget()
+        return count
 
-    def head(self) -> FinalPoint:
+    def _forget(self) -> None:
+        height = len(self.committed) - 1
+        self._executed = {key: h for key, h in self._executed.items() if h.height > height}
+
+    def answer(self, request: BlocksRequest) -> BlocksResponse | None:
+        def at(height: int) -> Committed | None:
+            return self.committed[height] if height < len(self.committed) else None
+
+        return assemble_blocks(
+            request,
+            lambda height: None if (entry := at(height)) is None else encode(entry.block),
+            lambda height: None if (entry := at(height)) is None else entry.block.header,
+            lambda height: None if (entry := at(height)) is None else entry.proof,
+        )
+
+    def head(self) -> FinalPoint | None:
         last = self.committed[-1]
         header = last.block.header
-        assert last.proof is not None or header.height == 0, "the head always has a proof"
-        if last.proof is None or header.height % self.epoch_blocks == 0:
+        if header.height == 0 or (last.proof is not None and header.height % self.epoch_blocks == 0):
             return FinalPoint.root(last.block.hash, header.height, TimeMs(header.timestamp_ms), last.proof)
+        if last.proof is None:
+            return None
         return FinalPoint(
             View(last.proof.candidate.view),
             last.proof.candidate.id,
@@ -166,7 +267,6 @@ class HashChain:
         )
 
     def below_epoch(self) -> Header:
-        """Header of the boundary below the epoch of the block above the head."""
         height = self.committed[-1].block.header.height
         return self.committed[height - height % self.epoch_blocks].block.header
 

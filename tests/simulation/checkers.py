@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from omnitensor.protocol.types import Hash
-from omnitensor.protocol.votes import Candidate, Certificate, Proposal, Vote
+from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
 from tests.simulation.application import Committed
 from tests.simulation.scenario import Scenario
 
 NOTARIZE, SKIP, FINALIZE = 1, 2, 3
+PROMISE_BLOCKS = 300
+"""A proof is of a block at most so far above (and a little more)."""
 
 
 class Checkers:
@@ -32,6 +34,7 @@ class Checkers:
         self._said: dict[tuple[int, int, int], dict[int, set[bytes]]] = {}
         self._candidates: dict[bytes, Candidate] = {}
         self._seen: set[Certificate] = set()
+        self._promised: dict[bytes, int] = {}
         self._ahead_ms = scenario.clock_drift_ms + max(scenario.skew_ms, scenario.jump_ms)
 
     def violated(self, what: str) -> None:
@@ -96,8 +99,13 @@ class Checkers:
 
     # -- no fork; finality is earned
 
-    def committed(self, index: int, part: Sequence[Committed], now_ms: int) -> None:
-        """``now_ms``: the true time, which no honest clock is ahead of by more than the scenario says."""
+    def committed(
+        self, index: int, part: Sequence[Committed], proof: FinalityProof | None, now_ms: int
+    ) -> None:
+        """``proof`` is of the last, or of one above it.
+
+        ``now_ms``: the true time, which no honest clock is ahead of by more than the scenario says.
+        """
         for entry in part:
             height, block_hash = entry.block.header.height, bytes(entry.block.hash)
             if self._final.setdefault(height, block_hash) != block_hash:
@@ -120,7 +128,6 @@ class Checkers:
             self._times[height] = timestamp_ms
             if entry.proof is None and height % self._epoch_blocks == 0:
                 self.violated(f"node {index} has no proof of its own for boundary {height}")
-        proof = part[-1].proof
         if proof is None:
             self.violated(f"node {index} committed without a proof")
             return
@@ -131,14 +138,26 @@ class Checkers:
         signed = sum(weight for i, weight in enumerate(weights) if bits >> i & 1)
         if 3 * signed <= 2 * sum(weights):
             self.violated(f"node {index} committed on {signed} of {sum(weights)} stake")
-        if proof.certificate.kind != FINALIZE or proof.candidate.block_hash != part[-1].block.hash:
+        if proof.certificate.kind != FINALIZE or proof.certificate.candidate_id != proof.candidate.id:
             self.violated(f"node {index} committed on a proof of something else")
+        if part[-1].proof not in (None, proof):
+            self.violated(f"node {index} keeps another proof than it committed on")
+        if proof.candidate.block_hash != part[-1].block.hash:
+            self._promised[bytes(proof.candidate.block_hash)] = part[-1].block.header.height
         self._earned(index, proof.certificate)
 
     # -- everything final is available
 
+    def _keep_promises(self) -> None:
+        """A proof that was of a block above made that block final, too."""
+        heights = {block_hash: height for height, block_hash in self._final.items()}
+        for block_hash, below in self._promised.items():
+            if block_hash not in heights and len(self._final) > below + PROMISE_BLOCKS:
+                self.violated(f"a proof above block {below} was of a block that never became final")
+
     def finish(self, chains: Sequence[tuple[int, Sequence[Committed]]]) -> None:
         """At the end: every block that anybody holds final is held by whoever is that far, and nothing was undone."""
+        self._keep_promises()
         for index, chain in chains:
             for height, entry in enumerate(chain):
                 if height and self._final.get(height) != bytes(Hash(entry.block.hash)):

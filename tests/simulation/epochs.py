@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake.verify import Verifier
 from omnitensor.protocol.blocks import Header
+from omnitensor.protocol.errors import ProtocolError, SignatureError
 from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, Height, TimeMs
-from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
+from omnitensor.protocol.votes import FinalityProof, ValidatorEntry, ValidatorTable
+from tests.simulation.application import Application
 from tests.simulation.scenario import Scenario, tolerated
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def address_of(node: int) -> Address:
 
 
 class Sets:
-    """All epochs of a world, by the boundary below them. ``of`` and ``by_number`` are all that is asked of it."""
+    """All epochs of a world, by the boundary below them."""
 
     def __init__(
         self,
@@ -62,6 +64,24 @@ class Sets:
         self._made: dict[Hash, EpochSet] = {}
         self.by_number: dict[int, EpochSet] = {}
         self.of(genesis)
+
+    def address_of(self, validator: int) -> Address:
+        return address_of(validator)
+
+    def above(self, chain: Application) -> EpochSet:
+        """The epoch of the block above a chain's head."""
+        return self.of(chain.below_epoch())
+
+    def fault_of_proof(self, chain: Application, proof: FinalityProof) -> ProtocolError | None:
+        """Why a chain's owner does not believe a finality proof, or None."""
+        below = proof.candidate.epoch * self._scenario.epoch_blocks
+        if below >= len(chain.committed):
+            return SignatureError("a proof of an epoch whose validators are not known", value=below)
+        try:
+            self.of(chain.committed[below].block.header).verifier.verify_finality(proof)
+        except ProtocolError as error:
+            return error
+        return None
 
     def of(self, below: Header) -> EpochSet:
         """The epoch above a boundary block."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.types import Hash, View
-from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof
+from omnitensor.protocol.votes import Candidate, Certificate
+from p2p.messages import BlocksRequest, BlocksResponse
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,30 @@ class CertificatesGiven:
 
 
 @dataclass(frozen=True)
+class HeadTold:
+    """How far a node is. What one process says is in order, as on one connection: ``life`` counts processes, ``number`` words."""
+
+    life: int
+    number: int
+    height: int
+
+
+@dataclass(frozen=True)
 class BlocksWanted:
-    from_height: int
+    """A request for blocks. ``life`` and ``ticket`` come back with the answer."""
+
+    life: int
+    ticket: int
+    request: BlocksRequest
 
 
 @dataclass(frozen=True)
 class BlocksGiven:
-    """Consecutive blocks; ``proof`` finalizes the last."""
+    """The answer; None where the blocks are not held."""
 
-    blocks: tuple[Block, ...]
-    proof: FinalityProof
+    life: int
+    ticket: int
+    response: BlocksResponse | None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from consensus.stake.core import Core
@@ -42,18 +41,20 @@ from consensus.stake.events import (
 )
 from consensus.stake.knowledge import Settings
 from consensus.stake.safety import SafetyError
+from node.chain_work import DivergedError
+from node.driver import Checked, unfinal_up_to
 from node.epochs import EarlyMessages, epoch_of_message
 from node.safety_store import FILE_NAME, SafetyStore
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.evidence import Evidence
-from omnitensor.protocol.types import Address, Hash, View
-from omnitensor.protocol.votes import Certificate, Proposal, Vote
+from omnitensor.protocol.types import Address, BlsPublicKey, Hash, View
+from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
 from p2p.messages import PeerId
 from tests.simulation.application import CHAIN_ID, Application
 from tests.simulation.disk import PowerCut, SimDisk
-from tests.simulation.epochs import EpochSet, address_of
+from tests.simulation.epochs import EpochSet
 from tests.simulation.messages import (
     BlocksGiven,
     BlocksWanted,
@@ -62,18 +63,23 @@ from tests.simulation.messages import (
     CertificatesGiven,
     CertificatesWanted,
     EvidenceGiven,
+    HeadTold,
 )
 from tests.simulation.network import EPOCH_MS
+from tests.simulation.syncing import SimSync
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-SYNC_BLOCKS_MAX = 16
 HALF_SECOND_MS = 500
+CHECK_AGAIN_MS = 100
 
 
 class SimNode:
-    """One validator. ``core`` is None while it is down. What it holds on ``disk`` and in ``chain`` outlives crashes."""
+    """One validator. What it holds on ``disk`` and in ``chain`` outlives crashes.
+
+    ``core`` is None while it is down, and while only a block above the head makes the head final.
+    """
 
     byzantine = ""
     obeys_rules = False
@@ -87,9 +93,14 @@ class SimNode:
         self.chain = chain
         self.disk = SimDisk(world.random)
         self.skew_ms = 0
+        self.up = False
+        self.life = 0
+        """Counts processes; ``incarnation`` counts cores."""
         self.incarnation = 0
         self.core: Core | None = None
         self.store: SafetyStore | None = None
+        self.key: BlsPublicKey = world.keys[self.validator]
+        """What it votes with, and what its safety store is of."""
         self.halted = ""
         self._effects: deque[Effect] = deque()
         self._busy = False
@@ -100,10 +111,17 @@ class SimNode:
         """Epoch and index in its table of everybody against whom there is evidence here."""
         self.previous: Core | None = None
         self._asked_ms = -HALF_SECOND_MS
+        self.sync = SimSync(self)
+        chain.attach(self)
 
     @property
     def address(self) -> Address:
-        return address_of(self.validator)
+        return self.world.sets.address_of(self.validator)
+
+    @property
+    def height(self) -> int:
+        """Of the last final block here."""
+        return len(self.chain.committed) - 1
 
     @property
     def seat(self) -> int | None:
@@ -117,41 +135,40 @@ class SimNode:
 
     def start(self) -> None:
         """Begin, or begin again after a crash, from what the disk holds."""
-        if self.core is not None or self.halted:
+        if self.up or self.halted:
             return
+        self.up = True
+        self.life += 1
+        self.previous = self.store = None
+        self.chain.restart()
+        self.world.restarted(self)
+        self._begin()
+        if self.up:
+            self.sync.begin()
+
+    def _begin(self) -> None:
+        """A core for the epoch of the block above the head (R0, R9), once the head has its own proof."""
         world = self.world
-        key = world.keys[self.validator]
+        self.incarnation += 1
+        self._effects.clear()
+        self._busy = False
+        self.core = None
+        point = self.chain.head()
+        if point is None:
+            return
+        self.epoch = world.sets.above(self.chain)
         try:
-            if self.disk.read(FILE_NAME, 0) is None:
-                self.store = world.store_class.create(self.disk, CHAIN_ID, key, world.random.randbytes)
-            else:
-                self.store = world.store_class.open(self.disk, CHAIN_ID, key)
+            self._open_store()
+            assert self.store is not None
+            memory = self.store.enter(self.epoch.table.epoch, self.epoch.began_ms)
         except PowerCut:
-            self.disk.power_off()
+            self._power_off()
             world.restart_later(self)
             return
         except StorageError as error:
             self.halted = str(error)
+            self._power_off()
             world.unusable(self, error)
-            return
-        self.chain.restart()
-        self.previous = None
-        self._begin()
-
-    def _begin(self) -> None:
-        """A core for the epoch of the block above the head (R0, R9)."""
-        world = self.world
-        assert self.store is not None
-        self.incarnation += 1
-        self._effects.clear()
-        self._busy = False
-        self.epoch = world.sets.of(self.chain.below_epoch())
-        try:
-            memory = self.store.enter(self.epoch.table.epoch, self.epoch.began_ms)
-        except PowerCut:
-            self.core, self.store = None, None
-            self.disk.power_off()
-            world.restart_later(self)
             return
         self.core = self.core_kind()(
             Settings(
@@ -165,12 +182,24 @@ class SimNode:
             self.epoch.table,
             self.epoch.schedule,
             world.scheme,
-            self.chain.head(),
+            point,
         )
         world.note(self.index, "start", self.epoch.table.epoch, self.core.final.height)
         self._handle(Start(self.now_ms(), memory))
         for sender, message in self.early.take():
             self.receive(int.from_bytes(sender, "big"), message)
+
+    def _open_store(self) -> None:
+        """The record of the key that the epoch's table has of this validator; another key's is left as it is."""
+        key = self.key if self.seat is None else self.epoch.table.key(self.seat)
+        if self.store is not None and key == self.key:
+            return
+        world, self.key = self.world, key
+        files = self.disk.folder("" if key == world.keys[self.validator] else key.hex()[:8])
+        if files.read(FILE_NAME, 0) is None:
+            self.store = world.store_class.create(files, CHAIN_ID, key, world.random.randbytes)
+        else:
+            self.store = world.store_class.open(files, CHAIN_ID, key)
 
     def core_kind(self) -> type[Core]:
         return self.world.core_class
@@ -184,16 +213,28 @@ class SimNode:
 
     def crash(self) -> None:
         """The power goes."""
-        if self.core is None:
+        if not self.up:
             return
-        self.world.note(self.index, "crash", self.core.view)
+        self.world.note(self.index, "crash", self.core.view if self.core is not None else -1)
         self.world.network.faults["crash"] += 1
         self.world.retire(self)
+        self._power_off()
+
+    def _power_off(self) -> None:
+        self.up = False
         self.core, self.store = None, None
         self._effects.clear()
         self._busy = False
         self.incarnation += 1
         self.disk.power_off()
+
+    def while_up(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Do something after a while, unless the process has ended meanwhile."""
+        self.world.clock.after(delay_ms, self._if_up, self.life, action)
+
+    def _if_up(self, life: int, action: Callable[[], None]) -> None:
+        if self.up and life == self.life:
+            action()
 
     def _later(self, delay_ms: int, action: Any, *arguments: Any) -> None:
         """Do something after a while, unless the node has crashed meanwhile."""
@@ -207,7 +248,7 @@ class SimNode:
 
     def receive(self, sender: int, message: Any) -> None:
         """A message from a peer: verified, then given to the core, as a driver does it."""
-        if self.core is None:
+        if not self.up:
             return
         try:
             self._receive(sender, message)
@@ -215,6 +256,20 @@ class SimNode:
             self.world.refused(self.index, sender, message, error)
 
     def _receive(self, sender: int, message: Any) -> None:
+        match message:
+            case HeadTold():
+                self.sync.told(sender, message)
+            case BlocksWanted():
+                self.sync.wanted(sender, message)
+            case BlocksGiven():
+                self.sync.given(sender, message)
+            case EvidenceGiven(data):
+                self._take_evidence(data)
+            case _ if self.core is not None:
+                self._hear(sender, message)
+
+    def _hear(self, sender: int, message: Any) -> None:
+        """What is said of consensus."""
         core, verifier, now_ms = self.core, self.epoch.verifier, self.now_ms()
         assert core is not None
         if isinstance(message, Vote | Certificate | Proposal):
@@ -255,12 +310,6 @@ class SimNode:
             case CertificatesGiven(certificates):
                 for certificate in certificates:
                     self._receive(sender, certificate)
-            case BlocksWanted(height):
-                self._give_blocks(sender, height)
-            case BlocksGiven():
-                self._sync(message)
-            case EvidenceGiven(data):
-                self._take_evidence(data)
 
     def _of_another_epoch(self, sender: int, message: Any, ahead: int) -> None:
         """Hold what is of the next epoch, and ask whoever is there how this one ended."""
@@ -273,7 +322,6 @@ class SimNode:
             self._asked_ms = self.world.clock.now_ms
             view = self.core.view
             self.send(sender, CertificatesWanted(self.epoch.table.epoch, view, view))
-            self.send(sender, BlocksWanted(self.chain.committed[-1].block.header.height + 1))
 
     def _accuse(self, evidence: Evidence) -> None:
         """Hold evidence, and pass it on while it accuses somebody who was not accused before."""
@@ -311,36 +359,37 @@ class SimNode:
                 self.send(asker, CandidateGiven(found.candidate, found.block, certificates))
                 return
 
-    def _give_blocks(self, asker: int, height: int) -> None:
-        """Blocks of one epoch up to the last within reach that has a proof of its own."""
-        epoch_blocks = self.chain.epoch_blocks
-        boundary = -(-height // epoch_blocks) * epoch_blocks
-        part = self.chain.committed[height : min(height + SYNC_BLOCKS_MAX, boundary + 1)]
-        while part and part[-1].proof is None:
-            part = part[:-1]
-        if height > 0 and part and part[-1].proof is not None:
-            self.send(asker, BlocksGiven(tuple(entry.block for entry in part), part[-1].proof))
-
-    def _sync(self, given: BlocksGiven) -> None:
-        """Block sync: verify the proof and the links down from it, execute, commit, tell the core."""
-        assert self.core is not None
-        head = self.chain.committed[-1].block
-        new = [block for block in given.blocks if block.header.height > head.header.height]
-        if not new or new[0].header.parent != head.hash or given.proof.candidate.block_hash != new[-1].hash:
+    def commit_range(self, blocks: tuple[Block, ...], proof: FinalityProof) -> None:
+        """Sync has verified a range: commit it, and go on above it."""
+        try:
+            count = self.chain.commit_range(blocks, proof)
+        except PowerCut:
+            self.crash()
+            self.world.restart_later(self)
             return
-        if given.proof.candidate.epoch != self.epoch.table.epoch:
+        except DivergedError as error:
+            self._stop_for_good(str(error))
             return
-        self.epoch.verifier.verify_finality(given.proof)
-        if any(above.header.parent != below.hash for below, above in pairwise(new)):
+        if not count:
             return
-        if any(self._judge(block) is not None for block in new):
-            return
-        self.chain.commit(new, given.proof)
-        self.world.committed(self, len(new))
-        if self.chain.below_epoch().height != self.epoch.boundary:
-            self._handle(Synced(self.now_ms(), self.chain.head()))
-        else:
+        self._committed(count, proof)
+        if self.core is None:
+            self._begin()
+        elif self.world.sets.above(self.chain).table.epoch != self.epoch.table.epoch:
             self._turn()
+        else:
+            point = self.chain.head()
+            if point is not None:
+                self._handle(Synced(self.now_ms(), point))
+
+    def _committed(self, count: int, proof: FinalityProof) -> None:
+        self.world.committed(self, count, proof)
+        self.sync.head_moved()
+
+    def _stop_for_good(self, report: str) -> None:
+        self.halted = report
+        self.world.halted(self, report)
+        self.crash()
 
     # -- effects out
 
@@ -362,6 +411,9 @@ class SimNode:
             except PowerCut:
                 self.crash()
                 self.world.restart_later(self)
+                return
+            except DivergedError as error:
+                self._stop_for_good(str(error))
                 return
             if synced is not None:
                 self._busy = True
@@ -394,20 +446,18 @@ class SimNode:
             case Build():
                 self._later(random.randint(0, world.scenario.execution_ms), self._build, effect)
             case Check(candidate, block):
-                self._later(random.randint(0, world.scenario.execution_ms), self._check, candidate.id, block)
+                self._later(random.randint(0, world.scenario.execution_ms), self._check, candidate, block)
             case Fetch(candidate_id):
                 self.send(self._somebody(), CandidateWanted(candidate_id))
             case FetchCertificates(first, last):
                 self.send(self._somebody(), CertificatesWanted(self.epoch.table.epoch, first, last))
             case Behind():
                 world.network.faults["behind"] += 1
-                self.send(self._somebody(), BlocksWanted(self.chain.committed[-1].block.header.height + 1))
+                self.sync.step()
             case Commit(chain, proof, _, prune_below):
-                head = self.chain.committed[-1].block.header.height
-                new = [final.block for final in chain if final.block.header.height > head]
-                if new:  # else block sync was faster
-                    self.chain.commit(new, proof)
-                    world.committed(self, len(new))
+                count = self.chain.commit([final.block for final in chain], proof)
+                if count:  # else block sync was faster
+                    self._committed(count, proof)
                 self.store.raise_floor(self.core.table.epoch, prune_below)
                 return lambda: None
             case SetTimer(at_ms):
@@ -418,9 +468,7 @@ class SimNode:
             case Accuse(evidence):
                 self._accuse(evidence)
             case Halt(report):
-                self.halted = report
-                world.halted(self, report)
-                self.crash()
+                self._stop_for_good(report)
         return None
 
     def _recorded(self, effect: Cast | Propose) -> bool:
@@ -446,22 +494,28 @@ class SimNode:
         self.broadcast(vote)
         self._handle(VoteReceived(self.now_ms(), None, vote))
 
-    def _build(self, order: Build) -> None:
-        self._handle(BlockBuilt(self.now_ms(), order.view, self.chain.build(order, self.address, 0)))
+    def _build(self, order: Build, salt: int = 0) -> None:
+        core = self.core
+        assert core is not None
+        block = self.chain.build(order, self.address, lambda: unfinal_up_to(core, order.parent_id), salt)
+        self._handle(BlockBuilt(self.now_ms(), order.view, block))
 
-    def _check(self, candidate_id: Hash, block: Block) -> None:
-        """Answer once the block can be judged; one that sync has overtaken can not, and is nobody's fault."""
-        assert self.core is not None
-        head = self.chain.committed[-1].block.header
-        if self.chain.header(Hash(block.header.parent)) is not None:
-            self._handle(BlockChecked(self.now_ms(), candidate_id, self._judge(block)))
+    def _check(self, candidate: Candidate, block: Block) -> None:
+        """Answer once the block could be judged. Until then ask again, and no more once a later view is final."""
+        core = self.core
+        assert core is not None
+        if core.final.view >= candidate.view:
             return
-        assert block.header.height <= head.height + 1, "a block was to be checked before its parent"
-        if self.core.final.height < block.header.height:
-            self._later(50, self._check, candidate_id, block)
+        checked = self._judge(candidate, block)
+        if checked is not None:
+            self._handle(BlockChecked(self.now_ms(), candidate.id, checked.fault))
+            return
+        self._later(CHECK_AGAIN_MS, self._check, candidate, block)
 
-    def _judge(self, block: Block) -> str | None:
-        return self.chain.check(block)
+    def _judge(self, candidate: Candidate, block: Block) -> Checked | None:
+        core = self.core
+        assert core is not None
+        return self.chain.judge(candidate, block, lambda: unfinal_up_to(core, Hash(candidate.parent_id)))
 
     def _tick(self, timer: int) -> None:
         if timer == self._timer:
@@ -470,7 +524,7 @@ class SimNode:
     # -- the outside
 
     def sign(self, message: bytes) -> Any:
-        return self.world.scheme.sign(self.world.secrets[self.validator], message)
+        return self.world.scheme.sign(self.world.secret_of(self), message)
 
     def broadcast(self, message: Any) -> None:
         self.world.spoken(self, message)

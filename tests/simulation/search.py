@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from consensus.stake.knowledge import Rule
+from tests.simulation.parallel import Interrupt, in_parallel
 from tests.simulation.scenario import scenario_of
 from tests.simulation.world import Outcome, World
 
@@ -87,46 +86,22 @@ def _counts(counted: dict[str, int] | Counter[str], key: object = None) -> str:
     return ", ".join(f"{name} {counted[name]}" for name in sorted(counted, key=key))  # type: ignore[call-overload]  # a key or None
 
 
-def outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
-    if jobs == 1:
-        yield from map(play_seed, seeds)
-        return
-    with ProcessPoolExecutor(jobs, initializer=leave_interrupts_to_the_parent) as pool:
-        try:
-            yield from pool.map(play_seed, seeds, chunksize=4)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def end_with_a_summary() -> None:
-    """SIGINT and SIGTERM both end a search as Ctrl-C does, also where it runs in the background of a script."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
 def many(seeds: range, jobs: int) -> int:
     """Play a range of seeds and say what was seen. The exit status: 0 all good, 1 not, 130 interrupted with all good so far."""
     begun = shown = time.monotonic()
     live = sys.stdout.isatty()
-    total, interrupted = Total(len(seeds)), False
-    end_with_a_summary()
-    try:
-        for outcome in outcomes(seeds, jobs):
-            total.add(outcome)
-            if outcome.violations:
-                print(f"\nseed {outcome.seed}: {outcome.violations[0]}")
-                print(f"  replay: {replay_command(outcome.seed)}")
-                print(f"  make short: make sim SEED={outcome.seed} ARGS=--shrink", flush=True)
-            if time.monotonic() - shown > (LINE_SECONDS if live else LOG_LINE_SECONDS):
-                shown = time.monotonic()
-                _progress(total, live)
-    except KeyboardInterrupt:
-        interrupted = True
+    total, interrupt = Total(len(seeds)), Interrupt()
+    print(f"playing seeds {seeds.start} to {seeds.stop - 1} in {jobs} processes", flush=True)
+    for outcome in in_parallel(play_seed, seeds, jobs, interrupt):
+        total.add(outcome)
+        if outcome.violations:
+            print(f"\nseed {outcome.seed}: {outcome.violations[0]}")
+            print(f"  replay: {replay_command(outcome.seed)}")
+            print(f"  make short: make sim SEED={outcome.seed} ARGS=--shrink", flush=True)
+        if time.monotonic() - shown > (LINE_SECONDS if live else LOG_LINE_SECONDS):
+            shown = time.monotonic()
+            _progress(total, live)
+    if interrupt.asked:
         print("\ninterrupted; so far:")
     _progress(total, live)
     print()
@@ -137,7 +112,7 @@ def many(seeds: range, jobs: int) -> int:
     if total.done >= RULES_EXPECTED_FROM and total.never():
         print(f"error: {total.done} executions, and these rules never fired: {', '.join(total.never())}")
         return 1
-    return INTERRUPTED if interrupted else 0
+    return INTERRUPTED if interrupt.asked else 0
 
 
 def _progress(total: Total, live: bool) -> None:

@@ -18,7 +18,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import combinations_with_replacement, permutations, product
@@ -30,14 +29,9 @@ from omnitensor.protocol.votes import Certificate, Proposal, Vote
 from tests.simulation import epochs
 from tests.simulation.messages import CandidateGiven
 from tests.simulation.network import Network
+from tests.simulation.parallel import Interrupt, in_parallel
 from tests.simulation.scenario import Scenario
-from tests.simulation.search import (
-    INTERRUPTED,
-    LINE_SECONDS,
-    LOG_LINE_SECONDS,
-    end_with_a_summary,
-    leave_interrupts_to_the_parent,
-)
+from tests.simulation.search import INTERRUPTED, LINE_SECONDS, LOG_LINE_SECONDS
 from tests.simulation.world import Outcome, Product, World, replaced
 
 Groups = tuple[int, ...]
@@ -273,17 +267,6 @@ def play_script(number: int, under_test: Product | None = None) -> Played:
     )
 
 
-def played(numbers: range, jobs: int) -> Iterator[Played]:
-    if jobs == 1:
-        yield from map(play_script, numbers)
-        return
-    with ProcessPoolExecutor(jobs, initializer=leave_interrupts_to_the_parent) as pool:
-        try:
-            yield from pool.map(play_script, numbers, chunksize=16)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
 @dataclass
 class Sum:
     """What many scripts came to."""
@@ -311,23 +294,16 @@ class Sum:
 def play_all(numbers: range, jobs: int) -> int:
     """Play scripts and say what was seen; 1 when something did not hold, 130 after an interrupt."""
     begun = shown = time.monotonic()
-    live, interrupted, total = sys.stdout.isatty(), False, Sum(len(numbers))
-    end_with_a_summary()
-    try:
-        for each in played(numbers, jobs):
-            total.add(each)
-            if each.violations:
-                print(f"\nscript {each.number}, {scripts()[each.number]}: {each.violations[0]}")
-                print(f'  replay: make twins ARGS="--number {each.number} --trace"', flush=True)
-            if time.monotonic() - shown > (LINE_SECONDS if live else LOG_LINE_SECONDS):
-                shown = time.monotonic()
-                print(
-                    f"\r{total.progress()}" if live else total.progress(),
-                    end="" if live else "\n",
-                    flush=True,
-                )
-    except KeyboardInterrupt:
-        interrupted = True
+    live, total, interrupt = sys.stdout.isatty(), Sum(len(numbers)), Interrupt()
+    for each in in_parallel(play_script, numbers, jobs, interrupt):
+        total.add(each)
+        if each.violations:
+            print(f"\nscript {each.number}, {scripts()[each.number]}: {each.violations[0]}")
+            print(f'  replay: make twins ARGS="--number {each.number} --trace"', flush=True)
+        if time.monotonic() - shown > (LINE_SECONDS if live else LOG_LINE_SECONDS):
+            shown = time.monotonic()
+            print(f"\r{total.progress()}" if live else total.progress(), end="" if live else "\n", flush=True)
+    if interrupt.asked:
         print("\ninterrupted; so far:")
     families = ", ".join(f"{name} {count}" for name, count in total.families.items())
     print(f"\r{total.progress()}" if live else total.progress())
@@ -339,7 +315,7 @@ def play_all(numbers: range, jobs: int) -> int:
         f"twins spoke against themselves before an honest node in {total.spoke}; evidence was held in {total.accused}"
     )
     print(f"{total.bad} violated what must hold")
-    return 1 if total.bad else INTERRUPTED if interrupted else 0
+    return 1 if total.bad else INTERRUPTED if interrupt.asked else 0
 
 
 def play_one(number: int, trace: bool) -> int:

@@ -22,7 +22,9 @@ from node.safety_store import SafetyStore
 from omnitensor.protocol.conviction import convicted
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.evidence import Evidence, decode_evidence
-from omnitensor.protocol.votes import Certificate, ValidatorTable, Vote
+from omnitensor.protocol.types import Hash
+from omnitensor.protocol.votes import Certificate, FinalityProof, ValidatorTable, Vote
+from p2p.sync import Fetch
 from tests.simulation.adversaries import ADVERSARY_CLASSES
 from tests.simulation.application import CHAIN_ID, HashChain, genesis_block
 from tests.simulation.checkers import Checkers
@@ -113,6 +115,8 @@ class World:
         self.genuine: set[Vote | Certificate] = set()
         """What the verifier let through for one node, which it would let through for any."""
         self.checkers = Checkers(scenario, self._members)
+        self.agreed: set[Hash] = set()
+        """Blocks that hostile validators have agreed to show the second half."""
         self.accusations: set[tuple[int, tuple[int, ...]]] = set()
         """Epoch and culprits, by index in its table, of all evidence that anybody holds."""
         self.events = 0
@@ -123,6 +127,8 @@ class World:
         self.lines: list[str] | None = [] if trace else None
         self.story: Story | None = Story() if trace else None
         self.healed = False
+        self.reported = [0] * scenario.machines
+        """How far each machine is known to be."""
         self.validator_of = scenario.validators_of_machines
         """Whose key a machine holds."""
         self.nodes: list[SimNode] = [
@@ -212,6 +218,10 @@ class World:
     def _deliver(self, sender: int, receiver: int, message: Any) -> None:
         self.nodes[receiver].receive(sender, message)
 
+    def secret_of(self, node: SimNode) -> bytes:
+        """The secret of the key that a node votes with now."""
+        return self.secrets[node.validator]
+
     # -- trouble
 
     def _rough_weather(self, groups: tuple[int, ...] | None) -> Weather:
@@ -299,11 +309,22 @@ class World:
         self.told(node, message)
         self.checkers.spoken(node.validator, message)
 
-    def committed(self, node: SimNode, count: int) -> None:
+    def restarted(self, node: SimNode) -> None:
+        """What is on its disk: nothing that it has made final is lost; what became durable as the power went is news."""
+        count = node.height - self.reported[node.index]
+        if count > 0:
+            self.committed(node, count, node.chain.committed[-1].proof)
+        elif count < 0 and not node.byzantine:
+            self.checkers.violated(f"node {node.index} has lost {-count} final blocks in a crash")
+            self.reported[node.index] = node.height
+
+    def committed(self, node: SimNode, count: int, proof: FinalityProof | None) -> None:
+        """``proof`` is of the last of them, or of a block above it."""
         part = node.chain.committed[-count:]
+        self.reported[node.index] = node.height
         self.note(node.index, "commit", *(entry.block.hash.hex()[:12] for entry in part))
         if not node.byzantine:
-            self.checkers.committed(node.index, part, EPOCH_MS + self.clock.now_ms)
+            self.checkers.committed(node.index, part, proof, EPOCH_MS + self.clock.now_ms)
 
     def accused(self, node: SimNode, evidence: Evidence) -> None:
         """A node holds evidence, its own or another's."""
@@ -323,6 +344,10 @@ class World:
     def charged(self, node: SimNode, sender: str, reason: str) -> None:
         if not node.byzantine:
             self.checkers.blamed(node.validator, self.validator_of[int(sender)], reason)
+
+    def lacking(self, node: SimNode, sender: int, fetch: Fetch) -> None:
+        """A peer does not hold blocks that it claims."""
+        self.charged(node, str(sender), f"lacks blocks from {fetch.request.from_height} on, which it claims")
 
     def unusable(self, node: SimNode, error: ProtocolError) -> None:
         self.checkers.violated(f"node {node.index} can't begin with its own safety store: {error}")

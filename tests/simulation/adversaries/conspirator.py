@@ -13,7 +13,7 @@ from consensus.stake.events import VoteReceived
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Candidate, Certificate, Proposal, Vote, VoteKind
 from tests.simulation.adversaries.hostile import Hostile
-from tests.simulation.application import Application, make_block
+from tests.simulation.application import Application
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -34,11 +34,16 @@ class Conspirator(Hostile):
 
     def _offer(self, propose: Propose) -> None:
         block, candidate = propose.block, propose.candidate
-        parent = self.chain.header(block.header.parent) if block is not None else None
-        if block is None or parent is None:
+        twin = None
+        if block is not None:
+            header = block.header
+            twin = self.chain.make(
+                Hash(header.parent), self.address, header.timestamp_ms, candidate.epoch, salt=TWIN_SALT
+            )
+        if block is None or twin is None:
             super()._offer(propose)
             return
-        twin = make_block(parent, self.address, block.header.timestamp_ms, candidate.epoch, salt=TWIN_SALT)
+        self.world.agreed.add(twin.hash)
         other = Candidate(
             candidate.epoch, candidate.view, candidate.parent_view, candidate.parent_id, twin.hash
         )
@@ -72,12 +77,9 @@ class Conspirator(Hostile):
         for peer in sorted(self._halves[1 - half]):
             self.send(peer, skip)
 
-    @staticmethod
-    def _half_of(message: Proposal) -> int:
-        """The twin of a block is told by its salt."""
-        return (
-            1 if message.block is not None and message.block.header.beacon_reveal == bytes([TWIN_SALT]) else 0
-        )
+    def _half_of(self, message: Proposal) -> int:
+        """They have agreed on whose the twin of a block is."""
+        return int(message.block is not None and message.block.hash in self.world.agreed)
 
     def _serve(self, half: frozenset[int], view: View, candidate_id: Hash) -> None:
         """Vote for a candidate, before one half."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from consensus.stake.effects import Propose
 from consensus.stake.events import VoteReceived
-from omnitensor.protocol.types import View
+from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Candidate, VoteKind
 from tests.simulation.adversaries.hostile import Hostile
-from tests.simulation.application import make_block
 
 
 class EquivocatingLeader(Hostile):
@@ -18,13 +17,12 @@ class EquivocatingLeader(Hostile):
         if propose.block is None:
             super()._offer(propose)  # there is but one filler on a parent
             return
-        parent = self.chain.header(propose.block.header.parent)
-        candidate = propose.candidate
-        if parent is None:
-            return
-        other_block = make_block(
-            parent, self.address, propose.block.header.timestamp_ms, candidate.epoch, salt=1
+        candidate, header = propose.candidate, propose.block.header
+        other_block = self.chain.make(
+            Hash(header.parent), self.address, header.timestamp_ms, candidate.epoch, salt=1
         )
+        if other_block is None:
+            return
         other = Candidate(
             candidate.epoch, candidate.view, candidate.parent_view, candidate.parent_id, other_block.hash
         )

@@ -6,7 +6,6 @@ from consensus.stake.effects import Build
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Candidate, Certificate
 from tests.simulation.adversaries.hostile import Hostile
-from tests.simulation.application import make_block
 
 
 class ForkingLeader(Hostile):
@@ -33,6 +32,11 @@ class ForkingLeader(Hostile):
             super()._build(order)
             return
         justification: tuple[Certificate, ...] = (parent[0], *(skips[view] for view in sorted(skips)))
-        block = make_block(grandparent, self.address, self.now_ms(), left_out.candidate.epoch, salt=2)
+        block = self.chain.make(
+            grandparent.hash, self.address, self.now_ms(), left_out.candidate.epoch, salt=2
+        )
+        if block is None:
+            super()._build(order)
+            return
         candidate = Candidate(left_out.candidate.epoch, order.view, parent_view, parent_id, block.hash)
         self.broadcast(self.proposal(candidate, block, justification[:16]))

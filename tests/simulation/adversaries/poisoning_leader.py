@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from consensus.stake.effects import Propose
+from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Candidate
 from tests.simulation.adversaries.hostile import Hostile
-from tests.simulation.application import make_block
 
 
 class PoisoningLeader(Hostile):
@@ -15,9 +15,9 @@ class PoisoningLeader(Hostile):
         old = propose.candidate
         # Above the boundary the poison is that there is a block at all.
         filler = propose.block is None
-        parent = self.chain.header(old.block_hash if propose.block is None else propose.block.header.parent)
-        if parent is None:
+        parent = Hash(old.block_hash if filler else propose.block.header.parent)
+        block = self.chain.make(parent, self.address, self.now_ms(), old.epoch, salt=0, poison=not filler)
+        if block is None:
             return
-        block = make_block(parent, self.address, self.now_ms(), old.epoch, poison=not filler)
         candidate = Candidate(old.epoch, old.view, old.parent_view, old.parent_id, block.hash)
         self.broadcast(self.proposal(candidate, block, propose.justification))

@@ -6,7 +6,6 @@ from typing import Any
 
 from consensus.stake.core import Core
 from consensus.stake.effects import Build
-from consensus.stake.events import BlockBuilt
 from tests.simulation.node import SimNode
 
 SALT = 10
@@ -21,10 +20,9 @@ class Twin(SimNode):
         if self.world.validator_of[sender] != self.validator:
             super().receive(sender, message)
 
-    def _build(self, order: Build) -> None:
+    def _build(self, order: Build, salt: int = 0) -> None:
         """Two machines build two blocks."""
-        block = self.chain.build(order, self.address, SALT + self.index)
-        self._handle(BlockBuilt(self.now_ms(), order.view, block))
+        super()._build(order, SALT + self.index)
 
 
 class ShamelessTwin(Twin):

@@ -122,10 +122,10 @@ class GullibleVerifier(Verifier):
 
 
 class TrustingVerifier(Verifier):
-    """Takes any block for final that comes with a genuine certificate, of whatever it is."""
+    """Takes a block for final when a certificate says so, whoever signed it."""
 
     def verify_finality(self, proof: FinalityProof) -> None:
-        self.verify_certificate(proof.certificate)
+        self.check_certificate_shape(proof.certificate)
 
 
 # -- evidence
