@@ -116,7 +116,7 @@ async def halt(scene: Scene, peer: Any, kind: VoteKind) -> tuple[Block, Block]:
     candidate = voters.candidate(1, wrong)
     peer.host.send(scene.id, voters.proposal(candidate, wrong))
     peer.host.send(scene.id, voters.certificate(kind, 1, candidate.id, signers=scene.others))
-    await until("the node halts", lambda: scene.halted)
+    await until("the node halts, and has saved", lambda: "aved" in (scene.halted or ""))
     return true, wrong
 
 
