@@ -15,7 +15,8 @@ import structlog
 
 from consensus.stake import effects as fx
 from consensus.stake.events import FinalPoint
-from node.chain_work import ChainWork
+from node.chain_work import ChainWork, DivergedError
+from node.disputes import DisputeFolder
 from node.driver import Below, Checked
 from node.epochs import EpochView
 from node.keys import NodeKeys
@@ -47,6 +48,7 @@ class ChainApplication:
         voter: BlsPublicKey | None,
         crypto: ThreadPoolExecutor,
         metrics: Metrics,
+        disputes: DisputeFolder,
         on_head: Callable[[], None],
     ) -> None:
         """``voter`` is the key that this node votes with, None when it only follows; ``on_head`` is told of every new head."""
@@ -57,6 +59,7 @@ class ChainApplication:
         self._work = ChainWork(chain, voter)
         self._crypto = crypto
         self._metrics = metrics
+        self._disputes = disputes
         self._on_head = on_head
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._commits = asyncio.Lock()
@@ -134,6 +137,14 @@ class ChainApplication:
         async with self._commits:
             await self._publish(await self._timed_commit(lambda: self._work.commit(blocks, commit.proof)))
 
+    async def save_dispute(self, disputed: fx.Disputed) -> str:
+        """Saves a block that is invalid here, with all that execution gives otherwise; a sentence that says where."""
+        return await self.call(partial(self._save, disputed))
+
+    def _save(self, disputed: fx.Disputed) -> str:
+        parent, computed = self.chain.explain(disputed.block)
+        return self._disputes.save(disputed, parent, computed)
+
     # -- for the sync
 
     async def verify_proof(self, proof: FinalityProof) -> ProtocolError | None:
@@ -155,7 +166,11 @@ class ChainApplication:
 
     async def _timed_commit(self, work: Callable[[], tuple[Committed, ...]]) -> tuple[Committed, ...]:
         started = time.perf_counter()
-        committed = await self.call(work)
+        try:
+            committed = await self.call(work)
+        except DivergedError as error:
+            saved = await self.save_dispute(fx.Disputed(None, error.block, error.reason, None))
+            raise DivergedError(f"{error.reason}. {saved}", error.block) from error
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         return committed
 

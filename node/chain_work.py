@@ -40,6 +40,7 @@ class DivergedError(ProtocolError):
             value=f"height {block.header.height}, {block.hash.hex()}",
             remedy="keep this node's data, and report both versions and the block to the project's issue tracker",
         )
+        self.block: Final = block
 
 
 class ProofsAhead:

@@ -185,6 +185,10 @@ class Config:
         return self.home / "content"
 
     @property
+    def disputes_path(self) -> Path:
+        return self.home / "disputes"
+
+    @property
     def evidence_path(self) -> Path:
         return self.home / "evidence.bin"
 

@@ -62,6 +62,10 @@ class Application(Protocol):
         """Makes blocks final, on disk when this returns."""
         ...
 
+    async def save_dispute(self, disputed: fx.Disputed) -> str:
+        """Saves what helps to find out why a block is invalid here; a sentence that says where."""
+        ...
+
 
 class Questions(Protocol):
     """What the driver asks of peers; the answers are posted as events when they come."""
@@ -215,9 +219,11 @@ class Driver:
             case fx.Accuse(evidence):
                 self._metrics.evidence.labels(type(evidence).__name__).inc()
                 self._accuse(evidence)
-            case fx.Halt(report):
+            case fx.Halt(report, disputed):
                 self.halted = report
-                self._log.error("halted", report=report)
+                if disputed is not None:
+                    self.halted = f"{report}. {await self._application.save_dispute(disputed)}"
+                self._log.error("halted", report=self.halted)
 
     async def _cast(self, cast: fx.Cast) -> Vote | None:
         """R9: on disk, then signed, then sent, then counted."""

@@ -22,6 +22,7 @@ from node import keys as node_keys
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
+from node.disputes import DisputeFolder
 from node.driver import Driver, now_ms
 from node.epochs import EpochView
 from node.evidence import EvidencePool
@@ -135,6 +136,7 @@ class Node:
             None if self._safety is None else self.keys.consensus_public,
             self._crypto,
             self.metrics,
+            DisputeFolder(config.disputes_path, chain.chain_id, chain.genesis_hash),
             self._head_moved,
         )
         self._handler = PeerHandler(

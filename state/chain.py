@@ -32,6 +32,7 @@ from state.ledger.context import BlockContext, Scheme
 from state.ledger.errors import Unpayable
 from state.ledger.fees import next_base_fee
 from state.ledger.prepared import Prepared
+from state.ledger.supply import SupplyError
 from state.overlay import Overlay
 from state.pages import StoredPages
 from state.reader import Head, Reader
@@ -211,6 +212,24 @@ class Chain:
         _compare(header, expected)
         assert header == expected
         self._keep(pending_of(tip, prepared, executed), tip)
+
+    def explain(self, block: Block) -> tuple[Header | None, Header | None]:
+        """For a block that was found invalid: its parent's header, and the header that execution gives here. Keeps nothing.
+
+        Either is None where there is no such thing: the parent is not here, or a transaction can't stand in the block.
+        """
+        try:
+            prepared = prepare_block(block)
+            tip = self._tip_of(block.header.parent)
+        except BlockError:
+            return None, None
+        header = block.header
+        ctx = self._context(tip, header.timestamp_ms, header.proposer, header.beacon_reveal)
+        try:
+            executed = execute(tip, ctx, prepared.transactions, self._pages.read)
+        except (Unpayable, SupplyError):
+            return tip.header, None
+        return tip.header, self._header(tip, ctx, header.beacon_reveal, executed)
 
     def _check_before_execution(self, tip: Tip, prepared: PreparedBlock) -> None:
         """What is wrong without executing, the cheap things first. Raises BlockError."""

@@ -198,6 +198,20 @@ class Halt:
     """Stop for good: going on could do harm. ``report`` says what was seen, in which view and block, and where to report it."""
 
     report: str
+    disputed: "Disputed | None" = None
+    """The block that a quorum stands behind and that is invalid here, where that is why; it is to be saved for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """A block that a quorum stands behind and that is invalid here: one of the two computes wrongly."""
+
+    candidate: Candidate | None
+    """None where it came by sync."""
+    block: Block
+    fault: str
+    certificate: Certificate | None
+    """Who stands behind it, where that is known."""
 
 
 Effect: TypeAlias = (

@@ -5,7 +5,7 @@ matters: the leader's candidate of the current view, what a quorum chose, and wh
 """
 
 from consensus.stake.candidates import Entry, Status
-from consensus.stake.effects import Behind, Check, Commit, Fetch, Finalized
+from consensus.stake.effects import Behind, Check, Commit, Disputed, Fetch, Finalized
 from consensus.stake.events import FinalPoint
 from consensus.stake.knowledge import Knowledge, Rule
 from consensus.stake.timing import Alarm
@@ -241,5 +241,14 @@ class Execution(Knowledge):
         self._halt(
             f"a quorum {what} block {entry.height} ({entry.candidate.block_hash.hex()}) in view {entry.view},"
             f" which is invalid here: {entry.fault}. This node or the others compute wrongly; it stops voting. Report both"
-            " versions, the block and this node's state root of its parent to the project's issue tracker"
+            " versions, the block and this node's state root of its parent to the project's issue tracker",
+            self._dispute(entry),
         )
+
+    def _dispute(self, entry: Entry) -> Disputed | None:
+        """What helps to find out which of the two; None for a filler, which has nothing to it."""
+        if entry.block is None:
+            return None
+        slot = self._slots.get(entry.view)
+        certificate = None if slot is None else slot.finalization or slot.notarization
+        return Disputed(entry.candidate, entry.block, entry.fault, certificate)

@@ -11,7 +11,7 @@ from typing import Final
 
 from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake.candidates import Candidates
-from consensus.stake.effects import Cast, Effect, Halt
+from consensus.stake.effects import Cast, Disputed, Effect, Halt
 from consensus.stake.events import FinalPoint
 from consensus.stake.safety import ROOT_VIEW, Kept
 from consensus.stake.scheme import Scheme
@@ -199,11 +199,10 @@ class Knowledge:
     def _emit(self, effect: Effect) -> None:
         self._out.append(effect)
 
-    def _halt(self, report: str) -> None:
+    def _halt(self, report: str, disputed: Disputed | None = None) -> None:
         self.halted = True
-        self._emit(
-            Halt(f"{report} [epoch {self.table.epoch}, view {self.view}, final view {self.final.view}]")
-        )
+        where = f"[epoch {self.table.epoch}, view {self.view}, final view {self.final.view}]"
+        self._emit(Halt(f"{report} {where}", disputed))
 
     def _may_sign(self, view: View) -> bool:
         """Whether this node votes at all in a view: it is a validator, and remembers the view (R9)."""

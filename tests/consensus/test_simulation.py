@@ -20,7 +20,7 @@ from tests.simulation.scheme import RealScheme
 from tests.simulation.world import Product, World
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS, CHUNK = 512, 32
+SEEDS, CHUNK = 384, 32
 RULES = {rule.name for rule in Rule}
 EVERYDAY_RULES = RULES - {Rule.R5_HALT.name}
 

@@ -10,6 +10,9 @@ import pytest
 import structlog
 
 from omnitensor.sdk import Wallet
+from tests.sdk.epoch_world import EpochWorld, make_world
+from tests.sdk.liar import Liar, honest
+from tests.sdk.moving_chain import make_moving_chain
 from tests.sdk.small_chain import SmallChain
 from tests.state.chain_fixtures import key
 
@@ -19,6 +22,37 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallChain]:
     found = SmallChain(tmp_path_factory.mktemp("node"))
     yield found
     found.stop()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EpochWorld]:
+    """A chain over several epochs whose validators change, and that is over."""
+    made = make_world(tmp_path_factory.mktemp("world"))
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture(scope="session")
+def moving_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallChain]:
+    """A chain whose validators changed, that serves, and goes on when a test lets it."""
+    found = make_moving_chain(tmp_path_factory)
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def liars(moving_chain: SmallChain) -> Iterator[Liar]:
+    made = Liar(moving_chain.endpoint)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def liar(liars: Liar) -> Liar:
+    """A node between the client and the moving chain, honest until a test says otherwise."""
+    liars.change = honest
+    liars.calls.clear()
+    return liars
 
 
 @pytest.fixture

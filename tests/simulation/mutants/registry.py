@@ -141,7 +141,15 @@ EVIDENCE = (
         20,
     ),
 )
-SYNC = (Mutant("sync takes any certificate", Product(verifier=counting.TrustingVerifier), "sync_liar", 10),)
+SYNC = (
+    Mutant(
+        "sync does not verify finality",
+        Product(verifier=counting.TrustingVerifier),
+        "sync_liar",
+        40,
+        weather={"crash_chance": 0.6, "block_interval_ms": 100, "partition_chance": 0.3},
+    ),
+)
 STORE = (
     Mutant(
         "votes not durable",
