@@ -6,6 +6,7 @@ LevelDB's face and, where the world says so, the consensus signatures.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -158,6 +159,18 @@ class LedgerChain:
         )
 
     # -- looking
+
+    def receipts(self) -> Counter[str]:
+        """What became of the transactions in its final blocks: by kind where they were carried out, else by why not."""
+        found: Counter[str] = Counter()
+        reader = self.chain.reader()
+        for entry in self.committed:
+            for transaction in entry.block.transactions:
+                placed = reader.receipt(transaction.id)
+                assert placed is not None, "every final transaction has a receipt"
+                ok = placed.receipt.ok
+                found[f"{transaction.body.KIND} done" if ok else f"failed: {placed.receipt.code}"] += 1
+        return found
 
     def head(self) -> FinalPoint | None:
         return self.work.standing()[1]

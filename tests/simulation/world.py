@@ -215,7 +215,19 @@ class World:
             self.network.faults,
             self.rules,
             max(self.sets.by_number),
+            self._ledger_did(),
         )
+
+    def _ledger_did(self) -> Counter[str]:
+        counts = Counter(self.ledger_counts)
+        if self.ledger is not None:
+            longest = max(self.honest(), key=lambda node: node.height).chain
+            assert isinstance(longest, LedgerChain)
+            counts["executions on the ledger"] += 1
+            counts["convicted"] += len(self.ledger.convicted)
+            counts += self.ledger.set_changes()
+            counts += longest.receipts()
+        return counts
 
     def _replacements(self) -> tuple[tuple[Any, str, Any], ...]:
         compact_bytes = self.scenario.compact_bytes
