@@ -159,6 +159,10 @@ class Load:
 
     # -- giving
 
+    def give_for(self, node: SimNode, body: Body) -> None:
+        """What a hostile validator orders, by its own node."""
+        self._give(node, self._sets.accounts[node.validator], body)
+
     def _nonce(self, node: SimNode, key: SigningKey) -> int:
         assert isinstance(node.chain, LedgerChain)
         return node.chain.mempool.next_nonce(key.address)
