@@ -11,6 +11,7 @@ from consensus.stake import effects, slots, tally
 from omnitensor.protocol import ballots, evidence
 from state.ledger import epochs, removal
 from state.ledger import evidence as ledger_evidence
+from tests.simulation import syncing
 from tests.simulation.mutants import counting, ledger, rules, store
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import Product, World
@@ -246,6 +247,13 @@ LEDGER = (
         "silent",
         10,
         weather=ON_LEDGER,
+    ),
+    Mutant(
+        "sync takes any transactions under a header",
+        patched((syncing, "read_range", ledger.read_loosely)),
+        "sync_liar",
+        20,
+        weather={**ON_LEDGER, "crash_chance": 0.6, "partition_chance": 0.3},
     ),
 )
 MUTANTS = (*RULES, *EPOCHS, *COUNTING, *EVIDENCE, *SYNC, *STORE, *LEDGER)
