@@ -118,9 +118,8 @@ class Acts:
         self._town.cut(*sides)
         try:
             time.sleep(SETTLE_SECONDS)
-            before = max(
-                node.height() for node in stuck
-            )  # what one side's nodes have they may still tell each other
+            # The highest: what one node of a side has, the others of its side may still hear from it.
+            before = max(node.height() for node in stuck)
             time.sleep(CUT_SECONDS - SETTLE_SECONDS)
             after = max(node.height() for node in stuck)
             if after > before >= 0:
