@@ -5,7 +5,7 @@ Times in milliseconds of virtual time. Hostile stake stays within what the rules
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.simulation.faults import Fault
@@ -37,6 +37,10 @@ TWO_MACHINES = frozenset({"shameless_twin", "twin"})
 """Kinds that run one key on two machines."""
 SIZES = (4,) * 10 + (5,) * 8 + (6,) * 5 + (7,) * 5 + (8, 9, 10, 11, 13, 16, 19, 21)
 """Validators; larger sets are rarer, since messages grow with the square."""
+LEDGER_SHARE = 1 / 6
+"""Of the seeds: such an execution takes about three times as long as one on a chain of hashes."""
+EPOCH_BLOCKS_MAX = 100
+"""From so many on an epoch never ends here."""
 LARGE = 8
 """From so many validators on, chaos is shorter."""
 
@@ -73,6 +77,10 @@ class Scenario:
     """Blocks that every honest node must commit after healing,"""
     progress_ms: int = 60_000
     """within this."""
+    ledger: bool = False
+    """Blocks are executed by the real ledger, under load; else they are a chain of hashes."""
+    late: tuple[int, ...] = ()
+    """On the ledger: honest validators that are none at genesis, and register when they get to it."""
     compact_bytes: int = 0
     """The safety store rewrites its file after growing by this; 0: as in the product, which is never reached here."""
     plan: tuple[Fault, ...] | None = None
@@ -111,7 +119,7 @@ def scenario_of(seed: int) -> Scenario:
     size = random.choice(SIZES)
     weights = tuple(random.randint(1, 40) for _ in range(size)) if random.random() < 0.5 else (10,) * size
     calm = random.random() < 0.1
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         weights=weights,
         byzantine=_hostile(random, weights),
@@ -131,6 +139,27 @@ def scenario_of(seed: int) -> Scenario:
         epoch_blocks=random.choice((4, 6, 10, 10**9)),
         compact_bytes=random.choice((0, 0, 2_000, 8_000)),
     )
+    return on_ledger(scenario) if random.random() < LEDGER_SHARE else scenario
+
+
+def on_ledger(scenario: Scenario) -> Scenario:
+    """The same world on the real ledger: epochs always end, and now and then a validator registers late."""
+    random = Random(f"ledger {scenario.seed}")
+    epoch_blocks = (
+        scenario.epoch_blocks if scenario.epoch_blocks < EPOCH_BLOCKS_MAX else random.choice((4, 6))
+    )
+    late: list[int] = []
+    for index in random.sample(range(scenario.size), random.choice((0, 1, 1, 2))):
+        absent = {*late, index}
+        there = {place: weight for place, weight in enumerate(scenario.weights) if place not in absent}
+        hostile = sum(weight for place, weight in there.items() if place in scenario.byzantine)
+        if (
+            index not in scenario.byzantine
+            and len(there) >= 4
+            and hostile <= tolerated(tuple(there.values()))
+        ):
+            late.append(index)
+    return replace(scenario, ledger=True, late=tuple(sorted(late)), epoch_blocks=epoch_blocks)
 
 
 def _hostile(random: Random, weights: tuple[int, ...]) -> dict[int, str]:
