@@ -104,7 +104,7 @@ class Acts:
         goal = epoch_of(self._net.steady[0]) + count
         for node in self._net.steady:
             self._until(f"{node.name} is in epoch {goal}", node, lambda each: epoch_of(each) >= goal)
-        self._say(f"{count} epochs later: epoch {goal}")
+        self._say(f"on to epoch {goal}")
 
     # -- partitions
 
