@@ -17,8 +17,7 @@ from state.store import Store
 from tests.simulation.disk import PowerCut, SimDisk
 from tests.simulation.ledger_checkers import ACCOUNTS, CONVICTIONS, LedgerCheckers
 from tests.simulation.ledger_world import LedgerSets
-from tests.simulation.load import floors_of
-from tests.simulation.scenario import Scenario, on_ledger, scenario_of, tolerated
+from tests.simulation.scenario import Scenario, floors_of, on_ledger, scenario_of, tolerated
 from tests.simulation.scheme import RealScheme, SimScheme
 from tests.simulation.sim_store import SimDb
 from tests.simulation.world import Product, World, rows_of
@@ -32,6 +31,8 @@ MUST_HAPPEN = (
     "validator_edit done",
     "validator_register done",
     "evidence_submit done",
+    "submission_reveal done",
+    "seat.drawn",
     "convicted",
     "joined",
     "left",
@@ -77,6 +78,7 @@ def test_a_share_of_the_default_mix_is_on_the_ledger_and_tolerates_its_load() ->
     chosen = [scenario for seed in range(600) if (scenario := scenario_of(seed)).ledger]
     assert 60 < len(chosen) < 140
     assert any(scenario.late for scenario in chosen)
+    assert any(scenario.seats for scenario in chosen)
     for scenario in chosen:
         hostile = sum(scenario.weights[index] for index in scenario.byzantine)
         assert hostile <= tolerated(floors_of(scenario)), "with all stake withdrawn that may be"

@@ -170,6 +170,9 @@ class LedgerChain:
                 assert placed is not None, "every final transaction has a receipt"
                 ok = placed.receipt.ok
                 found[f"{transaction.body.KIND} done" if ok else f"failed: {placed.receipt.code}"] += 1
+            for event in reader.block_events(entry.block.header.height):
+                if event.kind.startswith("seat."):
+                    found[event.kind] += 1
         return found
 
     def head(self) -> FinalPoint | None:

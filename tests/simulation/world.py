@@ -162,6 +162,7 @@ class World:
         self.ledger_counts: Counter[str] = Counter()
         """What users gave, what the ledger did."""
         self.ledger: LedgerCheckers | None = None
+        self.load: Load | None = None
         if isinstance(self.sets, LedgerSets):
             self._begin_ledger(self.sets)
 
@@ -184,7 +185,8 @@ class World:
         for node in self.nodes:
             assert isinstance(node.chain, LedgerChain)
             node.errands = Errands(node, node.chain, sets)
-        Load(self, sets).begin()
+        self.load = Load(self, sets)
+        self.load.begin()
 
     # -- running
 
