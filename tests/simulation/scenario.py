@@ -166,6 +166,7 @@ def on_ledger(scenario: Scenario) -> Scenario:
         scenario,
         ledger=True,
         late=tuple(sorted(late)),
+        seats=0,
         epoch_blocks=epoch_blocks,
         chaos_ms=min(scenario.chaos_ms, LEDGER_CHAOS_MS),
     )
