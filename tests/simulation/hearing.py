@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from consensus.stake.events import CandidateReceived, CertificateReceived, ProposalReceived, VoteReceived
 from node.epochs import epoch_of_message
@@ -20,16 +20,13 @@ from tests.simulation.messages import (
     EvidenceGiven,
 )
 
-if TYPE_CHECKING:
-    from tests.simulation.node import SimNode
-
 HALF_SECOND_MS = 500
 
 
 class Hearing:
-    """A part of ``SimNode``, which has all that it works on."""
+    """A part of ``SimNode``, which has all that it works on: ``self`` is one."""
 
-    def _hear(self: SimNode, sender: int, message: Any) -> None:
+    def _hear(self: Any, sender: int, message: Any) -> None:
         """What is said of consensus."""
         core, verifier, now_ms = self.core, self.epoch.verifier, self.now_ms()
         assert core is not None
@@ -76,7 +73,7 @@ class Hearing:
                 for certificate in certificates:
                     self._receive(sender, certificate)
 
-    def _of_another_epoch(self: SimNode, sender: int, message: Any, ahead: int) -> None:
+    def _of_another_epoch(self: Any, sender: int, message: Any, ahead: int) -> None:
         """Hold what is of the next epoch, and ask whoever is there how this one ended."""
         assert self.core is not None
         if ahead < 0:
@@ -88,7 +85,7 @@ class Hearing:
             view = self.core.view
             self.send(sender, CertificatesWanted(self.epoch.table.epoch, view, view))
 
-    def _accuse(self: SimNode, evidence: Evidence) -> None:
+    def _accuse(self: Any, evidence: Evidence) -> None:
         """Hold evidence, and pass it on while it accuses somebody who was not accused before."""
         if self.errands is not None:
             self.errands.take_evidence(evidence)
@@ -99,7 +96,7 @@ class Hearing:
             self.world.accused(self, evidence)
             self.broadcast(EvidenceGiven(encode(evidence)))
 
-    def _take_evidence(self: SimNode, data: bytes) -> None:
+    def _take_evidence(self: Any, data: bytes) -> None:
         """Evidence from a peer, of this epoch: what it can't be built of, or is not signed, is the peer's fault."""
         product = self.world.product
         evidence = product.decode_evidence(data)
@@ -109,16 +106,17 @@ class Hearing:
             product.convicted(evidence, CHAIN_ID, self.epoch.table, self.world.scheme)
             self._accuse(evidence)
 
-    def _certificates(self: SimNode, epoch: int, first: View, last: View) -> tuple[Certificate, ...]:
+    def _certificates(self: Any, epoch: int, first: View, last: View) -> tuple[Certificate, ...]:
         """Those of this epoch's core; of an epoch that is over, what made its boundary final."""
         assert self.core is not None
         if epoch == self.epoch.table.epoch:
-            return self.core.certificates(first, last)
+            found: tuple[Certificate, ...] = self.core.certificates(first, last)
+            return found
         boundary = (epoch + 1) * self.chain.epoch_blocks
         proof = self.chain.committed[boundary].proof if boundary < len(self.chain.committed) else None
         return () if proof is None else (proof.certificate,)
 
-    def _give_candidate(self: SimNode, asker: int, candidate_id: Hash) -> None:
+    def _give_candidate(self: Any, asker: int, candidate_id: Hash) -> None:
         for core in (self.core, self.previous):
             found = core.find(candidate_id) if core is not None else None
             if core is not None and found is not None:

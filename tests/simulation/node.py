@@ -113,7 +113,7 @@ class SimNode(Hearing):
 
     @property
     def address(self) -> Address:
-        return self.world.sets.address_of(self.validator)
+        return Address(self.world.sets.address_of(self.validator))
 
     @property
     def height(self) -> int:
