@@ -64,6 +64,9 @@ EVIDENCE_SECONDS: Final = 1.0
 EVIDENCE_REPEAT_SECONDS: Final = 30.0
 """Evidence that is not on chain yet is told to peers again after so long: they may have been away."""
 EVIDENCE_TASKS_MAX: Final = 64
+LISTEN_SECONDS: Final = 5.0
+"""How long a validator waits for its peers when it starts, before it signs anything."""
+LISTEN_PAUSE_SECONDS: Final = 0.05
 
 log = structlog.get_logger("node")
 
@@ -291,6 +294,7 @@ class Node:
 
     async def _consensus(self) -> None:
         """One core an epoch, from the head on, until one halts; in the middle of a sync once the head has its own proof."""
+        await self._listen()
         while self.driver is None or self.driver.halted is None:
             epoch, point = self.application.standing()
             if point is None:
@@ -309,6 +313,26 @@ class Node:
                 await driver.run()
             finally:
                 early.cancel()
+
+    async def _listen(self) -> None:
+        """A validator first hears how far the others are, and follows: what it signed before is below what is final then.
+
+        Otherwise one whose record was set back to an old copy would sign in views in which it has signed since. With nobody
+        there it goes on after a while: all may have been away.
+        """
+        if self._safety is None:
+            return
+        wanted = -(-2 * len(self.config.p2p_bootstrap) // 3)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LISTEN_SECONDS
+        while loop.time() < end:
+            behind = self._sync.progress.target - self.application.reader().head.height
+            if len(self.network.peers()) >= wanted and behind < limits.sync_behind_blocks_min:
+                return
+            await asyncio.sleep(LISTEN_PAUSE_SECONDS)
+        log.warning(
+            "signing without having heard from enough peers", peers=len(self.network.peers()), wanted=wanted
+        )
 
     async def _hear_early(self) -> None:
         """What came of this epoch before it began here: judged now, passed on or charged."""
