@@ -15,10 +15,12 @@ from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.errors import ProtocolError, SignatureError
 from omnitensor.protocol.types import ACCOUNT_VERSION, Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import FinalityProof, ValidatorEntry, ValidatorTable
-from tests.simulation.application import Application
+from tests.simulation.application import Application, HashChain, genesis_block
+from tests.simulation.network import EPOCH_MS
 from tests.simulation.scenario import Scenario, tolerated
 
 if TYPE_CHECKING:
+    from tests.simulation.node import SimNode
     from tests.simulation.world import Product
 
 ATTEMPTS = 20
@@ -53,20 +55,29 @@ class Sets:
         scenario: Scenario,
         product: Product,
         scheme: Any,
+        secrets: list[bytes],
         keys: list[Any],
-        genesis: Header,
     ) -> None:
         self._chain_id = chain_id
         self._scenario = scenario
         self._product = product
         self._scheme = scheme
+        self._secrets = secrets
         self._keys = keys
+        self._genesis = genesis_block(EPOCH_MS)
         self._made: dict[Hash, EpochSet] = {}
         self.by_number: dict[int, EpochSet] = {}
-        self.of(genesis)
+        self.of(self._genesis.header)
 
     def address_of(self, validator: int) -> Address:
         return address_of(validator)
+
+    def new_chain(self) -> HashChain:
+        return HashChain(self._genesis, self._scenario.epoch_blocks)
+
+    def secret_of(self, node: SimNode) -> bytes:
+        """The secret of the key that a node votes with."""
+        return self._secrets[node.validator]
 
     def above(self, chain: Application) -> EpochSet:
         """The epoch of the block above a chain's head."""

@@ -35,6 +35,13 @@ class CertificatesGiven:
 
 
 @dataclass(frozen=True)
+class TransactionGiven:
+    """A transaction in its canonical bytes."""
+
+    encoded: bytes
+
+
+@dataclass(frozen=True)
 class HeadTold:
     """How far a node is. What one process says is in order, as on one connection: ``life`` counts processes, ``number`` words."""
 

@@ -64,11 +64,13 @@ from tests.simulation.messages import (
     CertificatesWanted,
     EvidenceGiven,
     HeadTold,
+    TransactionGiven,
 )
 from tests.simulation.network import EPOCH_MS
 from tests.simulation.syncing import SimSync
 
 if TYPE_CHECKING:
+    from tests.simulation.errands import Errands
     from tests.simulation.world import World
 
 HALF_SECOND_MS = 500
@@ -111,6 +113,8 @@ class SimNode:
         """Epoch and index in its table of everybody against whom there is evidence here."""
         self.previous: Core | None = None
         self._asked_ms = -HALF_SECOND_MS
+        self.errands: Errands | None = None
+        """Where there is a ledger."""
         self.sync = SimSync(self)
         chain.attach(self)
 
@@ -145,6 +149,8 @@ class SimNode:
         self._begin()
         if self.up:
             self.sync.begin()
+            if self.errands is not None:
+                self.errands.begin()
 
     def _begin(self) -> None:
         """A core for the epoch of the block above the head (R0, R9), once the head has its own proof."""
@@ -265,6 +271,9 @@ class SimNode:
                 self.sync.given(sender, message)
             case EvidenceGiven(data):
                 self._take_evidence(data)
+            case TransactionGiven(encoded):
+                if self.errands is not None:
+                    self.errands.take_transaction(sender, encoded)
             case _ if self.core is not None:
                 self._hear(sender, message)
 
@@ -283,7 +292,11 @@ class SimNode:
                     if message not in self.world.genuine:
                         verifier.verify_vote(message)
                         self.world.genuine.add(message)
+                    if self.errands is not None:
+                        self.errands.heard(message)
                     self._handle(VoteReceived(now_ms, str(sender), message))
+                elif self.errands is not None and message.view <= core.view:
+                    self.errands.heard_late(message)
             case Certificate():
                 if core.wants_certificate(message):
                     if message not in self.world.genuine:
@@ -325,6 +338,9 @@ class SimNode:
 
     def _accuse(self, evidence: Evidence) -> None:
         """Hold evidence, and pass it on while it accuses somebody who was not accused before."""
+        if self.errands is not None:
+            self.errands.take_evidence(evidence)
+            return
         accused = {(evidence.epoch, culprit) for culprit in evidence.culprits}
         if not accused <= self.accused:
             self.accused |= accused
@@ -335,7 +351,9 @@ class SimNode:
         """Evidence from a peer, of this epoch: what it can't be built of, or is not signed, is the peer's fault."""
         product = self.world.product
         evidence = product.decode_evidence(data)
-        if evidence.epoch == self.epoch.table.epoch:
+        if self.errands is not None:
+            self.errands.take_evidence(evidence)
+        elif evidence.epoch == self.epoch.table.epoch:
             product.convicted(evidence, CHAIN_ID, self.epoch.table, self.world.scheme)
             self._accuse(evidence)
 
@@ -524,7 +542,7 @@ class SimNode:
     # -- the outside
 
     def sign(self, message: bytes) -> Any:
-        return self.world.scheme.sign(self.world.secret_of(self), message)
+        return self.world.scheme.sign(self.world.sets.secret_of(self), message)
 
     def broadcast(self, message: Any) -> None:
         self.world.spoken(self, message)

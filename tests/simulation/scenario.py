@@ -73,6 +73,10 @@ class Scenario:
     """Blocks that every honest node must commit after healing,"""
     progress_ms: int = 60_000
     """within this."""
+    ledger: bool = False
+    """Blocks are executed by the real ledger, under load; else they are a chain of hashes."""
+    late: tuple[int, ...] = ()
+    """On the ledger: honest validators that are none at genesis, and register when they get to it."""
     compact_bytes: int = 0
     """The safety store rewrites its file after growing by this; 0: as in the product, which is never reached here."""
     plan: tuple[Fault, ...] | None = None

@@ -51,6 +51,15 @@ class SimScheme:
             found = self._signed[secret, message] = BlsSignature(half + half[::-1])
         return found
 
+    def verify(self, pk: bytes, message: bytes, signature: bytes) -> bool:
+        return pk in self._secrets and self.sign(self._secrets[pk], message) == signature
+
+    def pop_prove(self, secret: bytes) -> BlsSignature:
+        return self.sign(secret, b"possession" + self.key(secret))
+
+    def pop_verify(self, pk: bytes, proof: bytes) -> bool:
+        return self.verify(pk, b"possession" + pk, proof)
+
     def verify_many(self, items: Sequence[bls.Item], coefficients: Sequence[int]) -> list[bool]:
         return [
             public in self._secrets and self.sign(self._secrets[public], message) == signature
@@ -77,6 +86,7 @@ class RealScheme:
 
         product = BlsScheme()
         self.verify_many = product.verify_many
+        self.verify, self.pop_verify = bls.verify, bls.pop_verify
         self.fast_aggregate_verify = product.fast_aggregate_verify
         self.new_sum = product.new_sum
 
@@ -85,3 +95,6 @@ class RealScheme:
 
     def sign(self, secret: bytes, message: bytes) -> BlsSignature:
         return bls.sign(bls.keygen(secret), message)
+
+    def pop_prove(self, secret: bytes) -> BlsSignature:
+        return bls.pop_prove(bls.keygen(secret))

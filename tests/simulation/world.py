@@ -17,7 +17,7 @@ from typing import Any
 from consensus.stake.core import Core
 from consensus.stake.knowledge import Rule
 from consensus.stake.verify import Verifier
-from node import safety_store
+from node import chain_work, reporting, safety_store
 from node.safety_store import SafetyStore
 from omnitensor.protocol.conviction import convicted
 from omnitensor.protocol.errors import ProtocolError
@@ -25,11 +25,17 @@ from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Certificate, FinalityProof, ValidatorTable, Vote
 from p2p.sync import Fetch
+from state.store import Store
 from tests.simulation.adversaries import ADVERSARY_CLASSES
-from tests.simulation.application import CHAIN_ID, HashChain, genesis_block
+from tests.simulation.application import CHAIN_ID
 from tests.simulation.checkers import Checkers
 from tests.simulation.epochs import Sets
+from tests.simulation.errands import Errands
 from tests.simulation.faults import Fault, plan_of
+from tests.simulation.ledger_chain import LedgerChain
+from tests.simulation.ledger_checkers import LedgerCheckers
+from tests.simulation.ledger_world import LedgerSets
+from tests.simulation.load import Load
 from tests.simulation.network import EPOCH_MS, Clock, Network, Weather
 from tests.simulation.node import SimNode
 from tests.simulation.scenario import Scenario
@@ -46,10 +52,25 @@ class Product:
     table: type[ValidatorTable] = ValidatorTable
     verifier: type[Verifier] = Verifier
     scheme: Any = SimScheme
+    database: type[Store] = Store
+    """Under the ledger."""
     decode_evidence: Callable[[bytes], Any] = decode_evidence
     convicted: Callable[..., tuple[int, ...]] = convicted
     patches: tuple[tuple[Any, str, Any], ...] = ()
     """Owner, name and value of what else is replaced while an execution runs."""
+
+
+class Quiet:
+    """A log that nobody reads."""
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def rows_of(node: SimNode) -> dict[bytes, bytes]:
+    """All that a node's database holds."""
+    assert isinstance(node.chain, LedgerChain)
+    return node.chain.db.image.rows
 
 
 @contextmanager
@@ -82,6 +103,8 @@ class Outcome:
     rules: Counter[str] = field(default_factory=Counter)
     epochs: int = 0
     """The newest epoch that began anywhere."""
+    ledger: Counter[str] = field(default_factory=Counter)
+    """What users gave and the ledger did."""
 
 
 class World:
@@ -108,8 +131,7 @@ class World:
         self.core_class, self.store_class = product.core, product.store
         self.secrets = [b"validator %d" % i + bytes(32) for i in range(scenario.size)]
         self.keys = [self.scheme.key(secret) for secret in self.secrets]
-        genesis = genesis_block(EPOCH_MS)
-        self.sets = Sets(CHAIN_ID, scenario, product, self.scheme, self.keys, genesis.header)
+        self.sets: Any = self._sets()
         self.table = self.sets.by_number[0].table
         """Of the first epoch."""
         self.genuine: set[Vote | Certificate] = set()
@@ -133,10 +155,36 @@ class World:
         """Whose key a machine holds."""
         self.nodes: list[SimNode] = [
             ADVERSARY_CLASSES.get(scenario.byzantine.get(validator, ""), SimNode)(
-                self, machine, HashChain(genesis, scenario.epoch_blocks)
+                self, machine, self.sets.new_chain()
             )
             for machine, validator in enumerate(self.validator_of)
         ]
+        self.ledger_counts: Counter[str] = Counter()
+        """What users gave, what the ledger did."""
+        self.ledger: LedgerCheckers | None = None
+        if isinstance(self.sets, LedgerSets):
+            self._begin_ledger(self.sets)
+
+    def _sets(self) -> Sets | LedgerSets:
+        scenario = self.scenario
+        if scenario.ledger:
+            return LedgerSets(scenario, self.scheme, self.secrets, self.keys)
+        return Sets(CHAIN_ID, scenario, self.product, self.scheme, self.secrets, self.keys)
+
+    def _begin_ledger(self, sets: LedgerSets) -> None:
+        self.ledger = LedgerCheckers(
+            self.checkers.violated,
+            {bytes(address): index for address, index in sets.validator_at.items()},
+            frozenset(self.scenario.byzantine),
+            self.scenario.weights,
+            self.scenario.epoch_blocks,
+            sets.genesis.params.validators_max,
+        )
+        self.ledger.begin(rows_of(self.nodes[0]))
+        for node in self.nodes:
+            assert isinstance(node.chain, LedgerChain)
+            node.errands = Errands(node, node.chain, sets)
+        Load(self, sets).begin()
 
     # -- running
 
@@ -172,10 +220,13 @@ class World:
     def _replacements(self) -> tuple[tuple[Any, str, Any], ...]:
         compact_bytes = self.scenario.compact_bytes
         compacting = ((safety_store, "COMPACT_BYTES", compact_bytes),) if compact_bytes else ()
-        return (*compacting, *self.product.patches)
+        quiet = tuple((module, "log", Quiet()) for module in (chain_work, reporting)) if self.ledger else ()
+        return (*compacting, *quiet, *self.product.patches)
 
     def _members(self, epoch: int) -> tuple[tuple[int, int], ...]:
         """Node and weight by index in an epoch's table."""
+        if self.ledger is not None:
+            return self.ledger.members(epoch)
         found = self.sets.by_number[epoch]
         weights = [entry.weight for entry in found.table.entries]
         return tuple(zip(found.members, weights, strict=True))
@@ -217,10 +268,6 @@ class World:
 
     def _deliver(self, sender: int, receiver: int, message: Any) -> None:
         self.nodes[receiver].receive(sender, message)
-
-    def secret_of(self, node: SimNode) -> bytes:
-        """The secret of the key that a node votes with now."""
-        return self.secrets[node.validator]
 
     # -- trouble
 
@@ -325,6 +372,8 @@ class World:
         self.note(node.index, "commit", *(entry.block.hash.hex()[:12] for entry in part))
         if not node.byzantine:
             self.checkers.committed(node.index, part, proof, EPOCH_MS + self.clock.now_ms)
+            if self.ledger is not None:
+                self.ledger.committed(node.index, node.height, part[-1].block.header, rows_of(node))
 
     def accused(self, node: SimNode, evidence: Evidence) -> None:
         """A node holds evidence, its own or another's."""
