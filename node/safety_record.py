@@ -18,6 +18,7 @@ from consensus.stake.safety import SafetyError, VoteRecord
 from omnitensor.protocol import limits
 from omnitensor.protocol.bls import PUBLIC_KEY_BYTES
 from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.json_depth import is_deep
 from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, TimeMs, View
 from omnitensor.protocol.votes import VoteKind
 
@@ -84,6 +85,8 @@ def from_text(text: str | bytes) -> SafetyRecord:
     """Reads a document strictly. Raises StorageError naming what is wrong with it."""
     if len(text) > limits.safety_record_bytes_max:
         raise StorageError("too large for a safety record", value=f"{len(text)} bytes")
+    if is_deep(text, limits.json_depth_max):
+        raise StorageError("not a safety record: it nests too deep", remedy="export it again")
     try:
         loaded = json.loads(text, object_pairs_hook=_unique)
         read = msgspec.convert(loaded, _Document)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +16,7 @@ import msgspec
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.errors import shorten
+from omnitensor.protocol.json_depth import is_deep
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -110,7 +110,7 @@ def parse_json(body: bytes) -> Any:
         raise too_large(len(body))
     try:
         text = body.decode("utf-8")
-        if _is_deep(body):
+        if is_deep(body, limits.rpc_depth_max):
             raise standard_error(
                 PARSE_ERROR,
                 "depth",
@@ -156,8 +156,6 @@ def batch_bytes(responses: Sequence[bytes]) -> bytes:
 
 _encoder: Final = msgspec.json.Encoder()
 _MEMBERS: Final = frozenset({"jsonrpc", "method", "params", "id"})
-_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""A string, closed or not (so that no place is looked at twice), or a bracket."""
 
 
 def _call_of(value: Any) -> Call | Refused:
@@ -191,22 +189,6 @@ def _is_id(value: Any) -> bool:
     if isinstance(value, bool):
         return False
     return value is None or (isinstance(value, int | float) and abs(value) <= 2**63)
-
-
-def _is_deep(body: bytes) -> bool:
-    """Whether brackets are nested deeper than the limit; those within strings don't count."""
-    if body.count(b"[") + body.count(b"{") <= limits.rpc_depth_max:
-        return False
-    depth = 0
-    for match in _BRACKETS.finditer(body):
-        token = match[0]
-        if token in (b"[", b"{"):
-            depth += 1
-            if depth > limits.rpc_depth_max:
-                return True
-        elif token in (b"]", b"}"):
-            depth -= 1
-    return False
 
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

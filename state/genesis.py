@@ -27,6 +27,7 @@ from omnitensor.protocol.blocks import (
 from omnitensor.protocol.bodies import ValidatorRegister
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.errors import KeyFormatError, ProtocolError
+from omnitensor.protocol.json_depth import is_deep
 from omnitensor.protocol.keys import format_address, parse_address
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import (
@@ -60,9 +61,6 @@ from state.schema import ACCOUNTS, PARAMS, POTS, TABLES, Kind
 
 GENESIS_BYTES_MAX: Final = 4 * limits.MIB
 NO_PROPOSER: Final = Address(bytes(ADDRESS_BYTES))
-
-
-NESTING_MAX: Final = 64
 
 
 class GenesisError(ProtocolError):
@@ -311,13 +309,8 @@ def _strict_json(text: str | bytes) -> dict[str, Any]:
             "a number is no integer", value=token, remedy="write amounts as text, in nanoOMNIT"
         )
 
-    # Before the parser sees it: the parser recurses, and how deep that may go depends on the process around it.
-    opened = deepest = 0
-    for letter in text if isinstance(text, str) else text.decode("utf-8", "replace"):
-        opened += (letter in "[{") - (letter in "]}")
-        deepest = max(deepest, opened)
-    if deepest > NESTING_MAX:
-        raise GenesisError("the genesis is not JSON", value=f"{deepest} levels deep", remedy="check the file")
+    if is_deep(text, limits.json_depth_max):
+        raise GenesisError("the genesis is not JSON: it nests too deep", remedy="check the file")
     try:
         document = json.loads(text, object_pairs_hook=unique, parse_float=no_float, parse_constant=no_float)
     except (ValueError, RecursionError) as error:

@@ -141,6 +141,10 @@ rpc_uploads_max: Final = 16
 light_clock_ahead_ms_max: Final = 5 * 60 * 1_000
 """How far a header may be ahead of the user's clock, which is nobody's duty to set well."""
 
+# Documents
+json_depth_max: Final = 64
+"""Brackets open at once in a JSON document from outside that a node reads (a genesis, a safety record)."""
+
 # Keys and signatures
 bls_public_keys_cached_max: Final = 4_096
 bls_messages_cached_max: Final = 1_024

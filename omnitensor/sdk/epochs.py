@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from functools import partial
 from typing import Any, Final
 
 from omnitensor.light import (
@@ -26,9 +25,10 @@ from omnitensor.light import (
     is_last_of_epoch,
 )
 from omnitensor.protocol.blocks import Header
+from omnitensor.protocol.limits import rpc_steps_max
 from omnitensor.protocol.types import Hash, Height
 from omnitensor.sdk import results
-from omnitensor.sdk.errors import InputError, NotFoundError, WrongChainError
+from omnitensor.sdk.errors import InputError, NotFoundError, ResponseError, WrongChainError
 from omnitensor.sdk.proofs import header_from, inclusion_from, proof_from, step_from
 from omnitensor.sdk.reads import HEADERS_WITHOUT_PROOF_MAX, ChainIdentity, Reads
 from omnitensor.sdk.results import hash_of
@@ -172,13 +172,18 @@ class EpochReads(Reads):
                     raise _forgotten(point.checkpoint, error) from error
                 if not page.steps:
                     break
-                steps = [step_from(shown) for shown in page.steps]
-                check = partial(advance_all, point, steps, now_ms=_now_ms(), period_ms=self.trust.period_ms)
-                self._point = point = await asyncio.to_thread(check)
+                if len(page.steps) > rpc_steps_max:
+                    raise ResponseError("the node sent more steps than a page has", value=len(page.steps))
+                self._point = point = await asyncio.to_thread(self._stepped, point, page)
                 self._save()
                 if page.next is None:
                     break
             return point
+
+    def _stepped(self, point: TrustedPoint, page: results.StepPage) -> TrustedPoint:
+        """The point after all steps of a page. Raises ProofError, ResponseError."""
+        steps = [step_from(shown) for shown in page.steps]
+        return advance_all(point, steps, now_ms=_now_ms(), period_ms=self.trust.period_ms)
 
     def _save(self) -> None:
         point = self._point

@@ -14,14 +14,8 @@ import pytest
 
 from consensus.stake.core import Core
 from tests.consensus.model_replay import Parted, Product, Replay
-from tests.simulation.mutants import (
-    AmnesiacCore,
-    CarelessStore,
-    EagerCore,
-    FinalizeAfterSkipCore,
-    ForgetfulStore,
-    UnexecutedCore,
-)
+from tests.simulation.mutants.rules import AmnesiacCore, EagerCore, FinalizeAfterSkipCore, UnexecutedCore
+from tests.simulation.mutants.store import CarelessStore, ForgetfulStore
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = sorted((ROOT / "tests" / "consensus" / "traces").glob("*.json"))

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 import omnitensor.protocol
+from omnitensor.protocol.ballots import Certificate, Vote, VoteKind
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.errors import CodecError, LimitError, ProtocolError
+from omnitensor.protocol.evidence import ConflictingCertificates, ConflictingVotes
 from tests.protocol.vector_file import VectorFile
 
 # -- the public suite
@@ -211,9 +213,25 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
             return st.builds(
                 Event, st.text(max_size=8), st.lists(st.tuples(st.text(max_size=8), value)).map(tuple)
             )
+        case inspect.StructType() if kind.cls in (ConflictingVotes, ConflictingCertificates):
+            # These can't be built without a conflict, so one is made: the same message, and another candidate.
+            first = values_of(kind.fields[0].type)
+            return first.map(lambda message: kind.cls.of(*contradicting(message)))
         case inspect.StructType():
             return st.builds(kind.cls, *(values_of(field.type) for field in kind.fields))
     raise AssertionError(f"the codec's records hold no {kind}")
+
+
+def contradicting(message: Vote | Certificate) -> tuple[Any, Any]:
+    """Two NOTARIZE of one view, for different candidates, by the same signers."""
+    other = bytes(byte ^ 1 for byte in message.candidate_id)
+    found = [
+        msgspec.structs.replace(message, kind=VoteKind.NOTARIZE, candidate_id=candidate)
+        for candidate in (message.candidate_id, other)
+    ]
+    if isinstance(message, Certificate):
+        found = [msgspec.structs.replace(each, signers=b"\x07" + message.signers[1:]) for each in found]
+    return found[0], found[1]
 
 
 def min_of(length: int | None, most: int) -> int:

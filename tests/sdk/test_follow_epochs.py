@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from omnitensor.light import Checkpoint, CheckpointError
+from omnitensor.light import Checkpoint, CheckpointError, begin
 from omnitensor.protocol.errors import StorageError
-from omnitensor.protocol.types import Hash, Height
+from omnitensor.protocol.types import Epoch, Hash, Height
 from omnitensor.sdk import (
     AsyncClient,
     Client,
+    Home,
     InputError,
     ProofError,
     TrustError,
     Wallet,
     WrongChainError,
 )
+from omnitensor.sdk.trust import PointFile
 from tests.sdk.liar import Liar, Refusal
 from tests.sdk.moving_chain import (
     EPOCH_BLOCKS,
@@ -32,7 +34,7 @@ from tests.sdk.moving_chain import (
     newest_boundary,
     stored,
 )
-from tests.sdk.small_chain import SmallChain
+from tests.sdk.small_chain import CHAIN_ID, SmallChain
 from tests.state.chain_fixtures import key
 
 pytestmark = pytest.mark.xdist_group("follow-epochs")
@@ -181,6 +183,31 @@ def test_trust_that_is_too_old_asks_for_a_checkpoint(chain: SmallChain, liar: Li
         pytest.raises(TrustError),
     ):
         client.proven_header(0)
+
+
+def test_a_newer_checkpoint_takes_over_from_what_is_too_old(
+    chain: SmallChain, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = checkpoint(chain, EPOCH_BLOCKS), checkpoint(chain, 3 * EPOCH_BLOCKS + 2)
+    table = chain.chain.validator_table(Epoch(1))
+    header = chain.reader().block(old.height)
+    assert header is not None
+    PointFile(Home(home), chain.genesis_hash.hex()).save(begin(header.header, table, old, CHAIN_ID))
+    newer = chain.reader().block(new.height)
+    assert newer is not None
+    assert header.header.timestamp_ms < newer.header.timestamp_ms
+    now_ms = int(header.header.timestamp_ms) + 1_000_000
+    monkeypatch.setattr("omnitensor.sdk.epochs._now_ms", lambda: now_ms)
+    with (
+        Client(chain.endpoint, chain=identity(chain), home=home, trust_period_s=1_000) as client,
+        pytest.raises(TrustError),
+    ):
+        client.verified_head()
+    with Client(
+        chain.endpoint, chain=identity(chain), checkpoint=new, home=home, trust_period_s=1_000
+    ) as client:
+        assert client.verified_head().checkpoint == checkpoint(chain, newest_boundary(chain))
+    assert json.loads(stored(home, chain).read_text())["height"] == newest_boundary(chain)
 
 
 def test_a_chain_that_has_just_begun(tmp_path: Path, home: Path) -> None:

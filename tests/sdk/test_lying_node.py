@@ -123,6 +123,7 @@ def test_no_lie_about_a_step_is_believed_or_remembered(chain: SmallChain, liar: 
         assert point.height == start
         before = stored(home, chain).read_bytes()
         others = {
+            "too many": steps * 50,
             "skipped": [*steps[:1], *steps[2:]],
             "repeated": [steps[0], *steps],
             "reversed": steps[::-1],

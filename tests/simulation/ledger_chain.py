@@ -6,6 +6,7 @@ LevelDB's face and, where the world says so, the consensus signatures.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from node.driver import Checked
 from omnitensor.protocol.blocks import Block, Header, beacon_message
 from omnitensor.protocol.errors import BlockError
 from omnitensor.protocol.limits import block_bytes_max
-from omnitensor.protocol.types import Address, Epoch, Hash, Height, TimeMs
+from omnitensor.protocol.types import Address, BlsSignature, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import Candidate, FinalityProof
 from p2p.messages import BlocksRequest, BlocksResponse
 from p2p.ranges import assemble_blocks
@@ -28,6 +29,7 @@ from state.chain import Committed as Done
 from state.genesis import Genesis
 from state.ledger.prepared import Prepared
 from state.mempool import Mempool
+from state.store import Batch, Stamp
 from tests.simulation.application import POISON, Below, Committed
 from tests.simulation.sim_store import SimDb
 
@@ -56,7 +58,7 @@ class LedgerChain:
         self._open(None)
         self._read_committed()
 
-    def _open(self, first: tuple[opening.Stamp, opening.Batch] | None) -> None:
+    def _open(self, first: tuple[Stamp, Batch] | None) -> None:
         world = self._node.world
         store = world.product.database.over(self.db, first)
         self.chain = Chain.on(store, self.genesis, world.scheme)
@@ -110,8 +112,8 @@ class LedgerChain:
             return Block(replace(block.header, epoch=Epoch(epoch)), block.transactions)
         return block
 
-    def _reveal(self, parent_height: int) -> bytes:
-        return self._node.sign(beacon_message(self.chain.chain_id, Height(parent_height + 1)))
+    def _reveal(self, parent_height: int) -> BlsSignature:
+        return BlsSignature(self._node.sign(beacon_message(self.chain.chain_id, Height(parent_height + 1))))
 
     def _waiting(self, parent: Hash) -> list[Prepared]:
         return self.mempool.select(
@@ -158,6 +160,21 @@ class LedgerChain:
         )
 
     # -- looking
+
+    def receipts(self) -> Counter[str]:
+        """What became of the transactions in its final blocks: by kind where they were carried out, else by why not."""
+        found: Counter[str] = Counter()
+        reader = self.chain.reader()
+        for entry in self.committed:
+            for transaction in entry.block.transactions:
+                placed = reader.receipt(transaction.id)
+                assert placed is not None, "every final transaction has a receipt"
+                ok = placed.receipt.ok
+                found[f"{transaction.body.KIND} done" if ok else f"failed: {placed.receipt.code}"] += 1
+            for event in reader.block_events(entry.block.header.height):
+                if event.kind.startswith("seat."):
+                    found[event.kind] += 1
+        return found
 
     def head(self) -> FinalPoint | None:
         return self.work.standing()[1]

@@ -5,6 +5,7 @@ Rows are read as the schema's page says: a prefix byte, then the key; values are
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -57,6 +58,20 @@ class LedgerCheckers:
     def members(self, epoch: int) -> tuple[tuple[int, int], ...]:
         """Validator and weight by index in an epoch's table."""
         return tuple((self._validator_at[address], weight) for address, _, weight in self.sets[epoch])
+
+    def set_changes(self) -> Counter[str]:
+        """How often a set was not the one before it: who joined, who left, whose key or weight is another."""
+        counts: Counter[str] = Counter()
+        for epoch in sorted(self.sets)[1:]:
+            before = {entry[0]: entry for entry in self.sets[epoch - 1]}
+            after = {entry[0]: entry for entry in self.sets[epoch]}
+            counts["epochs"] += 1
+            counts["joined"] += len(after.keys() - before.keys())
+            counts["left"] += len(before.keys() - after.keys())
+            for address in before.keys() & after.keys():
+                counts["keys changed"] += before[address][1] != after[address][1]
+                counts["weights changed"] += before[address][2] != after[address][2]
+        return counts
 
     def committed(self, index: int, height: int, header: Any, rows: Rows) -> None:
         """A node's state after a block, which is its head."""

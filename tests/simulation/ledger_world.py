@@ -41,9 +41,12 @@ def params_of(scenario: Scenario) -> Params:
         standstill_ms=scenario.standstill_ms,
         clock_drift_ms=scenario.clock_drift_ms,
         epoch_blocks=scenario.epoch_blocks,
+        validators_max=scenario.seats or 100,
         evidence_epochs=EVIDENCE_EPOCHS,
         validator_stake_min=Amount(NANO),
         unbonding_blocks=(EVIDENCE_EPOCHS + 1) * scenario.epoch_blocks,
+        batch_wait_blocks=3,
+        seed_delay_blocks=2,
     )
 
 

@@ -10,23 +10,31 @@ from typing import TYPE_CHECKING
 
 from omnitensor.protocol.bodies import (
     Body,
+    CampaignOpen,
+    CampaignSpec,
+    Category,
+    ItemDeclaration,
     Scope,
     SessionKeyAdd,
     StakeAdd,
     StakeWithdraw,
+    SubmissionCommit,
+    SubmissionReveal,
     Transfer,
     ValidatorEdit,
     ValidatorRegister,
 )
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.reviews import items_root, submission_commitment
 from omnitensor.protocol.transactions import signed, unsigned
-from omnitensor.protocol.types import NANO, Amount, Height, Signature
+from omnitensor.protocol.types import NANO, Amount, CampaignId, Hash, Height, Signature
 from state.schema import VALIDATORS
 from tests.simulation.application import CHAIN_ID
 from tests.simulation.ledger_chain import LedgerChain
-from tests.simulation.scenario import Scenario, tolerated
+from tests.simulation.scenario import floors_of
 
 if TYPE_CHECKING:
     from tests.simulation.ledger_world import LedgerSets
@@ -38,6 +46,29 @@ VALID_BLOCKS = 12
 MAX_FEE = 10 * NANO
 FIRST_MS = 250
 KEY_BLOCKS = 100_000
+CAMPAIGN = CampaignId(1)
+SPEC = CampaignSpec(
+    title="Sentences",
+    instructions="Whole sentences",
+    specification=None,
+    media=("text/plain",),
+    licence="CC-BY-4.0",
+    tier_bps=(10_000,),
+    categories=(Category("any", 10_000, 0),),
+    unit_price=Amount(NANO // 10),
+    review_fee=Amount(NANO // 20),
+    item_bond=Amount(NANO // 10),
+    criterion_weights=(3_000, 4_000, 3_000),
+    thresholds=(60, 60, 60),
+    overall_threshold=60,
+    first_seats=3,
+    second_seats=3,
+    agree_min_bps=7_000,
+    contributor_share_max_bps=10_000,
+    item_bytes_max=1_000_000,
+    closes_at=Height(10_000),
+)
+"""Its windows are longer than an execution: seats are drawn, hold stake, and are let go where their validator is convicted."""
 
 
 class Load:
@@ -51,6 +82,9 @@ class Load:
         self._changed: dict[int, tuple[int, int]] = {}
         """Nonce and last height of the change of stake that a validator waits for: one at a time."""
         self._keys = 0
+        self._items = 0
+        self._hidden: list[tuple[SigningKey, SubmissionReveal]] = []
+        """Committed to, and to be revealed."""
         self._reporters = [
             index
             for index, kind in ((i, world.scenario.byzantine.get(i)) for i in range(world.scenario.size))
@@ -68,6 +102,11 @@ class Load:
         node = running[self._random.randrange(len(running))]
         if self._reporters:
             self._enable_reporter(node, self._reporters.pop(0))
+        elif self._items == 0:
+            self._items = 1
+            self._give(node, self._sets.users[0], CampaignOpen(SPEC, Amount(100 * NANO)), valid=100)
+        elif self._random.random() < 0.2:
+            self._contribute(node)
         elif self._random.random() < 0.6:
             self._transfer(node, running)
         else:
@@ -95,6 +134,22 @@ class Load:
             self._give(node, key, Transfer(to, Amount(2_000 * NANO)))  # more than it has
         else:
             self._give(node, key, body)
+
+    # -- campaigns
+
+    def _contribute(self, node: SimNode) -> None:
+        """Commits to an item, or reveals one."""
+        if self._hidden and self._random.random() < 0.6:
+            key, reveal = self._hidden.pop(0)
+            self._give(node, key, reveal)
+            return
+        self._items += 1
+        key = self._sets.users[1 + self._items % (len(self._sets.users) - 1)]
+        root = Hash(self._items.to_bytes(32, "big"))
+        items = (ItemDeclaration(ContentId(root, 100, root), "text/plain", 0, 0),)
+        commitment = submission_commitment(CHAIN_ID, CAMPAIGN, items_root(items), key.address, root)
+        self._hidden.append((key, SubmissionReveal(CAMPAIGN, commitment, root, items)))
+        self._give(node, key, SubmissionCommit(CAMPAIGN, commitment, 1))
 
     # -- validators
 
@@ -159,6 +214,10 @@ class Load:
 
     # -- giving
 
+    def give_for(self, node: SimNode, body: Body) -> None:
+        """What a hostile validator orders, by its own node."""
+        self._give(node, self._sets.accounts[node.validator], body)
+
     def _nonce(self, node: SimNode, key: SigningKey) -> int:
         assert isinstance(node.chain, LedgerChain)
         return node.chain.mempool.next_nonce(key.address)
@@ -192,20 +251,3 @@ class Load:
             node.errands.submit(encode(signed(order, signature)))
         except ProtocolError as error:
             counts[f"refused: {error.code}"] += 1
-
-
-def floors_of(scenario: Scenario) -> tuple[int, ...]:
-    """What each validator keeps of its weight at least: with all that low, and late ones absent, hostile stake is tolerated."""
-    late = set(scenario.late)
-    floors = [0 if index in late else weight for index, weight in enumerate(scenario.weights)]
-    hostile = sum(weight for index, weight in enumerate(scenario.weights) if index in scenario.byzantine)
-    random = Random(f"floors {scenario.seed}")
-    for index in random.sample(range(scenario.size), scenario.size):
-        if index in scenario.byzantine or index in late:
-            continue
-        for lower in (0, floors[index] // 2):
-            trial = tuple(lower if place == index else floor for place, floor in enumerate(floors))
-            if sum(1 for floor in trial if floor) >= 3 and hostile <= tolerated(trial):
-                floors[index] = lower
-                break
-    return tuple(floors)

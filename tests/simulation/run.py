@@ -34,6 +34,8 @@ def one(scenario: Scenario, product: Product | None, trace: bool) -> int:
     )
     print("faults:", dict(sorted(outcome.faults.items())))
     print("rules:", dict(sorted(outcome.rules.items())))
+    if outcome.ledger:
+        print("on the ledger:", dict(sorted(outcome.ledger.items())))
     for violation in outcome.violations:
         print("VIOLATION:", violation)
     return 1 if outcome.violations else 0

@@ -5,7 +5,7 @@ Times in milliseconds of virtual time. Hostile stake stays within what the rules
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.simulation.faults import Fault
@@ -37,6 +37,11 @@ TWO_MACHINES = frozenset({"shameless_twin", "twin"})
 """Kinds that run one key on two machines."""
 SIZES = (4,) * 10 + (5,) * 8 + (6,) * 5 + (7,) * 5 + (8, 9, 10, 11, 13, 16, 19, 21)
 """Validators; larger sets are rarer, since messages grow with the square."""
+LEDGER_SHARE = 1 / 6
+"""Of the seeds: such an execution takes about three times as long as one on a chain of hashes."""
+LEDGER_CHAOS_MS = 7_000
+EPOCH_BLOCKS_MAX = 100
+"""From so many on an epoch never ends here."""
 LARGE = 8
 """From so many validators on, chaos is shorter."""
 
@@ -77,6 +82,8 @@ class Scenario:
     """Blocks are executed by the real ledger, under load; else they are a chain of hashes."""
     late: tuple[int, ...] = ()
     """On the ledger: honest validators that are none at genesis, and register when they get to it."""
+    seats: int = 0
+    """On the ledger: voters of an epoch at the most, the largest by stake; 0: as many as there are."""
     compact_bytes: int = 0
     """The safety store rewrites its file after growing by this; 0: as in the product, which is never reached here."""
     plan: tuple[Fault, ...] | None = None
@@ -115,7 +122,7 @@ def scenario_of(seed: int) -> Scenario:
     size = random.choice(SIZES)
     weights = tuple(random.randint(1, 40) for _ in range(size)) if random.random() < 0.5 else (10,) * size
     calm = random.random() < 0.1
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         weights=weights,
         byzantine=_hostile(random, weights),
@@ -135,6 +142,61 @@ def scenario_of(seed: int) -> Scenario:
         epoch_blocks=random.choice((4, 6, 10, 10**9)),
         compact_bytes=random.choice((0, 0, 2_000, 8_000)),
     )
+    return on_ledger(scenario) if random.random() < LEDGER_SHARE else scenario
+
+
+def on_ledger(scenario: Scenario) -> Scenario:
+    """The same world on the real ledger: epochs always end, and now and then a validator registers late."""
+    random = Random(f"ledger {scenario.seed}")
+    epoch_blocks = (
+        scenario.epoch_blocks if scenario.epoch_blocks < EPOCH_BLOCKS_MAX else random.choice((4, 6))
+    )
+    late: list[int] = []
+    for index in random.sample(range(scenario.size), random.choice((0, 1, 1, 2))):
+        absent = {*late, index}
+        there = {place: weight for place, weight in enumerate(scenario.weights) if place not in absent}
+        hostile = sum(weight for place, weight in there.items() if place in scenario.byzantine)
+        if (
+            index not in scenario.byzantine
+            and len(there) >= 4
+            and hostile <= tolerated(tuple(there.values()))
+        ):
+            late.append(index)
+    chosen = replace(
+        scenario,
+        ledger=True,
+        late=tuple(sorted(late)),
+        seats=0,
+        epoch_blocks=epoch_blocks,
+        chaos_ms=min(scenario.chaos_ms, LEDGER_CHAOS_MS),
+    )
+    crowded = replace(chosen, seats=scenario.size - len(late))
+    return crowded if late and random.random() < 0.5 and _tolerates_its_seats(crowded) else chosen
+
+
+def _tolerates_its_seats(scenario: Scenario) -> bool:
+    """Whether hostile stake is tolerated when all of it has seats, and honest validators hold the least that they may."""
+    hostile = [weight for index, weight in enumerate(scenario.weights) if index in scenario.byzantine]
+    floors = [floor for index, floor in enumerate(floors_of(scenario)) if index not in scenario.byzantine]
+    honest = sorted(floors, reverse=True)[: scenario.seats - len(hostile)]
+    return sum(hostile) <= tolerated((*hostile, *honest)) and sum(1 for floor in honest if floor) >= 3
+
+
+def floors_of(scenario: Scenario) -> tuple[int, ...]:
+    """What each validator keeps of its weight at least: with all that low, and late ones absent, hostile stake is tolerated."""
+    late = set(scenario.late)
+    floors = [0 if index in late else weight for index, weight in enumerate(scenario.weights)]
+    hostile = sum(weight for index, weight in enumerate(scenario.weights) if index in scenario.byzantine)
+    random = Random(f"floors {scenario.seed}")
+    for index in random.sample(range(scenario.size), scenario.size):
+        if index in scenario.byzantine or index in late:
+            continue
+        for lower in (0, floors[index] // 2):
+            trial = tuple(lower if place == index else floor for place, floor in enumerate(floors))
+            if sum(1 for floor in trial if floor) >= 3 and hostile <= tolerated(trial):
+                floors[index] = lower
+                break
+    return tuple(floors)
 
 
 def _hostile(random: Random, weights: tuple[int, ...]) -> dict[int, str]:

@@ -43,6 +43,7 @@ class Total:
     faults: Counter[str] = field(default_factory=Counter)
     adversaries: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
+    ledger: Counter[str] = field(default_factory=Counter)
     bad: int = 0
 
     def add(self, outcome: Outcome) -> None:
@@ -57,6 +58,7 @@ class Total:
         self.faults += outcome.faults
         self.adversaries.update(scenario.byzantine.values())
         self.rules += outcome.rules
+        self.ledger += outcome.ledger
         self.bad += bool(outcome.violations)
 
     def never(self) -> list[str]:
@@ -72,6 +74,7 @@ class Total:
         yield "validators: " + _counts({f"{size}:": n for size, n in self.validators.items()}, int_key)
         yield "faults: " + _counts(self.faults)
         yield "adversaries: " + _counts(self.adversaries)
+        yield "on the ledger: " + (_counts(self.ledger) or "nothing")
         yield "rules fired:"
         for rule in Rule:
             yield f"  {rule.name:12} {self.rules[rule.name] or 'NEVER':>10}  {rule.value}"

@@ -1,7 +1,7 @@
 """A simulated database with LevelDB's face, on a simulated disk.
 
-A batch is there whole or not at all, and stays when it was synced. What was not synced is lost when the power goes, but for a prefix of it; the power may go before a write or after it. Stands where
-plyvel stands (``state.store.Store.over``).
+A batch is there whole or not at all, and stays when it was synced. What was not synced is lost when the power goes, but for a
+prefix of it; the power may go before a write or after it. Stands where plyvel stands (``state.store.Store.over``).
 """
 
 from __future__ import annotations

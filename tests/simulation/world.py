@@ -162,6 +162,7 @@ class World:
         self.ledger_counts: Counter[str] = Counter()
         """What users gave, what the ledger did."""
         self.ledger: LedgerCheckers | None = None
+        self.load: Load | None = None
         if isinstance(self.sets, LedgerSets):
             self._begin_ledger(self.sets)
 
@@ -184,7 +185,8 @@ class World:
         for node in self.nodes:
             assert isinstance(node.chain, LedgerChain)
             node.errands = Errands(node, node.chain, sets)
-        Load(self, sets).begin()
+        self.load = Load(self, sets)
+        self.load.begin()
 
     # -- running
 
@@ -215,7 +217,19 @@ class World:
             self.network.faults,
             self.rules,
             max(self.sets.by_number),
+            self._ledger_did(),
         )
+
+    def _ledger_did(self) -> Counter[str]:
+        counts = Counter(self.ledger_counts)
+        if self.ledger is not None:
+            longest = max(self.honest(), key=lambda node: node.height).chain
+            assert isinstance(longest, LedgerChain)
+            counts["executions on the ledger"] += 1
+            counts["convicted"] += len(self.ledger.convicted)
+            counts += self.ledger.set_changes()
+            counts += longest.receipts()
+        return counts
 
     def _replacements(self) -> tuple[tuple[Any, str, Any], ...]:
         compact_bytes = self.scenario.compact_bytes

@@ -42,7 +42,7 @@ def run(minutes: float, folder: Path, say: Say) -> list[str]:
             listener.start()
             acts.double_voter()
             acts.partition(2)
-            acts.epochs(2)
+            acts.epochs(1)
             acts.kill_in_turn(until)
             acts.finish()
         finally:

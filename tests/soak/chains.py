@@ -150,15 +150,20 @@ def check(
 
 
 def _replay(checkers: Checkers, index: int, blocks: Sequence[Committed], now_ms: int) -> None:
-    """Gives a chain to the checkers as it was committed: up to each block that has a proof of its own."""
+    """Gives a chain to the checkers as it was committed: up to each block that has a proof of its own.
+
+    What is above the last proof (a sync was under way) must be final by another's chain: ``finish`` says where it is not.
+    """
     part: list[Committed] = []
     for entry in blocks[1:]:
         part.append(entry)
         if entry.proof is not None:
-            checkers.committed(index, part, now_ms)
+            if entry.proof.candidate.block_hash != entry.block.hash:
+                checkers.violated(
+                    f"node {index} keeps a proof of something else at {entry.block.header.height}"
+                )
+            checkers.committed(index, part, entry.proof, now_ms)
             part = []
-    if part:
-        checkers.violated(f"node {index}'s head, block {part[-1].block.header.height}, has no proof")
 
 
 def _faults_of_sets(chain: Read, roll: Roll, order: Sequence[Address]) -> list[str]:

@@ -77,7 +77,7 @@ def test_every_wrong_is_seen(voters: Voters, chain: list[Committed]) -> None:
         "stake": [with_proof(chain, by(0, 1))],
         "was not signed so": [with_proof(chain, FinalityProof(candidate, forged))],
         "not signed so": [with_proof(chain, FinalityProof(candidate, others))],
-        "has no proof": [with_proof(chain, None)],
+        "lost or changed": [with_proof(chain, None)],
         "committed height": [[*chain[:2], *chain[3:]]],
         "something else": [with_proof(chain, chain[1].proof)],
     }

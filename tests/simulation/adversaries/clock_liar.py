@@ -14,6 +14,6 @@ OFF_MS = 50_000
 class ClockLiar(Hostile):
     byzantine = "clock_liar"
 
-    def _build(self, order: Build) -> None:
+    def _build(self, order: Build, salt: int = 0) -> None:
         off_ms = self.world.random.choice((-OFF_MS, OFF_MS))
-        super()._build(replace(order, timestamp_ms=TimeMs(order.timestamp_ms + off_ms)))
+        super()._build(replace(order, timestamp_ms=TimeMs(order.timestamp_ms + off_ms)), salt)

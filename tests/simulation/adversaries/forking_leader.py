@@ -11,14 +11,14 @@ from tests.simulation.adversaries.hostile import Hostile
 class ForkingLeader(Hostile):
     byzantine = "forking_leader"
 
-    def _build(self, order: Build) -> None:
+    def _build(self, order: Build, salt: int = 0) -> None:
         core = self.core
         assert core is not None
         left_out = core.find(order.parent_id)
         block = left_out.block if left_out is not None else None
         grandparent = self.chain.header(block.header.parent) if block is not None else None
         if left_out is None or grandparent is None or left_out.candidate.parent_view == 0:
-            super()._build(order)
+            super()._build(order, salt)
             return
         parent_view = View(left_out.candidate.parent_view)
         parent_id = Hash(left_out.candidate.parent_id)
@@ -29,14 +29,14 @@ class ForkingLeader(Hostile):
         if not parent and proof is not None and proof.candidate.id == parent_id:
             parent = [proof.certificate]
         if not parent:
-            super()._build(order)
+            super()._build(order, salt)
             return
         justification: tuple[Certificate, ...] = (parent[0], *(skips[view] for view in sorted(skips)))
         block = self.chain.make(
             grandparent.hash, self.address, self.now_ms(), left_out.candidate.epoch, salt=2
         )
         if block is None:
-            super()._build(order)
+            super()._build(order, salt)
             return
         candidate = Candidate(left_out.candidate.epoch, order.view, parent_view, parent_id, block.hash)
         self.broadcast(self.proposal(candidate, block, justification[:16]))

@@ -15,7 +15,7 @@ class PoisoningLeader(Hostile):
         old = propose.candidate
         # Above the boundary the poison is that there is a block at all.
         filler = propose.block is None
-        parent = Hash(old.block_hash if filler else propose.block.header.parent)
+        parent = Hash(old.block_hash if propose.block is None else propose.block.header.parent)
         block = self.chain.make(parent, self.address, self.now_ms(), old.epoch, salt=0, poison=not filler)
         if block is None:
             return

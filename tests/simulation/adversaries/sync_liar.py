@@ -32,11 +32,13 @@ class SyncLiar(Hostile):
 
     def _forged(self, given: BlocksResponse) -> BlocksResponse:
         """The end is cut off, or changed, or replaced, or something stands on it: the proof is of none of these."""
-        last, draw = decode(Block, given.blocks[-1]), self.world.random.randrange(4)
+        last, draw = decode(Block, given.blocks[-1]), self.world.random.randrange(5)
         if draw == 0:
             return BlocksResponse(given.blocks[:-1] or given.blocks, given.links, given.proof)
-        if draw == 1:
-            changed = Block(replace(last.header, base_fee=7), last.transactions)
+        if draw in (1, 4):
+            # Under the true header, where there are transactions to leave out.
+            header = last.header if last.transactions and draw == 4 else replace(last.header, base_fee=7)
+            changed = Block(header, last.transactions[:-1] if draw == 4 else last.transactions)
             return BlocksResponse((*given.blocks[:-1], encode(changed)), given.links, given.proof)
         header = replace(last.header, weight_used=7)
         if draw == 2:

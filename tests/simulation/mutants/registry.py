@@ -9,7 +9,10 @@ from typing import Any
 
 from consensus.stake import effects, slots, tally
 from omnitensor.protocol import ballots, evidence
-from tests.simulation.mutants import counting, rules, store
+from state.ledger import epochs, removal
+from state.ledger import evidence as ledger_evidence
+from tests.simulation import syncing
+from tests.simulation.mutants import counting, ledger, rules, store
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import Product, World
 
@@ -201,7 +204,59 @@ STORE = (
         weather={"crash_chance": 0.8},
     ),
 )
-MUTANTS = (*RULES, *EPOCHS, *COUNTING, *EVIDENCE, *SYNC, *STORE)
+ON_LEDGER: dict[str, Any] = {"ledger": True, "epoch_blocks": 4}
+LEDGER = (
+    Mutant(
+        "a commit is not synced",
+        Product(database=ledger.HastyStore),
+        "silent",
+        10,
+        weather={**ON_LEDGER, "crash_chance": 0.5},
+    ),
+    Mutant(
+        "evidence on chain is not verified",
+        patched((ledger_evidence, "convicted", ledger.believe)),
+        "false_accuser",
+        10,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "evidence slashes twice",
+        patched((ledger_evidence, "_slash", ledger.slash_twice)),
+        "skip_and_finalizer",
+        10,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "a convicted validator stays",
+        patched((removal, "begin", ledger.removed_only)),
+        "skip_and_finalizer",
+        10,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "the convicted vote again",
+        patched((epochs, "may_vote", ledger.may_vote_again), (removal, "unbond", ledger.nothing_unbonds)),
+        "skip_and_finalizer",
+        20,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "the set is read a block too early",
+        patched((epochs, "choose", ledger.choose_before)),
+        "silent",
+        10,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "sync takes any transactions under a header",
+        patched((syncing, "read_range", ledger.read_loosely)),
+        "sync_liar",
+        20,
+        weather={**ON_LEDGER, "crash_chance": 0.6, "partition_chance": 0.3},
+    ),
+)
+MUTANTS = (*RULES, *EPOCHS, *COUNTING, *EVIDENCE, *SYNC, *STORE, *LEDGER)
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 
 
