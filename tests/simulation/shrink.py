@@ -13,7 +13,7 @@ from typing import Any
 
 from omnitensor.protocol.errors import ProtocolError
 from tests.simulation.faults import CLOCK_SET, CLOCK_WRONG, PARTITION, Fault, plan_of
-from tests.simulation.scenario import Scenario, tolerated
+from tests.simulation.scenario import Scenario, is_tolerable
 from tests.simulation.world import Product, World
 
 TRIES_MAX = 600
@@ -22,6 +22,7 @@ SEEDS_TRIED = 3
 CHANCES = ("loss", "duplication", "spike_chance", "partition_chance", "crash_chance", "blackout_chance")
 QUIET: tuple[tuple[str, Any], ...] = (
     ("ledger", False),
+    ("seats", 0),
     ("late", ()),
     *((name, 0.0) for name in CHANCES),
     ("skew_ms", 0),
@@ -232,7 +233,6 @@ def _is_drawn(name: str) -> bool:
 
 def _is_lawful(scenario: Scenario) -> bool:
     """Whether hostile stake is tolerated, and clocks are as wrong as the scenario admits."""
-    hostile = sum(scenario.weights[index] for index in scenario.byzantine)
     wrong = [fault.amount for fault in scenario.plan or () if fault.kind in (CLOCK_SET, CLOCK_WRONG)]
     allowed_ms = max(scenario.skew_ms, scenario.jump_ms)
-    return hostile <= tolerated(scenario.weights) and all(abs(off) <= allowed_ms for off in wrong)
+    return is_tolerable(scenario) and all(abs(off) <= allowed_ms for off in wrong)
