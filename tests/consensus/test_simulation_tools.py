@@ -16,7 +16,7 @@ import pytest
 from consensus.stake.knowledge import Rule
 from tests.simulation.faults import CRASH, PARTITION, Fault, plan_of
 from tests.simulation.mutants import BY_NAME, scenario_for
-from tests.simulation.scenario import Scenario, scenario_of, tolerated
+from tests.simulation.scenario import Scenario, is_tolerable, scenario_of, tolerated
 from tests.simulation.scenario_files import from_text, to_text
 from tests.simulation.search import Total
 from tests.simulation.shrink import explicit, nature, shrink, size_of, without_member
@@ -78,6 +78,34 @@ def test_a_failing_scenario_is_made_short_and_still_fails(name: str) -> None:
     assert sum(kept.weights[index] for index in kept.byzantine) <= tolerated(kept.weights)
     assert shrink(scenario, mutant.product) == shrunk, "the same each time"
     assert not World(replace(kept, loss=0.0)).run().violations, "the product holds where the fault shows"
+
+
+def test_an_execution_on_the_ledger_is_made_short_within_its_bounds() -> None:
+    """Epochs on the ledger always end, and late validators keep their places when another goes."""
+    mutant = BY_NAME["evidence slashes twice"]
+    scenario = Scenario(
+        seed=4,
+        weights=(10, 20, 10, 10, 20),
+        byzantine={0: "skip_and_finalizer"},
+        ledger=True,
+        late=(3,),
+        epoch_blocks=6,
+        chaos_ms=4_000,
+        loss=0.05,
+        crash_chance=0.1,
+        progress_ms=10_000,
+    )
+    assert without_member(scenario, 1).late == (2,)
+    assert without_member(scenario, 3).late == ()
+    shrunk = shrink(scenario, mutant.product, tries_max=60)
+    assert shrunk is not None
+    assert is_tolerable(shrunk.scenario)
+    assert size_of(shrunk.scenario) < size_of(scenario)
+    assert World(shrunk.scenario, mutant.product).run().violations
+
+
+def test_the_default_mix_is_tolerable() -> None:
+    assert all(is_tolerable(scenario_of(seed)) for seed in range(300))
 
 
 def test_nothing_to_shrink_where_nothing_fails() -> None:

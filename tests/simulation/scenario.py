@@ -174,6 +174,14 @@ def on_ledger(scenario: Scenario) -> Scenario:
     return crowded if late and random.random() < 0.5 and _tolerates_its_seats(crowded) else chosen
 
 
+def is_tolerable(scenario: Scenario) -> bool:
+    """Whether hostile stake is tolerated by all validators, by those of the genesis, and by those who can get a seat."""
+    present = tuple(weight for index, weight in enumerate(scenario.weights) if index not in scenario.late)
+    hostile = sum(scenario.weights[index] for index in scenario.byzantine)
+    enough = hostile <= min(tolerated(scenario.weights), tolerated(present))
+    return enough and (not scenario.seats or _tolerates_its_seats(scenario))
+
+
 def _tolerates_its_seats(scenario: Scenario) -> bool:
     """Whether hostile stake is tolerated when all of it has seats, and honest validators hold the least that they may."""
     hostile = [weight for index, weight in enumerate(scenario.weights) if index in scenario.byzantine]
