@@ -1,0 +1,33 @@
+"""Orders about money and keys of accounts. Data only."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from omnitensor.protocol.bodies.base import SCOPES_ALL, BodyBase
+from omnitensor.protocol.types import (
+    AddressF,
+    AmountF,
+    HeightF,
+    PublicKeyF,
+)
+
+
+class Transfer(BodyBase, frozen=True, tag=1):
+    KIND: ClassVar[str] = "transfer"
+    to: AddressF
+    amount: AmountF
+
+
+class SessionKeyAdd(BodyBase, frozen=True, tag=10):
+    """Lets ``key`` sign orders of the given scopes for the sender up to a height."""
+
+    KIND: ClassVar[str] = "session_key_add"
+    key: PublicKeyF
+    scopes: Annotated[int, Meta(ge=1, le=SCOPES_ALL)]
+    valid_until: HeightF
+
+
+class SessionKeyRemove(BodyBase, frozen=True, tag=11):
+    KIND: ClassVar[str] = "session_key_remove"
+    key: PublicKeyF

@@ -1,0 +1,57 @@
+"""Orders about validators and stake. Data only."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from omnitensor.protocol import limits
+from omnitensor.protocol.bodies.base import BodyBase
+from omnitensor.protocol.types import (
+    AmountF,
+    BlsPublicKeyF,
+    BlsSignatureF,
+    Bps,
+)
+
+
+class ValidatorRegister(BodyBase, frozen=True, tag=20):
+    """Makes the sender a validator with its own stake. The proof of possession covers the consensus key."""
+
+    KIND: ClassVar[str] = "validator_register"
+    stake: AmountF
+    consensus_key: BlsPublicKeyF
+    proof_of_possession: BlsSignatureF
+    commission_bps: Bps
+    name: Annotated[str, Meta(max_length=limits.name_chars_max)]
+
+    def weight(self) -> int:
+        # The proof of possession takes two pairings, about as long as thirty transfers.
+        return 15_000
+
+
+class ValidatorEdit(BodyBase, frozen=True, tag=23):
+    """Changes the sender's validator; what is None stays. A key comes with its proof of possession.
+
+    A new key votes from the next epoch on. The old one is never used again.
+    """
+
+    KIND: ClassVar[str] = "validator_edit"
+    consensus_key: BlsPublicKeyF | None
+    proof_of_possession: BlsSignatureF | None
+    commission_bps: Bps | None
+    name: Annotated[str, Meta(max_length=limits.name_chars_max)] | None
+
+    def weight(self) -> int:
+        return 0 if self.consensus_key is None else 15_000  # as a registration
+
+
+class StakeAdd(BodyBase, frozen=True, tag=21):
+    KIND: ClassVar[str] = "stake_add"
+    amount: AmountF
+
+
+class StakeWithdraw(BodyBase, frozen=True, tag=22):
+    """Takes stake out of a validator; it is paid after the unbonding time and can be slashed until then."""
+
+    KIND: ClassVar[str] = "stake_withdraw"
+    amount: AmountF
