@@ -29,6 +29,7 @@ from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.errors import KeyFormatError, ProtocolError
 from omnitensor.protocol.json_depth import is_deep
 from omnitensor.protocol.keys import format_address, parse_address
+from omnitensor.protocol.parameter_rules import check_genesis_params, params_from
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import (
     ADDRESS_BYTES,
@@ -55,7 +56,6 @@ from state.ledger.epochs import STAKE_UNIT
 from state.ledger.supply import check_everything
 from state.ledger.view import View
 from state.overlay import DictBase, Overlay
-from state.parameters import check_params, params_from
 from state.records import Account, PotTotal
 from state.schema import ACCOUNTS, PARAMS, POTS, TABLES, Kind
 
@@ -230,7 +230,7 @@ def _fill(view: View, genesis: Genesis) -> None:
 
 
 def _checked(genesis: Genesis) -> Genesis:
-    check_params(genesis.params)
+    check_genesis_params(genesis.params)
     if not genesis.chain_id.isascii() or not genesis.chain_id.replace("-", "").isalnum():
         raise GenesisError(
             "a chain id has letters, digits and dashes", value=genesis.chain_id, remedy="choose another"

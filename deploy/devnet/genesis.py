@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from deploy.devnet.process import ROOT
 from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.parameter_rules import params_from
 from omnitensor.protocol.types import Amount, BlsPublicKey, BlsSignature, TimeMs
 from state import genesis as state_genesis
-from state.parameters import params_from
 
 TEMPLATE: Final = ROOT / "genesis.json"
 """Parameters of a devnet: windows of blocks scaled down from hours to seconds (240 blocks are two minutes), and a first

@@ -23,13 +23,13 @@ from omnitensor.protocol.bodies import (
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.evidence import ConflictingVotes, Evidence, NoConflict, decode_evidence
+from omnitensor.protocol.parameter_rules import check_params
 from omnitensor.protocol.types import SUPPLY_MAX, Amount
 from state.ledger import evidence as ledger_evidence
 from state.ledger import removal, transition
 from state.ledger.accounts import Pot
 from state.ledger.registry import END_OF_BLOCK
 from state.ledger.supply import SupplyError
-from state.parameters import check_params
 from state.records_review import BatchOutcome, BatchPhase, SeatState
 from state.schema import CONVICTIONS, OPEN_SEATS, POTS, REMOVALS, UNBONDING, VALIDATORS
 from tests.ledger.convicts import A, B, Court, F, N, S

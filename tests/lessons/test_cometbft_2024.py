@@ -14,14 +14,14 @@ from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import Block, Header
 from omnitensor.protocol.bodies import Transfer
 from omnitensor.protocol.codec import decode, encode
-from omnitensor.protocol.params import Params
+from omnitensor.protocol.parameter_rules import ParameterError, check_params
+from omnitensor.protocol.params import DEFAULTS, SPECS, Params
 from omnitensor.protocol.types import NANO, Amount, BlsSignature, Epoch, Hash, Height, View
 from omnitensor.protocol.votes import SKIP_ID, Vote, VoteKind, vote_message
 from p2p.messages import BlocksRequest, BlocksResponse, PeerId, Request
 from p2p.ranges import assemble_blocks
 from state.chain import Chain
 from state.genesis import GenesisError
-from state.parameters import BOUNDS, ParameterError, check_params
 from state.schema import ACCOUNTS
 from tests.lessons.scene import Scene
 from tests.node.node_kit import (
@@ -95,6 +95,9 @@ def test_cometbft_2024_bytes_that_are_no_vote_are_refused(place: int, value: obj
     assert type(refusal.value).__name__ == "CodecError"
 
 
+BOUNDS = {
+    name: (spec.low, spec.high) for name, spec in SPECS.items() if isinstance(getattr(DEFAULTS, name), int)
+}
 SMALL = Params(epoch_blocks=2, evidence_epochs=2, unbonding_blocks=6)
 
 

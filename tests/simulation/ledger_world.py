@@ -10,11 +10,11 @@ from consensus.stake.verify import Verifier
 from omnitensor.protocol.epochs import boundary_of
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.parameter_rules import check_params
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import NANO, Address, Amount, BlsPublicKey, Epoch, TimeMs
 from omnitensor.protocol.votes import FinalityProof
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
-from state.parameters import check_params
 from tests.simulation.application import CHAIN_ID
 from tests.simulation.epochs import EpochSet
 from tests.simulation.ledger_chain import LedgerChain

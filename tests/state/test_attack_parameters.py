@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from omnitensor.protocol.parameter_rules import ParameterError, check_params
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import BPS
 from state.ledger import pay, scoring
-from state.parameters import ParameterError, check_params
 
 
 @pytest.mark.parametrize(("name", "value"), [("peer_clip_bps", BPS), ("closeness_base_bps", BPS + 1)])
