@@ -1,10 +1,12 @@
 """Transactions that wait for a block. Bounded in number, bytes and by sender; one thread has it. Writes nothing.
 
 What is refused here could not stand in the next block, or pays no more than what it would push out. Accounts, session keys and
-the base fee are those of the last committed block; after each one only the senders in it are looked at again.
+the base fee are those of the last committed block; after each one only the senders in it are looked at again. What is behind a
+gap pays nobody until the gap is filled: it waits for a few blocks only, and a tenth of the room is the most that all of it gets.
 """
 
 from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -22,28 +24,11 @@ from state.ledger.prepared import Prepared, prepare_encoded
 from state.ledger.sessions import check_session
 from state.ledger.transition import check_envelope
 from state.reader import Reader
+from state.schema import SESSION_KEYS
+from state.sender_queue import SenderQueue, offer_of
 from state.signatures import SignatureChecker
 
 _PRICE_SCALE_BITS: Final = 32
-
-
-class _Queue:
-    """The waiting transactions of one sender by nonce, and its account's nonce and balance at the last committed block."""
-
-    __slots__ = ("balance", "by_nonce", "nonce", "offered")
-
-    def __init__(self, nonce: int, balance: int) -> None:
-        self.nonce = nonce
-        self.balance = balance
-        self.by_nonce: dict[int, Prepared] = {}
-        self.offered = 0
-        """nanoOMNIT that all of them together may take from the account as fees and tips."""
-
-    def next_nonce(self) -> int:
-        nonce = self.nonce
-        while nonce in self.by_nonce:
-            nonce += 1
-        return nonce
 
 
 class Mempool:
@@ -52,14 +37,19 @@ class Mempool:
     def __init__(self, reader: Reader, chain_id: str, signatures: SignatureChecker) -> None:
         self._chain_id: Final = chain_id
         self._signatures: Final = signatures
-        self._params: Final = reader.params()
+        self._params = reader.params()
         self._reader = reader
         self._by_id: dict[Hash, Prepared] = {}
-        self._queues: dict[Address, _Queue] = {}
+        self._queues: dict[Address, SenderQueue] = {}
         self._expiring: list[tuple[int, Hash]] = []
+        """By the last height at which each may stand in a block; it may name some that are gone."""
+        self._cheapest: list[tuple[int, int, Hash]] = []
+        """By price, of one price the latest first; it may name some that are gone."""
+        self._taken_in = 0
         self._bytes = 0
-        self._least: int | None = None
-        """The least that any of them pays; None where it was not looked for since they changed."""
+        self._gapped: dict[Address, int] = {}
+        """Senders with something behind a gap, and the height since when, the oldest first."""
+        self._gapped_count = self._gapped_bytes = 0
 
     # -- looking
 
@@ -82,7 +72,7 @@ class Mempool:
     def by_sender(self, sender: Address) -> tuple[Prepared, ...]:
         """What waits of one sender, by nonce."""
         queue = self._queues.get(sender)
-        return tuple(queue.by_nonce[nonce] for nonce in sorted(queue.by_nonce)) if queue else ()
+        return queue.sorted() if queue else ()
 
     def next_nonce(self, sender: Address) -> int:
         """The nonce for the sender's next transaction, counting those that wait without a gap."""
@@ -99,16 +89,10 @@ class Mempool:
         self._check_next_block(prepared)
         queue = self._fresh_queue(prepared.transaction.sender)
         replaced = self._check_queue(queue, prepared)
+        self._check_gap(queue, prepared, replaced)
         self._signatures.check(prepared)
-        if replaced is not None:
-            self._remove(replaced)
-        try:
-            self._make_room(prepared)
-        except TransactionError:
-            if replaced is not None:
-                self._insert(queue, replaced)
-            raise
-        self._insert(queue, prepared)
+        self._make_room(prepared, replaced)
+        self._insert(queue, prepared, replaced)
         return prepared.transaction
 
     def _check_next_block(self, prepared: Prepared) -> None:
@@ -134,7 +118,7 @@ class Mempool:
                 "sign it again with a higher max_fee",
             )
 
-    def _check_queue(self, queue: _Queue, prepared: Prepared) -> Prepared | None:
+    def _check_queue(self, queue: SenderQueue, prepared: Prepared) -> Prepared | None:
         """Nonce, balance and what it would replace, among the sender's others. Raises TransactionError."""
         transaction = prepared.transaction
         if transaction.nonce < queue.nonce:
@@ -157,10 +141,10 @@ class Mempool:
                 "send the earlier ones first",
             )
         replaced = queue.by_nonce.get(transaction.nonce)
-        offered = _offer(prepared)
+        offered = offer_of(prepared)
         if replaced is not None:
             _check_replacement(replaced, prepared)
-        total = queue.offered + offered - (_offer(replaced) if replaced else 0)
+        total = queue.offered + offered - (offer_of(replaced) if replaced else 0)
         if total > queue.balance:
             raise _refused(
                 "balance",
@@ -170,24 +154,47 @@ class Mempool:
             )
         return replaced
 
-    def _make_room(self, prepared: Prepared) -> None:
+    def _check_gap(self, queue: SenderQueue, prepared: Prepared, replaced: Prepared | None) -> None:
+        """Whether there is room for one more behind a gap, where it would be. Raises TransactionError."""
+        if prepared.transaction.nonce <= queue.next_nonce():
+            return
+        count, size = self._gapped_count + 1, self._gapped_bytes + len(prepared.encoded)
+        if replaced is not None:
+            count, size = count - 1, size - len(replaced.encoded)
+        if count > limits.mempool_gapped_max or size > limits.mempool_gapped_bytes_max:
+            raise _refused(
+                "nonce_gap",
+                f"the account's next nonce is {queue.next_nonce()}, and the node holds no more behind gaps now",
+                prepared.transaction.nonce,
+                "send the earlier ones first",
+            )
+
+    def _make_room(self, prepared: Prepared, replaced: Prepared | None) -> None:
         """When the pool is full, pushes out what pays less, as much as a tenth of the pool. Raises TransactionError."""
-        size = len(prepared.encoded)
-        count, in_all = len(self._by_id), self._bytes + size
+        count, in_all = len(self._by_id), self._bytes + len(prepared.encoded)
+        if replaced is not None:
+            count, in_all = count - 1, in_all - len(replaced.encoded)
         if count < limits.mempool_transactions_max and in_all <= limits.mempool_bytes_max:
             return
-        price = _price(prepared)
         pushed_out: dict[Hash, Prepared] = {}
+        passed_by: list[tuple[int, int, Hash]] = []
         free_from = (limits.mempool_transactions_max * 9 // 10, limits.mempool_bytes_max * 9 // 10)
-        for other in self._below(price, prepared.transaction.sender):
-            if count <= free_from[0] and in_all <= free_from[1]:
-                break
+        while (count > free_from[0] or in_all > free_from[1]) and (
+            entry := self._pop_below(_price(prepared))
+        ):
+            passed_by.append(entry)
+            other = self._by_id[entry[2]]
+            sender = other.transaction.sender
+            if sender == prepared.transaction.sender:
+                continue
             # Whoever goes takes its sender's later ones along: they can't stand in a block without it.
-            for later in self.by_sender(other.transaction.sender):
-                if later.transaction.nonce >= other.transaction.nonce and later.id not in pushed_out:
+            for later in self._queues[sender].from_nonce(other.transaction.nonce):
+                if later.id not in pushed_out:
                     pushed_out[later.id] = later
                     count -= 1
                     in_all -= len(later.encoded)
+        for entry in passed_by:
+            heappush(self._cheapest, entry)
         if count >= limits.mempool_transactions_max or in_all > limits.mempool_bytes_max:
             raise _refused(
                 "mempool_full",
@@ -198,51 +205,81 @@ class Mempool:
         for other in pushed_out.values():
             self._remove(other)
 
-    def _below(self, price: int, sender: Address) -> list[Prepared]:
-        """What pays less than a price, the least first, but for one sender's. Whoever pays no more than all is told at once."""
-        if self._least is None:
-            self._least = min(map(_price, self._by_id.values()), default=0)
-        if price <= self._least:
-            return []
-        cheaper = [
-            other
-            for other in self._by_id.values()
-            if other.transaction.sender != sender and _price(other) < price
-        ]
-        return sorted(cheaper, key=_price)
+    def _pop_below(self, price: int) -> tuple[int, int, Hash] | None:
+        """Takes the cheapest of those that pay less than a price off the heap; None where none does."""
+        cheapest = self._cheapest
+        while cheapest and cheapest[0][2] not in self._by_id:
+            heappop(cheapest)
+        return heappop(cheapest) if cheapest and cheapest[0][0] < price else None
 
-    def _insert(self, queue: _Queue, prepared: Prepared) -> None:
-        transaction = prepared.transaction
-        self._queues[transaction.sender] = queue
-        queue.by_nonce[transaction.nonce] = prepared
-        queue.offered += _offer(prepared)
+    def _insert(self, queue: SenderQueue, prepared: Prepared, replaced: Prepared | None) -> None:
+        sender = prepared.transaction.sender
+        with self._gaps_of(
+            sender, queue
+        ):  # as one change: what is behind a gap is so no later for being replaced
+            if replaced is not None:
+                del self._by_id[replaced.id]
+                self._bytes -= len(replaced.encoded)
+                queue.drop(replaced)
+            queue.put(prepared)
+        self._queues[sender] = queue
         self._by_id[prepared.id] = prepared
         self._bytes += len(prepared.encoded)
-        self._least = None
-        heappush(self._expiring, (transaction.valid_until, prepared.id))
+        self._taken_in += 1
+        heappush(self._expiring, (self._last_height(prepared), prepared.id))
+        heappush(self._cheapest, (_price(prepared), -self._taken_in, prepared.id))
+        # Both heaps name what is gone, and twice what came again, until it is at the top; never more of that than of the rest.
         if len(self._expiring) > 2 * len(self._by_id) + 1_000:
-            self._expiring = [(p.transaction.valid_until, p.id) for p in self._by_id.values()]
+            self._expiring = list(
+                {entry[1]: entry for entry in self._expiring if entry[1] in self._by_id}.values()
+            )
             heapify(self._expiring)
+        if len(self._cheapest) > 2 * len(self._by_id) + 1_000:
+            self._cheapest = list(
+                {entry[2]: entry for entry in self._cheapest if entry[2] in self._by_id}.values()
+            )
+            heapify(self._cheapest)
+
+    def _last_height(self, prepared: Prepared) -> int:
+        """The last height at which it may stand in a block: its own, or its session key's where that ends earlier."""
+        transaction = prepared.transaction
+        if transaction.sender[1:] == transaction.signer:
+            return transaction.valid_until
+        session = self._reader.get(SESSION_KEYS, transaction.signer)
+        assert session is not None, "the session key was found when the transaction was checked"
+        return min(transaction.valid_until, session.valid_until)
 
     def _remove(self, prepared: Prepared) -> None:
         """Removes a waiting one; removing what is gone changes nothing."""
         if self._by_id.pop(prepared.id, None) is None:
             return
-        self._least = None
         sender = prepared.transaction.sender
         queue = self._queues[sender]
-        del queue.by_nonce[prepared.transaction.nonce]
-        queue.offered -= _offer(prepared)
         self._bytes -= len(prepared.encoded)
+        with self._gaps_of(sender, queue):
+            queue.drop(prepared)
         if not queue.by_nonce:
             del self._queues[sender]
 
-    def _fresh_queue(self, sender: Address) -> _Queue:
+    @contextmanager
+    def _gaps_of(self, sender: Address, queue: SenderQueue) -> Iterator[None]:
+        """Keeps the sums of what is behind gaps, while a queue changes."""
+        self._gapped_count -= queue.gapped_count
+        self._gapped_bytes -= queue.gapped_bytes
+        yield
+        self._gapped_count += queue.gapped_count
+        self._gapped_bytes += queue.gapped_bytes
+        if not queue.gapped_count:
+            self._gapped.pop(sender, None)
+        elif sender not in self._gapped:
+            self._gapped[sender] = self._reader.head.height
+
+    def _fresh_queue(self, sender: Address) -> SenderQueue:
         """The sender's queue with its account as it is now: others may have paid it. ``_insert`` keeps a new one."""
         account = self._reader.account(sender)
         queue = self._queues.get(sender)
         if queue is None:
-            return _Queue(account.nonce, account.balance)
+            return SenderQueue(account.nonce, account.balance)
         queue.balance = account.balance
         return queue
 
@@ -274,7 +311,7 @@ class Mempool:
         ``exclude``: ids that stand in blocks between the head and the new block's parent. They are passed over, and their
         sender's next follow.
         """
-        queues = [_in_order(queue, exclude) for queue in self._queues.values()]
+        queues = [queue.in_order(exclude) for queue in self._queues.values()]
         waiting = [
             (-_price(first), order, first)
             for order, queue in enumerate(queues)
@@ -301,12 +338,20 @@ class Mempool:
     def on_commit(self, block: Block, reader: Reader) -> None:
         """Forgets what a committed block holds or makes impossible. ``reader`` is a snapshot at this block or above."""
         self._reader = reader
+        self._params = reader.params()
         height = reader.head.height
         while self._expiring and self._expiring[0][0] <= height:
             expired = self._by_id.get(heappop(self._expiring)[1])
-            if expired is not None:
+            if expired is None:
+                continue
+            # A session key may have got a longer term since.
+            last = self._last_height(expired)
+            if last > height:
+                heappush(self._expiring, (last, expired.id))
+            else:
                 self._remove(expired)
         self._look_again({transaction.sender: None for transaction in block.transactions})
+        self._end_gaps(height)
 
     def _look_again(self, senders: Iterable[Address]) -> None:
         """Takes the state of senders anew, and drops what of theirs can't stand in a block any more."""
@@ -315,15 +360,26 @@ class Mempool:
             if queue is None:
                 continue
             account = self._reader.account(sender)
-            queue.nonce, queue.balance = account.nonce, account.balance
+            with self._gaps_of(sender, queue):
+                queue.moved_to(account.nonce, account.balance)
             spent = 0
-            for prepared in self.by_sender(sender):
-                spent += _offer(prepared)
+            for prepared in queue.sorted():
+                spent += offer_of(prepared)
                 if prepared.transaction.nonce < account.nonce or not self._may_sign(prepared):
-                    spent -= _offer(prepared)
+                    spent -= offer_of(prepared)
                     self._remove(prepared)
                 elif spent > account.balance:
                     self._remove(prepared)
+
+    def _end_gaps(self, height: int) -> None:
+        """Lets go of what has been behind a gap for as long as such is held."""
+        while self._gapped:
+            sender, since = next(iter(self._gapped.items()))
+            if since + limits.mempool_gap_blocks_max > height:
+                return
+            queue = self._queues[sender]
+            for prepared in queue.from_nonce(queue.next_nonce()):
+                self._remove(prepared)
 
     def _may_sign(self, prepared: Prepared) -> bool:
         transaction = prepared.transaction
@@ -342,27 +398,14 @@ def _price(prepared: Prepared) -> int:
     return (prepared.transaction.tip << _PRICE_SCALE_BITS) // prepared.weight
 
 
-def _offer(prepared: Prepared) -> int:
-    return prepared.transaction.max_fee + prepared.transaction.tip
-
-
-def _in_order(queue: _Queue, exclude: Container[Hash]) -> Iterator[Prepared]:
-    """What may follow one another in blocks, from the account's nonce up to the first gap, but for what is excluded."""
-    nonce = queue.nonce
-    while (prepared := queue.by_nonce.get(nonce)) is not None:
-        if prepared.id not in exclude:
-            yield prepared
-        nonce += 1
-
-
 def _check_replacement(old: Prepared, new: Prepared) -> None:
-    least = -(-_offer(old) * limits.mempool_replacement_bps // BPS)
+    least = -(-offer_of(old) * limits.mempool_replacement_bps // BPS)
     before, after = old.transaction, new.transaction
-    if _offer(new) < least or after.max_fee < before.max_fee or after.tip < before.tip:
+    if offer_of(new) < least or after.max_fee < before.max_fee or after.tip < before.tip:
         raise _refused(
             "replacement",
             "a transaction with this nonce waits already, and this one does not offer a tenth more",
-            format_omnit(_offer(new)),
+            format_omnit(offer_of(new)),
             f"offer {format_omnit(least)} as max_fee and tip together, neither less than before",
         )
 

@@ -329,5 +329,11 @@ mempool_transactions_max: Final = 20_000
 mempool_bytes_max: Final = 8 * MIB
 mempool_per_sender_max: Final = 64
 """Transactions of one sender that may wait; also how far ahead of the account's nonce one may be."""
+mempool_gap_blocks_max: Final = 20
+"""For so many blocks a transaction is held whose sender's earlier ones are missing,"""
+mempool_gapped_max: Final = 2_000
+"""so many of them at one time, of all senders,"""
+mempool_gapped_bytes_max: Final = 1 * MIB
+"""and in bytes."""
 mempool_replacement_bps: Final = 11_000
 """What replaces a waiting transaction offers at least this share of its max_fee and tip together."""

@@ -58,7 +58,7 @@ def test_a_flood_that_pays_no_more_is_refused_without_looking_at_all(
         assert refused(pool, pay("a5", 0, tip=tip)) == "mempool_full"
     assert priced <= 40
     pool.add(pay("a5", 0, tip=101).encoded)
-    assert len(pool) == 31  # whoever goes takes its ten along, and the one that pays more is in
+    assert len(pool) == 37  # of those that pay as much the latest four made room
 
 
 def test_what_does_not_fit_pushes_nobody_out(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
