@@ -34,7 +34,7 @@ from rpc.fields import (
 from rpc.jsonrpc import INVALID_PARAMS, standard_error
 from rpc.proofs import LeafProof, history_proof, receipt_proof
 from rpc.table import TABLE, Context, NoParams, Params, Result
-from state.ledger import epochs
+from state.ledger import epochs, parameters
 from state.ledger.accounts import Pot
 from state.reader import Reader
 from state.records import PlacedReceipt
@@ -75,8 +75,8 @@ def status(context: Context, params: NoParams) -> Status:
 
 
 @TABLE.method("chain.params")
-def parameters(context: Context, params: NoParams) -> dict[str, Any]:
-    """Every parameter of the chain by its name; amounts as decimal text."""
+def chain_params(context: Context, params: NoParams) -> dict[str, Any]:
+    """Every parameter in force by its name; amounts as decimal text."""
     return present.record(context.reader.params())
 
 
@@ -231,7 +231,7 @@ def voters(context: Context, params: VotersParams) -> Voters:
     boundary = boundary_of(epoch, chain_params)
     following = None
     if epoch == now:
-        entries = epochs.choose(reader, chain_params) or table.entries
+        entries = epochs.choose(reader, parameters.next_epoch(reader, chain_params)) or table.entries
         following = NextVoters(epoch=epoch + 1, from_height=boundary + 1, validators=_voters(reader, entries))
     return Voters(
         epoch=epoch,

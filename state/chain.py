@@ -75,7 +75,6 @@ class Chain:
     ) -> None:
         """By ``create``, ``open`` or ``on`` alone."""
         self.genesis: Final = genesis
-        self.params: Final[Params] = genesis.params
         self.chain_id: Final = genesis.chain_id
         self.genesis_hash: Final = genesis.hash
         self.scheme: Final = scheme
@@ -130,6 +129,11 @@ class Chain:
     def epoch(self) -> Epoch:
         """The epoch of the block above the head: the one that votes now."""
         return epoch_of(Height(self.head.height + 1), self.params)
+
+    @property
+    def params(self) -> Params:
+        """The parameters in force in the block above the head. May be called from any thread."""
+        return self._reader.params()
 
     def validator_table(self, epoch: Epoch | None = None) -> ValidatorTable:
         """The voters of an epoch that is kept; without a number, of the one that votes now."""
@@ -269,17 +273,17 @@ class Chain:
     def _context(
         self, tip: Tip, timestamp_ms: TimeMs, proposer: Address, beacon_reveal: bytes
     ) -> BlockContext:
-        parent = tip.header
+        parent, params = tip.header, tip.params
         height = Height(parent.height + 1)
         return BlockContext(
             chain_id=self.chain_id,
             height=height,
-            epoch=epoch_of(height, self.params),
+            epoch=epoch_of(height, params),
             timestamp_ms=timestamp_ms,
             proposer=proposer,
             beacon=next_beacon(tip.beacon, beacon_reveal),
-            params=self.params,
-            base_fee=_base_fee_above(parent, self.params),
+            params=params,
+            base_fee=_base_fee_above(parent, params),
             scheme=self.scheme,
         )
 
@@ -288,7 +292,7 @@ class Chain:
         named = Hash(tip.header.next_validators_hash)
         table = self._tables.get(named)
         if table is None:
-            epoch = epoch_of(Height(tip.header.height + 1), self.params)
+            epoch = epoch_of(Height(tip.header.height + 1), tip.params)
             table = epochs.table_of(Overlay(tip.base), epoch)
             assert table is not None and table.hash == named, "the state holds the set that the header names"
             if len(self._tables) >= TABLES_KEPT:
@@ -298,7 +302,7 @@ class Chain:
 
     def _hash_of_next_table(self, ctx: BlockContext, table: ValidatorTable, executed: Executed) -> Hash:
         """Hash of the table of the block above this one."""
-        if not is_boundary(ctx.height, self.params):
+        if not is_boundary(ctx.height, ctx.params):
             return table.hash
         following = epochs.table_of(executed.overlay, Epoch(ctx.epoch + 1))
         assert following is not None, "a boundary fixes the next set"
@@ -381,7 +385,7 @@ class Chain:
         self._reader = self._new_reader(Head(header.height, last.prepared.hash, header, proof))
 
     def _new_reader(self, head: Head) -> Reader:
-        next_base_fee = _base_fee_above(head.header, self.params)
+        next_base_fee = _base_fee_above(head.header, self._tip.params)
         return Reader(self._store.snapshot(), head, next_base_fee, self._tip.commitment)
 
     # -- pending blocks

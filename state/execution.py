@@ -10,6 +10,7 @@ from typing import Any, Final
 from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import BlockResult, Header
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Hash, Height, Weight
 from state import history, pages
 from state.blocks import PreparedBlock
@@ -18,6 +19,7 @@ from state.history import History
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Unpayable
+from state.ledger.parameters import IN_FORCE
 from state.ledger.prepared import Prepared
 from state.ledger.supply import check_account_sum, check_supply
 from state.ledger.transition import Execution, Outcome
@@ -31,6 +33,7 @@ from state.schema import (
     HEAD,
     HEIGHTS,
     HISTORY,
+    PARAMS,
     RECEIPTS,
     TABLES,
     TRANSACTIONS_BY_ADDRESS,
@@ -58,6 +61,13 @@ class Tip:
     def beacon(self) -> Hash:
         """The beacon after this block; at genesis the block's hash."""
         return self.header.beacon if self.header.height else self.hash
+
+    @property
+    def params(self) -> Params:
+        """The parameters in force in the block above."""
+        params = self.base.row(PARAMS, IN_FORCE)
+        assert params is not None, "genesis sets the parameters"
+        return params
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ from state.commitment import Commitment, commitment_of
 from state.ledger import epochs, validators
 from state.ledger.accounts import Pot
 from state.ledger.epochs import STAKE_UNIT
+from state.ledger.parameters import IN_FORCE
 from state.ledger.supply import check_everything
 from state.ledger.view import View
 from state.overlay import DictBase, Overlay
@@ -211,7 +212,7 @@ class Genesis:
 
 
 def _fill(view: View, genesis: Genesis) -> None:
-    view.put(PARAMS, genesis.params, b"")
+    view.put(PARAMS, genesis.params, IN_FORCE)
     balances = {row.address: int(row.balance) for row in genesis.accounts}
     for row in genesis.validators:
         balances[row.address] = balances.get(row.address, 0) + row.stake

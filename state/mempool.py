@@ -338,7 +338,11 @@ class Mempool:
     def on_commit(self, block: Block, reader: Reader) -> None:
         """Forgets what a committed block holds or makes impossible. ``reader`` is a snapshot at this block or above."""
         self._reader = reader
-        self._params = reader.params()
+        before, self._params = self._params, reader.params()
+        if self._params.block_weight_max < before.block_weight_max:
+            for prepared in list(self._by_id.values()):
+                if prepared.weight > self._params.block_weight_max:
+                    self._remove(prepared)
         height = reader.head.height
         while self._expiring and self._expiring[0][0] <= height:
             expired = self._by_id.get(heappop(self._expiring)[1])

@@ -18,6 +18,7 @@ from omnitensor.protocol.votes import FinalityProof
 from state import history
 from state.commitment import Commitment
 from state.ledger.accounts import Pot, account, pot
+from state.ledger.parameters import IN_FORCE
 from state.pages import read_page
 from state.records import Account, PlacedReceipt
 from state.rows import decode_block_parts, decode_row, read_row, read_rows
@@ -63,6 +64,7 @@ class Reader:
     def __init__(self, snapshot: Snapshot, head: Head, next_base_fee: int, commitment: Commitment) -> None:
         self._snapshot: Final = snapshot
         self._commitment: Final = commitment
+        self._params: Params | None = None
         self.head: Final = head
         self.next_base_fee: Final = next_base_fee
         """nanoOMNIT a unit of weight that the next block's transactions pay."""
@@ -96,10 +98,11 @@ class Reader:
         return account(self, address)
 
     def params(self) -> Params:
-        """The chain's parameters."""
-        params = self.get(PARAMS, b"")
-        assert params is not None
-        return params
+        """The parameters in force in the block above the head."""
+        if self._params is None:
+            self._params = self.get(PARAMS, IN_FORCE)
+            assert self._params is not None, "genesis sets the parameters"
+        return self._params
 
     def supply(self) -> dict[Pot, int]:
         """nanoOMNIT by pot: the sum over accounts, the named pots, and what burned. They sum to the genesis supply."""

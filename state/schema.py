@@ -174,7 +174,7 @@ HISTORY = Table(0x0A, HashRow, "history", (INT, INT), Kind.CHAIN)
 
 # -- state: the ledger's ground (0x10 .. 0x1f)
 PARAMS = Table(0x10, Params, "parameters", (REST,))
-"""One row under the empty key."""
+"""In force, under the empty key; what the next epoch brings, where that is something else, under ``next``."""
 ACCOUNTS = Table(rows.ACCOUNTS_PREFIX, Account, "accounts", (ADDRESS,))
 POTS = Table(0x12, PotTotal, "pots", (REST,))
 """By name of the pot; ``accounts`` is the sum over all accounts."""

@@ -12,6 +12,9 @@ BLOCKS_MAX: Final = 100_000_000
 Ratio = tuple[U32, U32]
 """Two numbers, the first below the second: ``7/8``."""
 
+Value = int | tuple[int, int]
+"""What a parameter may be: a number, or a ratio."""
+
 
 class Area(Enum):
     """What a parameter is about. The value is what people read."""

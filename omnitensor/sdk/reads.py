@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
@@ -31,6 +32,8 @@ Paged = TypeVar(
 
 PAGE_ITEMS: Final = 100
 HEADERS_WITHOUT_PROOF_MAX: Final = 256
+PARAMS_FRESH_S: Final = 30.0
+"""For so long an answer about the parameters is used again."""
 PAGES_MAX: Final = 10_000
 """Bound on walking through a list, so that a node that always says "there is more" is left."""
 
@@ -50,7 +53,7 @@ class Reads:
         self.transport: Final = transport
         self.expected: Final = expected
         self._identity: ChainIdentity | None = None
-        self._params: Params | None = None
+        self._params: tuple[float, Params] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -102,14 +105,14 @@ class Reads:
         return (await self.identity()).chain_id
 
     async def params(self) -> Params:
-        """The chain's parameters; asked once."""
-        if self._params is None:
+        """The chain's parameters; asked again after a while, since votes change them."""
+        if self._params is None or time.monotonic() - self._params[0] > PARAMS_FRESH_S:
             answer = await self._ask(dict[str, Any], "chain.params")
             known = {field for field in Params.__struct_fields__ if field in answer}
             plain = [answer.get(field, getattr(Params(), field)) for field in Params.__struct_fields__]
             assert known or not answer
-            self._params = read(Params, plain, "chain.params")
-        return self._params
+            self._params = time.monotonic(), read(Params, plain, "chain.params")
+        return self._params[1]
 
     async def block(self, *, height: int | None = None, hash: str | None = None) -> results.BlockInfo:
         """A block by height or hash; the head without either."""

@@ -10,6 +10,7 @@ from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import NANO, Address, Epoch, Hash
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
+from state.ledger import parameters
 from state.ledger.context import BlockContext
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
@@ -71,13 +72,14 @@ def turn(view: View, ctx: BlockContext) -> tuple[Event, ...]:
     if not is_boundary(ctx.height, ctx.params):
         return ()
     following = Epoch(ctx.epoch + 1)
-    entries = choose(view, ctx.params)
+    params = parameters.above(view, ctx)  # the next epoch's: their turn came just before
+    entries = choose(view, params)
     if not entries:
         old = validator_set(view, ctx.epoch)
         assert old is not None, "the set of the epoch under way is never forgotten"
         entries = old.entries
     table = begin(view, following, ctx.beacon, entries)
-    _forget(view, Epoch(max(0, following - ctx.params.evidence_epochs)))
+    _forget(view, Epoch(max(0, following - params.evidence_epochs)))
     return (event("epoch.set", epoch=following, validators=len(table), table=table.hash),)
 
 

@@ -15,6 +15,7 @@ from state.ledger import (
     clockwork,
     epochs,
     evidence,
+    parameters,
     removal,
     reports,
     seats,
@@ -53,6 +54,7 @@ END_OF_BLOCK: Final[tuple[Step, ...]] = (
     validators.pay_unbonded,
     removal.carry_out,
     clockwork.run,
+    parameters.turn,
     epochs.turn,
 )
 """The epoch turns last: the next set is read from all that the boundary block did."""

@@ -13,6 +13,7 @@ from omnitensor.protocol.errors import BlockError, shorten
 from omnitensor.protocol.limits import reason_chars_max
 from omnitensor.protocol.transactions import TRANSACTION_VERSION, Transaction
 from omnitensor.protocol.types import Amount, Weight
+from state.ledger import parameters
 from state.ledger.accounts import NO_ACCOUNT, Pot, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected, Unpayable
@@ -101,7 +102,7 @@ class Execution:
         return Outcome(
             BlockResult(tuple(self._receipts), tuple(events)),
             Weight(self.weight_used),
-            next_base_fee(ctx.base_fee, self.weight_used, ctx.params),
+            next_base_fee(ctx.base_fee, self.weight_used, parameters.above(view, ctx)),
         )
 
 
