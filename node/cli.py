@@ -1,4 +1,4 @@
-"""Command line of ``omnitensor-node``: init, start, keys, safety, version. Reads arguments and prints; others do the work."""
+"""Command line of ``omnitensor-node``: init, start, keys, safety, index, version. Reads arguments, prints; others do the work."""
 
 import asyncio
 import json
@@ -110,12 +110,7 @@ def start(home: Path, **options: object) -> None:
     """Runs the node until it is interrupted. Stops cleanly on SIGTERM and Ctrl-C; resumes after a crash."""
     from node.service import run
 
-    if not home.is_dir():
-        raise configuration.ConfigError(
-            "there is no node here",
-            value=home,
-            remedy=f"make one with: omnitensor-node init --home {home} --genesis FILE",
-        )
+    _existing(home)
     config = configuration.load(home, configuration.Sources(flags=_given(options)))
     logs.configure(config.logs_level, config.logs_format, config.node_name)
     try:
@@ -126,6 +121,16 @@ def start(home: Path, **options: object) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(run(config))
     sys.exit(status)
+
+
+def _existing(home: Path) -> None:
+    """Raises ConfigError where there is no node's folder."""
+    if not home.is_dir():
+        raise configuration.ConfigError(
+            "there is no node here",
+            value=home,
+            remedy=f"make one with: omnitensor-node init --home {home} --genesis FILE",
+        )
 
 
 @commands.group("keys")
@@ -201,6 +206,40 @@ def safety_import(home: Path, source: Path) -> None:
     from node.safety_moves import import_from
 
     click.echo(import_from(home, source))
+
+
+@commands.group("index")
+def index_group() -> None:
+    """Checks the indexes that lists are served from, and makes them anew. Stop the node first."""
+
+
+@index_group.command("verify")
+@home_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def index_verify(home: Path, as_json: bool) -> None:
+    """Compares every index with the chain; exit status 1 where one is wrong."""
+    from node import index_work
+
+    _existing(home)
+    rows = index_work.verify(home)
+    if as_json:
+        click.echo(json.dumps({"rows": rows}))
+        return
+    for name, count in rows.items():
+        click.echo(f"{count:>12}  {name}")
+    click.echo("every index is what follows from the chain")
+
+
+@index_group.command("rebuild")
+@home_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def index_rebuild(home: Path, as_json: bool) -> None:
+    """Makes every index anew. Goes on where it was interrupted; the node does not start before it has ended."""
+    from node import index_work
+
+    _existing(home)
+    rows = index_work.rebuild(home, lambda what, done: click.echo(f"{done:>12}  rows, {what} done", err=True))
+    click.echo(json.dumps({"rows": rows}) if as_json else f"wrote {rows} rows; every index is whole")
 
 
 @commands.command("version")

@@ -23,7 +23,7 @@ from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
-from state import history, opening
+from state import history, indexing, opening
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
@@ -107,7 +107,13 @@ class Chain:
 
         ``scheme`` is the chain's own, and another's only where consensus signs with another.
         """
-        return cls(*opening.load(store, genesis), scheme)
+        loaded = opening.load(store, genesis)
+        try:
+            indexing.refuse_unfinished(store)
+        except StorageError:
+            store.close()
+            raise
+        return cls(*loaded, scheme)
 
     def close(self) -> None:
         """Closes database and threads. Readers are void then."""

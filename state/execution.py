@@ -5,14 +5,14 @@ Where ``state.ledger`` says what a block does, this says what bytes that makes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import BlockResult, Header
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Hash, Height, Weight
-from state import history, pages
+from state import history, indexes, pages
 from state.blocks import PreparedBlock
 from state.commitment import Change, Commitment
 from state.history import History
@@ -24,25 +24,22 @@ from state.ledger.prepared import Prepared
 from state.ledger.supply import check_account_sum, check_supply
 from state.ledger.transition import Execution, Outcome
 from state.overlay import Base, Overlay
-from state.records import BlockEvents, HashRow, HeadRow, HeightRow, TransactionRef
+from state.records import BlockEvents, HashRow, HeadRow, HeightRow
 from state.schema import (
     ACCOUNTS,
     BLOCK_EVENTS,
     BLOCKS,
-    EVENTS_BY_ADDRESS,
     HEAD,
     HEIGHTS,
     HISTORY,
     PARAMS,
     RECEIPTS,
     TABLES,
-    TRANSACTIONS_BY_ADDRESS,
     Kind,
 )
 from state.store import Batch
 from state.trie import ReadPage, Writes
 
-_ADDRESS_BYTES: Final = 33
 _TRIPLE: Final = b"\x93"
 """Head of an array of three in msgpack: a placed receipt is height, index, receipt."""
 
@@ -194,28 +191,15 @@ def rows_of(pending: Pending) -> Batch:
     prepared, executed, tip = pending.prepared, pending.executed, pending.tip
     height = prepared.header.height
     rows: Batch = [*executed.state_rows, *pending.history_rows]
-    add = rows.append
-    by_address, receipt_head = TRANSACTIONS_BY_ADDRESS.prefix_bytes, RECEIPTS.prefix_bytes
+    add, receipt_head = rows.append, RECEIPTS.prefix_bytes
     height_key, height_head = height.to_bytes(8, "big"), _TRIPLE + encode(height)
-    for index, (transaction, receipt, encoded) in enumerate(
-        zip(prepared.transactions, executed.result.receipts, executed.receipts, strict=True)
+    for index, (transaction, encoded) in enumerate(
+        zip(prepared.transactions, executed.receipts, strict=True)
     ):
         add((receipt_head + transaction.id, height_head + encode(index) + encoded))
-        place = height_key + index.to_bytes(8, "big")
-        reference = encode(TransactionRef(transaction.id))
-        sender = transaction.transaction.sender
-        add((by_address + sender + place, reference))
-        if receipt.events:
-            for address in named_in(receipt.events):
-                if address != sender:
-                    add((by_address + address + place, reference))
-    events = executed.result.events
-    if events:
-        add((BLOCK_EVENTS.prefix_bytes + height_key, encode(BlockEvents(events))))
-        for number, event in enumerate(events):
-            encoded_event = encode(event)
-            for address in named_in((event,)):
-                add((EVENTS_BY_ADDRESS.full_key(address, height, number), encoded_event))
+    if executed.result.events:
+        add((BLOCK_EVENTS.prefix_bytes + height_key, encode(BlockEvents(executed.result.events))))
+    rows += indexes.of_block(height, prepared.transactions, executed.result)
     add((BLOCKS.prefix_bytes + height_key, prepared.encoded))
     add((HEIGHTS.full_key(prepared.hash), encode(HeightRow(height))))
     add(head_row(height, tip))
@@ -225,13 +209,3 @@ def rows_of(pending: Pending) -> Batch:
 def head_row(height: Height, tip: Tip) -> tuple[bytes, bytes]:
     """The row that makes a block the head."""
     return HEAD.full_key(b""), encode(HeadRow(height, tip.hash, tip.history))
-
-
-def named_in(events: Sequence[Any]) -> list[bytes]:
-    """Addresses that events name, each once: whatever has an address's length (see ``ledger.events``)."""
-    found: dict[bytes, None] = {}
-    for event in events:
-        for _, value in event.fields:
-            if type(value) is bytes and len(value) == _ADDRESS_BYTES:
-                found[value] = None
-    return list(found)

@@ -123,6 +123,13 @@ class HeadRow(Record, frozen=True):
     """Roots of the perfect subtrees over the hashes of all blocks up to this one, the largest first."""
 
 
+class IndexRebuild(Record, frozen=True):
+    """How far a rebuild of the indexes has come: the step, and the key of the last source that is done in it."""
+
+    step: U16
+    at: bytes
+
+
 class HashRow(Record, frozen=True):
     """A node of the tree over the hashes of all blocks."""
 

@@ -26,6 +26,7 @@ from state.records import (
     HashRow,
     HeadRow,
     HeightRow,
+    IndexRebuild,
     PageRow,
     PlacedReceipt,
     PotTotal,
@@ -233,3 +234,5 @@ ITEMS_BY_CONTENT = Table(0x85, Unit, "items by content", (HASH, INT), Kind.INDEX
 BATCHES_BY_CAMPAIGN = Table(0x86, Unit, "batches by campaign", (INT, INT), Kind.INDEX)
 SEATS_BY_VALIDATOR = Table(0x87, Unit, "seats by validator", (ADDRESS, INT, INT), Kind.INDEX)
 """By validator, batch and round."""
+INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
+"""One row under the empty key while the indexes are made anew (see ``state.indexing``); without it they are whole."""
