@@ -337,3 +337,16 @@ mempool_gapped_bytes_max: Final = 1 * MIB
 """and in bytes."""
 mempool_replacement_bps: Final = 11_000
 """What replaces a waiting transaction offers at least this share of its max_fee and tip together."""
+
+# Work on models
+model_bytes_max: Final = 16 * MIB
+model_layers_max: Final = 8
+model_width_max: Final = 4_096
+"""Inputs and outputs of one layer."""
+receipt_tickets_max: Final = 4
+unit_rows_max: Final = 4_096
+"""Rows of a unit of work."""
+audit_rows: Final = 64
+"""Rows of a unit that are recomputed by every node, drawn after the outputs are fixed."""
+fingerprint_bytes_max: Final = 4 * MIB
+"""A fingerprint is of so many bytes from the beginning of a content."""

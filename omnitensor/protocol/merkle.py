@@ -77,13 +77,18 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
 
 def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether `leaf_hash` is leaf `index` of `size` under this root (RFC 9162, section 2.1.3.2)."""
+    return root_by_inclusion(leaf_hash, index, size, proof) == root
+
+
+def root_by_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes | None:
+    """The root under which the proof shows `leaf_hash` to be leaf `index` of `size`; None where it is of another shape."""
     if not 0 <= index < size or not _all_hashes(proof) or len(leaf_hash) != HASH_BYTES:
-        return False
+        return None
     position, last = index, size - 1
     computed = leaf_hash
     for sibling in proof:
         if last == 0:
-            return False
+            return None
         if position & 1 or position == last:
             computed = node_hash(sibling, computed)
             while not position & 1 and position:
@@ -93,7 +98,7 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
             computed = node_hash(computed, sibling)
         position >>= 1
         last >>= 1
-    return last == 0 and computed == root
+    return computed if last == 0 else None
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], size1: int) -> list[bytes]:

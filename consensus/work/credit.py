@@ -1,0 +1,18 @@
+"""What validated work counts for: in the leader schedule, and as a share of the compute pool. Integers; knows no receipts."""
+
+from typing import Final
+
+from omnitensor.protocol.types import BPS
+
+DISCOUNT_BPS: Final = 2_500
+"""Share of its work that counts where nothing was burned for it: synthetic work, and jobs that people post to themselves."""
+
+
+def counted(macs: int, burned: int, base_price: int, discount_bps: int = DISCOUNT_BPS) -> int:
+    """Credit of so many multiply-accumulates, for which ``burned`` nanoOMNIT burned.
+
+    ``base_price`` is nanoOMNIT for 2**30 multiply-accumulates: whoever burned that much for all of them has all of them counted.
+    """
+    whole = macs * base_price >> 30
+    share = BPS if burned >= whole else burned * BPS // whole
+    return macs * (discount_bps * BPS + (BPS - discount_bps) * share) // (BPS * BPS)

@@ -1,0 +1,128 @@
+"""Runs a unit on noisy matrices: exact outputs, and the tickets that the products won. Knows no jobs, no money and no network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from consensus.work.exact import SUM_MAX, Floats, WideFloats, multiply
+from consensus.work.noise import NoisyLayer, noisy_layer, unit_left, unit_seed
+from consensus.work.programs import Program, Rows, padded
+from consensus.work.tickets import Words, prefilter, prefilter_bits, ticket_key, value_of, wins
+from omnitensor.protocol.limits import receipt_tickets_max
+from omnitensor.protocol.types import Address, Hash
+from omnitensor.protocol.work import Ticket
+
+BLOCK_ROWS: Final = 512
+"""Rows multiplied at once: their products stay in the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlace:
+    """What one unit is and who runs it, when: all that its noise binds besides dimensions and model."""
+
+    job: Hash
+    unit: int
+    worker: Address
+    anchor: Hash
+    """Hash of the anchor block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Won:
+    """A ticket and its value."""
+
+    value: int
+    ticket: Ticket
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A unit that was run: (rows, outputs) of the program, and the best tickets, the best first."""
+
+    outputs: Rows
+    won: tuple[Won, ...]
+
+
+class Prover:
+    """Runs units of one program in one epoch. The model's noise is made once."""
+
+    def __init__(self, program: Program, beacon: Hash) -> None:
+        self.program: Final = program
+        self._layers: Final[Sequence[NoisyLayer]] = [
+            noisy_layer(program, number, beacon) for number in range(len(program.layers))
+        ]
+
+    def run(self, place: UnitPlace, rows: Rows, bits: int) -> Run:
+        """Runs a unit at a difficulty; ``rows`` is (rows, inputs)."""
+        won: list[Won] = []
+        for number, noisy in enumerate(self._layers):
+            layer = self.program.layers[number]
+            m = padded(len(rows), noisy.tile)
+            seed = unit_seed(
+                place.anchor, place.worker, place.job, place.unit, number, m, noisy.k, noisy.n,
+                noisy.seed, noisy.tile,
+            )  # fmt: skip
+            turned = np.zeros((noisy.k, m), np.float32)
+            turned[: layer.inputs, : len(rows)] = rows.T
+            sums, words = noisy_product(turned, noisy, seed)
+            won += _winners(words, seed, number, noisy.tile, bits)
+            rows = layer.finish(sums[: len(rows), : layer.outputs].astype(np.int32))
+        won.sort(key=lambda each: each.value)
+        return Run(rows, tuple(won[:receipt_tickets_max]))
+
+
+def noisy_product(turned: Floats, noisy: NoisyLayer, seed: Hash) -> tuple[WideFloats, Words]:
+    """The exact product of rows, given transposed as (k, m), with the layer's weights: (m, n); and each square's folded columns.
+
+    The words are (pieces, row tiles, n). The noisy product is made piece by piece of the inner dimension, each folded as it
+    comes. Sums are float32 where that holds them exactly, else float64.
+    """
+    t, k, n = noisy.tile, noisy.k, noisy.n
+    m = turned.shape[1]
+    left = np.concatenate([unit_left(seed, row, t).T for row in range(m // t)], axis=1)
+    noise = np.concatenate([left, -left])
+    words = np.empty((k // t, m // t, n), np.uint32)
+    sums: WideFloats = np.zeros((m, n), np.float32) if k <= SUM_MAX else np.zeros((m, n), np.float64)
+    buffer = np.empty((BLOCK_ROWS, n), np.float32)
+    for start in range(0, m, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, m)
+        block = turned[:, start:stop] + noise[:, start:stop][noisy.left_order]
+        total, tiles = sums[start:stop], (stop - start) // t
+        for piece in range(k // t):
+            part = slice(piece * t, piece * t + t)
+            out = buffer[: stop - start]
+            multiply(block[part].T, noisy.weights[part], out)
+            bits = out.view(np.uint32).reshape(tiles, t, n)
+            np.bitwise_xor.reduce(bits, axis=1, out=words[piece, start // t : stop // t])
+            total += out
+    sums -= _peeled(turned, left, noisy, sums.dtype)
+    return sums, words
+
+
+def _peeled(turned: Floats, left: Floats, noisy: NoisyLayer, exact_in: np.dtype[Any]) -> WideFloats:
+    """What the noise added to the product: ``A F_L F_R + E_L E_R B'``."""
+    t = noisy.tile
+    gathered = np.zeros((t, turned.shape[1]), np.float32)  # (A F_L), transposed
+    for places, signs in zip(noisy.right_places, noisy.right_signs, strict=True):
+        gathered += turned[places] * signs[:, None]
+    factor = np.concatenate([gathered, left]).astype(exact_in, copy=False)
+    peeled: WideFloats = np.empty((turned.shape[1], noisy.n), exact_in)
+    multiply(factor.T, noisy.peel.astype(exact_in, copy=False), peeled)
+    return peeled
+
+
+def _winners(words: Words, seed: Hash, layer: int, tile: int, bits: int) -> list[Won]:
+    key = ticket_key(seed)
+    pieces, row_tiles, n = words.shape
+    squares = words.reshape(pieces, row_tiles, n // tile, tile)
+    passed: npt.NDArray[np.int64] = np.argwhere(prefilter(squares, key, prefilter_bits(bits)))
+    found = []
+    for piece, row, column in passed.tolist():
+        ticket = Ticket(layer, row, column, piece)
+        value = value_of(squares[piece, row, column], key, ticket)
+        if wins(value, bits):
+            found.append(Won(value, ticket))
+    return found
