@@ -75,12 +75,18 @@ class _Slot:
     from_height: int
     count: int
     refused_by: set[PeerId] = field(default_factory=set)
-    fetch: Fetch | None = None
+    fetches: list[Fetch] = field(default_factory=list)
+    """Under way: one, or two where everything waits for this range and the first peer is slow."""
+    answered: Fetch | None = None
     response: BlocksResponse | None = None
 
     @property
     def end(self) -> int:
         return self.from_height + self.count
+
+    def fetch(self, ticket: int) -> Fetch | None:
+        """The fetch of that number, while it is under way."""
+        return next((fetch for fetch in self.fetches if fetch.ticket == ticket), None)
 
 
 class Sync:
@@ -119,27 +125,28 @@ class Sync:
 
     def received(self, ticket: int, response: BlocksResponse) -> None:
         """The answer to a Fetch. Fewer blocks than asked for are taken; the rest is asked for anew."""
-        slot = self._slot_of(ticket)
-        if slot is None or slot.fetch is None:
+        slot, fetch = self._under_way(ticket)
+        if slot is None or fetch is None:
             return
-        self._end_fetch(slot)
-        count, asked = len(response.blocks), slot.fetch.request.count
+        self._end(slot, fetch)
+        count, asked = len(response.blocks), fetch.request.count
         if count > asked:
-            self._fault(slot, f"sent {count} blocks where {asked} were asked for")
+            self._fault(slot, fetch, f"sent {count} blocks where {asked} were asked for")
             return
+        self._end_all(slot)
         if count < slot.count:
             rest = _Slot(slot.from_height + count, slot.count - count)
             self._slots.insert(self._slots.index(slot) + 1, rest)
             slot.count = count
-        slot.response = response
+        slot.answered, slot.response = fetch, response
         self._pop_applied()
 
     def failed(self, ticket: int, reason: str) -> None:
         """A Fetch had no answer, or the peer does not hold what it claimed: the range is asked of another."""
-        slot = self._slot_of(ticket)
-        if slot is not None and slot.fetch is not None and slot.response is None:
-            self._end_fetch(slot)
-            self._fault(slot, reason)
+        slot, fetch = self._under_way(ticket)
+        if slot is not None and fetch is not None:
+            self._end(slot, fetch)
+            self._fault(slot, fetch, reason)
 
     def ready(self) -> Range | None:
         """The range with the block after the last one applied, when it is here. The same until `applied` or `invalid`.
@@ -151,8 +158,8 @@ class Sync:
         slot = self._slots[0]
         if slot.from_height > self._height + 1:
             return None
-        assert slot.fetch is not None and slot.response is not None
-        return Range(slot.fetch.ticket, slot.fetch.peer_id, slot.from_height, slot.response)
+        assert slot.answered is not None and slot.response is not None
+        return Range(slot.answered.ticket, slot.answered.peer_id, slot.from_height, slot.response)
 
     def applied(self, height: int, now_ms: int) -> None:
         """The node's last block is now `height`, by a range or in any other way."""
@@ -167,12 +174,13 @@ class Sync:
 
     def invalid(self, ticket: int, reason: str) -> None:
         """The node found a range to be wrong: whoever sent it is dropped, and the range asked of others."""
-        slot = self._slot_of(ticket)
-        if slot is not None and slot.fetch is not None:
-            peer_id = slot.fetch.peer_id
-            slot.refused_by.add(peer_id)
-            slot.fetch = slot.response = None
-            self._exclude(peer_id, reason)
+        for slot in self._slots:
+            if slot.answered is not None and slot.answered.ticket == ticket:
+                peer_id = slot.answered.peer_id
+                slot.refused_by.add(peer_id)
+                slot.answered = slot.response = None
+                self._exclude(peer_id, reason)
+                return
 
     # --- What the node shall do ---
 
@@ -183,7 +191,7 @@ class Sync:
         self._fill_window()
         actions: list[SyncAction] = []
         for slot in self._slots:
-            if slot.fetch is None:
+            if slot.response is None and (not slot.fetches or self._is_held_up(slot, now_ms)):
                 peer_id = self._choose(slot)
                 if peer_id is not None:
                     actions.append(self._begin_fetch(slot, peer_id, now_ms))
@@ -228,9 +236,7 @@ class Sync:
     def _pop_applied(self) -> None:
         """Drops ranges without a block above the node's: of an answer that was shorter than asked for nothing may be news."""
         while self._slots and self._slots[0].end <= self._height + 1:
-            slot = self._slots.pop(0)
-            if slot.fetch is not None and slot.response is None:
-                self._end_fetch(slot)
+            self._end_all(self._slots.pop(0))
 
     def _fill_window(self) -> None:
         if self._started is None:
@@ -245,16 +251,28 @@ class Sync:
     def _empty_window(self) -> None:
         """Forgets what was asked and what came. Late answers are ignored."""
         for slot in self._slots:
-            if slot.fetch is not None and slot.response is None:
-                self._end_fetch(slot)
+            self._end_all(slot)
         self._slots.clear()
 
+    def _is_held_up(self, slot: _Slot, now_ms: int) -> bool:
+        """Whether all waits for this range and its peer takes long: it need not be lying, and is not charged for it."""
+        if slot is not self._slots[0] or len(slot.fetches) != 1:
+            return False
+        asked_ms = slot.fetches[0].deadline_ms - limits.sync_range_ms_max
+        return now_ms - asked_ms >= limits.sync_held_up_ms_min
+
     def _choose(self, slot: _Slot) -> PeerId | None:
-        """The least busy peer that claims the range's first block; one that refused it only when nobody else is left."""
+        """The least busy peer that claims the range's first block; one that refused it only when nobody else is left.
+
+        Never one that is asked for it now.
+        """
+        asked = [fetch.peer_id for fetch in slot.fetches]
         able = [
             (peer_id in slot.refused_by, source.asked, source.faults, peer_id)
             for peer_id, source in self._sources.items()
-            if source.height >= slot.from_height and source.asked < limits.sync_ranges_per_peer_max
+            if source.height >= slot.from_height
+            and source.asked < limits.sync_ranges_per_peer_max
+            and peer_id not in asked
         ]
         return min(able)[3] if able else None
 
@@ -265,24 +283,30 @@ class Sync:
         # A peer is asked for no more than it claims; what is missing of the range is asked of another.
         count = min(slot.count, source.height - slot.from_height + 1)
         request = BlocksRequest(Height(slot.from_height), count)
-        slot.fetch = Fetch(self._tickets, peer_id, request, now_ms + limits.sync_range_ms_max)
-        return slot.fetch
+        fetch = Fetch(self._tickets, peer_id, request, now_ms + limits.sync_range_ms_max)
+        slot.fetches.append(fetch)
+        return fetch
 
-    def _end_fetch(self, slot: _Slot) -> None:
-        assert slot.fetch is not None
-        source = self._sources.get(slot.fetch.peer_id)
+    def _end(self, slot: _Slot, fetch: Fetch) -> None:
+        """Takes a fetch off its range and its peer."""
+        slot.fetches.remove(fetch)
+        source = self._sources.get(fetch.peer_id)
         if source is not None:
             source.asked -= 1
 
-    def _time_out(self, now_ms: int) -> None:
-        for slot in self._slots:
-            if slot.fetch is not None and slot.response is None and slot.fetch.deadline_ms <= now_ms:
-                self._end_fetch(slot)
-                self._fault(slot, "did not answer a request for blocks in time")
+    def _end_all(self, slot: _Slot) -> None:
+        for fetch in list(slot.fetches):
+            self._end(slot, fetch)
 
-    def _fault(self, slot: _Slot, reason: str) -> None:
-        assert slot.fetch is not None
-        peer_id, slot.fetch = slot.fetch.peer_id, None
+    def _time_out(self, now_ms: int) -> None:
+        late = [(slot, f) for slot in self._slots for f in slot.fetches if f.deadline_ms <= now_ms]
+        for slot, fetch in late:
+            if fetch in slot.fetches:  # unless its peer was excluded for another
+                self._end(slot, fetch)
+                self._fault(slot, fetch, "did not answer a request for blocks in time")
+
+    def _fault(self, slot: _Slot, fetch: Fetch, reason: str) -> None:
+        peer_id = fetch.peer_id
         slot.refused_by.add(peer_id)
         source = self._sources.get(peer_id)
         if source is not None:
@@ -294,19 +318,20 @@ class Sync:
         """Neither asked nor believed again while connected, and to be dropped. What it sent and is not applied is asked anew."""
         self._forget(peer_id)
         for slot in self._slots:
-            if slot.fetch is not None and slot.fetch.peer_id == peer_id:
-                slot.fetch = slot.response = None
+            if slot.answered is not None and slot.answered.peer_id == peer_id:
+                slot.answered = slot.response = None
         self._excluded.add(peer_id)
         self._drops.append(DropPeer(peer_id, reason))
 
     def _forget(self, peer_id: PeerId) -> None:
         self._sources.pop(peer_id, None)
         for slot in self._slots:
-            if slot.fetch is not None and slot.fetch.peer_id == peer_id and slot.response is None:
-                slot.fetch = None
+            slot.fetches = [fetch for fetch in slot.fetches if fetch.peer_id != peer_id]
 
-    def _slot_of(self, ticket: int) -> _Slot | None:
+    def _under_way(self, ticket: int) -> tuple[_Slot | None, Fetch | None]:
+        """The fetch of that number and its range, where an answer is still waited for."""
         for slot in self._slots:
-            if slot.fetch is not None and slot.fetch.ticket == ticket:
-                return slot
-        return None
+            fetch = slot.fetch(ticket)
+            if fetch is not None:
+                return slot, fetch
+        return None, None

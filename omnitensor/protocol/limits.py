@@ -274,6 +274,8 @@ want_ms_max: Final = 2_000
 sync_window_ranges_max: Final = 8
 sync_ranges_per_peer_max: Final = 2
 sync_range_ms_max: Final = 15_000
+sync_held_up_ms_min: Final = 2_000
+"""The range that all others wait for is asked of a second peer after so long."""
 sync_faults_max: Final = 3
 """Ranges that a peer may owe before it is not asked any more."""
 sync_behind_blocks_min: Final = 2

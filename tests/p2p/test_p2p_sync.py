@@ -166,11 +166,11 @@ def test_ranges_are_asked_in_parallel_of_several_peers_within_the_window() -> No
 def test_a_range_that_times_out_is_asked_of_another() -> None:
     sync = Sync(0, 0, range_blocks=10)
     sync.peer_status(peer(0), 10)
-    sync.peer_status(peer(1), 10)
     first = sync.next(0)
     assert len(first) == 1
     assert isinstance(first[0], Fetch)
     assert sync.next(limits.sync_range_ms_max - 1) == []
+    sync.peer_status(peer(1), 10)
     second = sync.next(limits.sync_range_ms_max)
     assert len(second) == 1
     assert isinstance(second[0], Fetch)
@@ -181,6 +181,57 @@ def test_a_range_that_times_out_is_asked_of_another() -> None:
     ready = sync.ready()
     assert ready is not None
     assert ready.peer_id == second[0].peer_id
+
+
+def held_up() -> tuple[Sync, Fetch, Fetch]:
+    """A sync of three ranges whose first peer says nothing, and the two fetches of the first range."""
+    sync = Sync(0, 0, range_blocks=10)
+    sync.peer_status(peer(0), 10)
+    (silent,) = [action for action in sync.next(0) if isinstance(action, Fetch)]
+    sync.peer_status(peer(1), 30)
+    others = [action for action in sync.next(1) if isinstance(action, Fetch)]
+    assert [int(fetch.request.from_height) for fetch in others] == [11, 21]
+    for fetch in others:
+        sync.received(fetch.ticket, answer(int(fetch.request.from_height), 10))
+    assert sync.next(limits.sync_held_up_ms_min - 1) == []
+    assert sync.ready() is None
+    (spare,) = [action for action in sync.next(limits.sync_held_up_ms_min) if isinstance(action, Fetch)]
+    assert (spare.peer_id, spare.request) == (peer(1), silent.request)
+    assert sync.next(limits.sync_held_up_ms_min) == []
+    return sync, silent, spare
+
+
+@pytest.mark.parametrize("first_is_faster", [True, False])
+def test_the_range_that_all_wait_for_is_asked_of_a_second_peer_before_the_first_is_given_up(
+    first_is_faster: bool,
+) -> None:
+    sync, silent, spare = held_up()
+    faster, slower = (silent, spare) if first_is_faster else (spare, silent)
+    sync.received(faster.ticket, answer(1, 10))
+    ready = sync.ready()
+    assert ready is not None
+    assert ready.peer_id == faster.peer_id
+    sync.received(slower.ticket, answer(1, 10, true=False))  # the other's answer is not news
+    assert sync.ready() == ready
+    while (ready := sync.ready()) is not None:
+        sync.applied(ready.from_height + len(ready.response.blocks) - 1, 3_000)
+    assert sync.next(limits.sync_range_ms_max * 2) == [], "who was only slower owes nothing"
+    assert sync.progress().height == 30
+    assert {source.asked for source in sync._sources.values()} == {0}
+
+
+def test_both_of_a_held_up_range_may_fail() -> None:
+    sync, silent, spare = held_up()
+    sync.failed(spare.ticket, "not held")
+    sync.peer_gone(silent.peer_id)
+    (again,) = [action for action in sync.next(2_001) if isinstance(action, Fetch)]
+    assert again.request.from_height == 1
+    sync.received(again.ticket, answer(1, 10))
+    ready = sync.ready()
+    assert ready is not None
+    sync.invalid(ready.ticket, "not final")
+    assert sync.ready() is None
+    assert sync.next(2_002) == [DropPeer(peer(1), "not final")]
 
 
 def test_one_block_behind_is_left_to_consensus_for_a_while() -> None:
