@@ -14,12 +14,14 @@ from omnitensor.protocol.types import (
     U32,
     U64,
     AddressF,
+    Amount,
     AmountF,
     BlsPublicKey,
     BlsPublicKeyF,
     Bps,
     EpochF,
     HashF,
+    Height,
     HeightF,
     ViewF,
 )
@@ -54,7 +56,10 @@ class SessionKey(Record, frozen=True):
 
 
 class Validator(Record, frozen=True):
-    """A registered validator. ``stake`` is its own, without what is unbonding; ``held`` of it is bonded to open seats."""
+    """A registered validator. ``stake`` is its own, without what is unbonding; ``held`` of it is bonded to open seats.
+
+    Others' stake is in ``delegated``; what votes and draws weigh by is both (``validators.power``).
+    """
 
     stake: AmountF
     held: AmountF
@@ -67,6 +72,16 @@ class Validator(Record, frozen=True):
     registered_at: HeightF
     removed: bool = False
     """It was convicted, and is never a validator again; ``jailed`` is set with it."""
+    delegated: AmountF = Amount(0)
+    """What others delegated to it, without what is on its way back to them."""
+    shares: U64 = 0
+    """Shares in what is delegated; a delegation is a number of them. Never fewer than nanoOMNIT delegated."""
+    leaving: AmountF = Amount(0)
+    """Delegated stake on its way back to its delegators,"""
+    leaving_count: U64 = 0
+    """and in how many undelegations."""
+    commission_raised_at: HeightF = Height(0)
+    """When its commission last went up; the height of its registration before that."""
 
     def with_stake(self, stake: int) -> "Validator":
         return replace(self, stake=stake)

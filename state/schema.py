@@ -50,12 +50,20 @@ from state.records_review import (
     Seat,
     Submission,
 )
+from state.records_stake import (
+    Delegation,
+    EpochReviews,
+    Redelegation,
+    RewardIndex,
+    StakePool,
+    Undelegation,
+)
 
 V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Stamped into a database; another number is never opened as this one."""
 
 
@@ -221,6 +229,24 @@ EARNINGS = Table(0x2B, Earnings, "earnings", (ADDRESS,))
 DUE = Table(0x2C, Due, "due", (INT, INT, INT))
 """What to look at, by height, DueKind, and id."""
 
+# -- state: delegated stake and rewards (0x30 .. 0x35, 0x60 .. 0x63)
+DELEGATIONS = Table(0x30, Delegation, "delegations", (ADDRESS, ADDRESS))
+"""By delegator and validator."""
+UNDELEGATIONS = Table(0x31, Undelegation, "undelegations", (ADDRESS, ADDRESS, INT))
+"""By delegator, validator, and number."""
+REDELEGATIONS = Table(0x32, Redelegation, "redelegations", (ADDRESS, ADDRESS, INT))
+"""By delegator, the validator that it went to, and number."""
+MATURITIES = Table(0x33, Unit, "maturities", (INT, ADDRESS, ADDRESS, INT))
+"""Undelegations and redelegations by height of their end, then as in their own tables."""
+STAKE_POOLS = Table(0x34, StakePool, "stake pools", (ADDRESS,))
+"""By validator."""
+REWARD_INDEXES = Table(0x35, RewardIndex, "reward indexes", (ADDRESS, INT))
+"""By validator and epoch; only those that a delegation still has to read."""
+EPOCH_REVIEWS = Table(0x60, EpochReviews, "epoch reviews", (ADDRESS,))
+"""By validator."""
+ADMITTED = Table(0x61, Unit, "admitted", (ADDRESS,))
+"""Accounts that governance lets register as validators, where it decides."""
+
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
 """Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""
@@ -234,5 +260,7 @@ ITEMS_BY_CONTENT = Table(0x85, Unit, "items by content", (HASH, INT), Kind.INDEX
 BATCHES_BY_CAMPAIGN = Table(0x86, Unit, "batches by campaign", (INT, INT), Kind.INDEX)
 SEATS_BY_VALIDATOR = Table(0x87, Unit, "seats by validator", (ADDRESS, INT, INT), Kind.INDEX)
 """By validator, batch and round."""
+DELEGATIONS_BY_VALIDATOR = Table(0x88, Unit, "delegations by validator", (ADDRESS, ADDRESS), Kind.INDEX)
+"""By validator and delegator."""
 INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
 """One row under the empty key while the indexes are made anew (see ``state.indexing``); without it they are whole."""

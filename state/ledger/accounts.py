@@ -25,6 +25,8 @@ class Pot(Enum):
     """Money of campaigns: available, reserved for rewards, for reviews, for escalation, and contributors' rest in challenge."""
     BONDS = b"bonds"
     """Bonds of contributors' items."""
+    REWARDS = b"rewards"
+    """Rewards of past epochs that nobody claimed yet."""
     RESERVE = b"reserve"
     BURNED = b"burned"
 

@@ -1,4 +1,4 @@
-"""Who votes in an epoch: the largest validators by stake, read from the state at the end of the boundary below it.
+"""Who votes in an epoch: the validators of the most power, read from the state at the end of the boundary below it.
 
 So joining, leaving, being jailed and changing a key take effect one epoch later. Draws no leaders and counts no votes.
 """
@@ -10,38 +10,39 @@ from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import NANO, Address, Epoch, Hash
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
-from state.ledger import parameters
+from state.ledger import parameters, pools
 from state.ledger.context import BlockContext
 from state.ledger.events import event
+from state.ledger.validators import power
 from state.ledger.view import ReadView, View
 from state.records import Validator, ValidatorSet
 from state.schema import VALIDATOR_SETS, VALIDATORS, number
 
 STAKE_UNIT: Final = NANO
-"""A validator's weight in votes is its stake in whole units of this."""
+"""A validator's weight in votes is its power in whole units of this."""
 SETS_DROPPED_PER_BOUNDARY_MAX: Final = 4
 """Old sets forgotten at a boundary: one leaves the window each time, more only after the window was made shorter."""
 
 
 def entry_of(address: Address, row: Validator) -> ValidatorEntry:
     """A validator as a voter."""
-    return ValidatorEntry(address, row.consensus_key, row.stake // STAKE_UNIT)
+    return ValidatorEntry(address, row.consensus_key, power(row) // STAKE_UNIT)
 
 
 def may_vote(row: Validator, params: Params) -> bool:
-    """Whether a validator can be in the next epoch's set, if its stake is among the largest."""
+    """Whether a validator can be in the next epoch's set, if its power is among the largest: its own stake decides."""
     return not row.jailed and not row.removed and row.stake >= max(params.validator_stake_min, STAKE_UNIT)
 
 
 def choose(view: ReadView, params: Params) -> tuple[ValidatorEntry, ...]:
-    """The set that the state gives now: the ``validators_max`` largest by stake, of equal ones the lower address; by address.
+    """The set that the state gives now: the ``validators_max`` largest by power, of equal ones the lower address; by address.
 
     Empty where nobody qualifies.
     """
     able: list[tuple[int, Address, Validator]] = []
     for key, row in view.scan(VALIDATORS):
         if may_vote(row, params):
-            able.append((-row.stake, Address(key), row))
+            able.append((-power(row), Address(key), row))
     able.sort(key=lambda each: each[:2])
     chosen = [entry_of(address, row) for _, address, row in able[: params.validators_max]]
     return tuple(sorted(chosen, key=lambda entry: entry.address))
@@ -59,8 +60,9 @@ def table_of(view: ReadView, epoch: Epoch) -> ValidatorTable | None:
 
 
 def begin(view: View, epoch: Epoch, seed: Hash, entries: tuple[ValidatorEntry, ...]) -> ValidatorTable:
-    """Fixes the set of an epoch."""
+    """Fixes the set of an epoch, and what of its stake can earn."""
     view.put(VALIDATOR_SETS, ValidatorSet(seed, entries), epoch)
+    pools.begin_epoch(view, epoch, entries)
     return ValidatorTable(epoch, entries)
 
 

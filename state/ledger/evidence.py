@@ -9,17 +9,16 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import EvidenceSubmit
 from omnitensor.protocol.conviction import EvidenceError, convicted
 from omnitensor.protocol.evidence import Evidence
-from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import BPS, Address, Amount, CampaignId
+from omnitensor.protocol.types import Address, Amount, CampaignId
 from omnitensor.protocol.votes import ValidatorTable
-from state.ledger import earnings, epochs, removal
+from state.ledger import earnings, epochs, removal, slashing
 from state.ledger.accounts import Pot, burn, move
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
-from state.records import Conviction, Unbonding
-from state.schema import CONVICTIONS, UNBONDING, UNBONDING_BY_VALIDATOR, VALIDATORS, number
+from state.records import Conviction
+from state.schema import CONVICTIONS
 
 
 def submit(view: View, ctx: BlockContext, sender: Address, body: EvidenceSubmit) -> tuple[Event, ...]:
@@ -49,13 +48,6 @@ def open_culprits(view: ReadView, evidence: Evidence, table: ValidatorTable) -> 
     return tuple(address for address in addresses if view.get(CONVICTIONS, address) is None)
 
 
-def shares(amount: int, params: Params) -> tuple[int, int, int]:
-    """What of a slashed amount burns, what its reporter gets, and what goes to the reserve. They sum to it."""
-    burned = amount * params.slash_burn_bps // BPS
-    reward = (amount - burned) * params.reporter_share_bps // BPS
-    return burned, reward, amount - burned - reward
-
-
 def _table(view: View, ctx: BlockContext, evidence: Evidence) -> ValidatorTable:
     table = epochs.table_of(view, evidence.epoch)
     if table is not None and evidence.epoch <= ctx.epoch:
@@ -76,8 +68,8 @@ def _table(view: View, ctx: BlockContext, evidence: Evidence) -> ValidatorTable:
 
 
 def _convict(view: View, ctx: BlockContext, address: Address, reporter: Address, evidence: Evidence) -> Event:
-    amount = _slash(view, ctx, address)
-    burned, reward, rest = shares(amount, ctx.params)
+    amount = slashing.slash(view, ctx, address, ctx.params.double_vote_slash_bps)
+    burned, reward, rest = slashing.split(amount, ctx.params)
     if reporter == address:  # nobody is paid for its own fault
         reward, rest = 0, rest + reward
     burn(view, Pot.STAKE, burned)
@@ -109,26 +101,3 @@ def _convict(view: View, ctx: BlockContext, address: Address, reporter: Address,
         reward=reward,
         reporter=reporter,
     )
-
-
-def _slash(view: View, ctx: BlockContext, address: Address) -> int:
-    """Takes the share of stake and of every withdrawal that is not paid yet; all of it is in the pot of stakes then."""
-    row = view.get(VALIDATORS, address)
-    assert row is not None, "whoever voted is in the register"
-    share = ctx.params.double_vote_slash_bps
-    taken = row.stake * share // BPS
-    unbonding = 0
-    for key, waiting in view.scan(UNBONDING_BY_VALIDATOR, address):
-        due, index = (number(key[:8]), number(key[8:]))
-        cut = waiting.amount * share // BPS
-        left = Unbonding(Amount(waiting.amount - cut))
-        view.put(UNBONDING, left, due, address, index)
-        view.put(UNBONDING_BY_VALIDATOR, left, address, due, index)
-        unbonding += cut
-    move(view, Pot.UNBONDING, Pot.STAKE, unbonding)
-    view.put(
-        VALIDATORS,
-        row.with_unbonding(row.stake - taken, row.unbonding - unbonding, row.unbonding_count),
-        address,
-    )
-    return taken + unbonding

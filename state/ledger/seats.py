@@ -16,6 +16,7 @@ from state.ledger.accounts import Pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
+from state.ledger.validators import power
 from state.ledger.view import ReadView, View
 from state.records import UNIT
 from state.records_review import Batch, BatchPhase, Campaign, Reviewer, Seat, SeatState
@@ -62,7 +63,7 @@ def eligible(view: ReadView, ctx: BlockContext, campaign: Campaign, batch: Batch
         address = Address(key)
         if row.jailed or address in barred or row.stake - row.held < batch.bond or row.stake == 0:
             continue
-        found[address] = reputation.seat_weight(row.stake, quality(view, address, ctx.params))
+        found[address] = reputation.seat_weight(power(row), quality(view, address, ctx.params))
     return found
 
 

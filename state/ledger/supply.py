@@ -34,13 +34,13 @@ def check_account_sum(moved: int, before: int, after: int) -> None:
 
 
 def check_everything(view: ReadView) -> None:
-    """Sums every account and every validator's stake against the pots. Slow; raises SupplyError."""
+    """Sums every account, stake, delegation, withdrawal and reward against the pots. Slow; raises SupplyError."""
     check_supply(view)
     accounts = sum(row.balance for _, row in view.scan(ACCOUNTS))
     stake = unbonding = 0
     for _, row in view.scan(VALIDATORS):
-        stake += row.stake
-        unbonding += row.unbonding
+        stake += row.stake + row.delegated
+        unbonding += row.unbonding + row.leaving
     for which, summed in ((Pot.ACCOUNTS, accounts), (Pot.STAKE, stake), (Pot.UNBONDING, unbonding)):
         if pot(view, which) != summed:
             raise SupplyError(

@@ -24,6 +24,11 @@ def validator(view: ReadView, address: Address) -> Validator | None:
     return view.get(VALIDATORS, address)
 
 
+def power(row: Validator) -> int:
+    """What a validator weighs in votes and draws: its own stake and what is delegated to it, nanoOMNIT."""
+    return row.stake + row.delegated
+
+
 def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegister) -> tuple[Event, ...]:
     """Makes the sender a validator. Its consensus key must be new to the chain and its possession proved."""
     known = view.get(VALIDATORS, sender)

@@ -26,7 +26,7 @@ from omnitensor.protocol.evidence import ConflictingVotes, Evidence, NoConflict,
 from omnitensor.protocol.parameter_rules import check_params
 from omnitensor.protocol.types import SUPPLY_MAX, Amount
 from state.ledger import evidence as ledger_evidence
-from state.ledger import removal, transition
+from state.ledger import removal, slashing, transition
 from state.ledger.accounts import Pot
 from state.ledger.registry import END_OF_BLOCK
 from state.ledger.supply import SupplyError
@@ -385,9 +385,9 @@ def test_only_what_the_specification_names_convicts(case: dict[str, Any]) -> Non
 # -- planted faults
 
 
-def slash_stake_alone(view: Any, ctx: Any, address: Any) -> int:
+def slash_stake_alone(view: Any, ctx: Any, address: Any, share_bps: int) -> int:
     row = view.get(VALIDATORS, address)
-    taken: int = row.stake * ctx.params.double_vote_slash_bps // 10_000
+    taken: int = row.stake * share_bps // 10_000
     view.put(VALIDATORS, row.with_stake(row.stake - taken), address)
     return taken
 
@@ -402,18 +402,18 @@ def forget_seats(view: Any, ctx: Any) -> tuple[Any, ...]:
 
 
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
-    "unbonding stake is spared": (ledger_evidence, "_slash", slash_stake_alone),
+    "unbonding stake is spared": (slashing, "slash", slash_stake_alone),
     "nothing burns": (
-        ledger_evidence,
-        "shares",
+        slashing,
+        "split",
         lambda amount, params: (0, amount // 10, amount - amount // 10),
     ),
     "the reporter takes all": (
-        ledger_evidence,
-        "shares",
+        slashing,
+        "split",
         lambda amount, params: (amount // 2, amount - amount // 2, 0),
     ),
-    "money is lost": (ledger_evidence, "shares", lambda amount, params: (amount // 2, amount // 10, 0)),
+    "money is lost": (slashing, "split", lambda amount, params: (amount // 2, amount // 10, 0)),
     "signatures are not looked at": (
         ledger_evidence,
         "convicted",

@@ -15,8 +15,8 @@ import msgpack
 NANO = 10**9
 SUPPLY = 1_000_000_000 * NANO
 ACCOUNTS, POTS, VALIDATORS, UNBONDING, SETS, CONVICTIONS = 0x11, 0x12, 0x16, 0x18, 0x1A, 0x1B
-STATE = range(0x10, 0x50)
-OWN_POTS = (b"campaigns", b"bonds", b"reserve", b"burned")
+STATE = range(0x10, 0x80)
+OWN_POTS = (b"campaigns", b"bonds", b"rewards", b"reserve", b"burned")
 """Those whose money is in no row but their own."""
 SLASH_BPS, BURN_BPS, REPORTER_BPS, BPS = 500, 5_000, 2_000, 10_000
 TAG = sha256(b"omnitensor/validators/1").digest()

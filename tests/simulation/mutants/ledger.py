@@ -11,13 +11,13 @@ from omnitensor.protocol.votes import ValidatorEntry
 from p2p.messages import BlocksRequest
 from p2p.ranges import read_blocks
 from p2p.sync import Range
-from state.ledger import epochs, evidence
+from state.ledger import epochs, slashing
 from state.overlay import Overlay
 from state.records import Validator
 from state.schema import VALIDATORS
 from state.store import Batch, Store
 
-true_slash = evidence._slash
+true_slash = slashing.slash
 
 
 class HastyStore(Store):
@@ -32,8 +32,8 @@ class HastyStore(Store):
                     unsynced.put(key, value)
 
 
-def slash_twice(view: Any, ctx: Any, address: Any) -> int:
-    return true_slash(view, ctx, address) + true_slash(view, ctx, address)
+def slash_twice(view: Any, ctx: Any, address: Any, share_bps: int) -> int:
+    return true_slash(view, ctx, address, share_bps) + true_slash(view, ctx, address, share_bps)
 
 
 def believe(found: Any, chain_id: str, table: Any, scheme: Any) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from consensus.stake import effects, slots, tally
 from omnitensor.protocol import ballots, evidence
-from state.ledger import epochs, removal
+from state.ledger import epochs, removal, slashing
 from state.ledger import evidence as ledger_evidence
 from tests.simulation import syncing
 from tests.simulation.mutants import counting, ledger, rules, store
@@ -222,7 +222,7 @@ LEDGER = (
     ),
     Mutant(
         "evidence slashes twice",
-        patched((ledger_evidence, "_slash", ledger.slash_twice)),
+        patched((slashing, "slash", ledger.slash_twice)),
         "skip_and_finalizer",
         10,
         weather=ON_LEDGER,
