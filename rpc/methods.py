@@ -6,6 +6,7 @@ from rpc import (
     methods_chain,
     methods_evidence,
     methods_light,
+    methods_multisig,
     methods_node,
     methods_review,
     methods_state,
@@ -20,6 +21,7 @@ MODULES = (
     methods_evidence,
     methods_state,
     methods_light,
+    methods_multisig,
     methods_node,
 )
 

@@ -14,6 +14,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import TransactionError
+from omnitensor.protocol.keys import is_own_key
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import BPS, ZERO_HASH, Address, Hash, Height
 from state.genesis import NO_PROPOSER
@@ -99,7 +100,7 @@ class Mempool:
         """Whether it could stand in the next block but for nonce and balance. Raises Unpayable."""
         transaction, reader = prepared.transaction, self._reader
         check_envelope(self._context(), transaction)
-        if transaction.sender[1:] != transaction.signer:
+        if not is_own_key(transaction.sender, transaction.signer):
             check_session(
                 reader,
                 Height(reader.head.height + 1),
@@ -387,7 +388,7 @@ class Mempool:
 
     def _may_sign(self, prepared: Prepared) -> bool:
         transaction = prepared.transaction
-        if transaction.sender[1:] == transaction.signer:
+        if is_own_key(transaction.sender, transaction.signer):
             return True
         height = Height(self._reader.head.height + 1)
         try:

@@ -9,6 +9,7 @@ from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.limits import validators_max
 from omnitensor.protocol.rows import Account as Account
+from omnitensor.protocol.rows import Multisig as Multisig
 from omnitensor.protocol.types import (
     U16,
     U32,

@@ -27,6 +27,7 @@ from state.records import (
     HeadRow,
     HeightRow,
     IndexRebuild,
+    Multisig,
     PageRow,
     PlacedReceipt,
     PotTotal,
@@ -206,6 +207,8 @@ REMOVALS = Table(0x1C, Unit, "removals", (ADDRESS,))
 """Convicted validators whose seats are not all let go yet."""
 OPEN_SEATS = Table(0x1D, Unit, "open seats", (ADDRESS, INT, INT))
 """Seats that hold a bond, by validator, batch and round."""
+MULTISIGS = Table(rows.MULTISIGS_PREFIX, Multisig, "multisignature accounts", (ADDRESS,))
+"""Those that have ordered something; an address alone says nothing of its members."""
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
 CAMPAIGNS = Table(rows.CAMPAIGNS_PREFIX, Campaign, "campaigns", (INT,))

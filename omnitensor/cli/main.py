@@ -10,7 +10,7 @@ from importlib import metadata
 import click
 from click.shell_completion import get_completion_class
 
-from omnitensor.cli import account, apikey, campaign, chain, data, evidence, review, stake
+from omnitensor.cli import account, apikey, campaign, chain, data, evidence, multisig, review, stake
 from omnitensor.cli.app import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -59,6 +59,7 @@ for command in (
     stake.validator,
     evidence.evidence,
     apikey.api_key,
+    multisig.multisig,
     account.transfer,
     account.tx,
     account.status,

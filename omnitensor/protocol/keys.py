@@ -18,7 +18,14 @@ from nacl.exceptions import CryptoError
 
 from omnitensor.protocol import bech32m
 from omnitensor.protocol.errors import KeyFormatError
-from omnitensor.protocol.types import ACCOUNT_VERSION, ADDRESS_BYTES, Address, PublicKey, Signature
+from omnitensor.protocol.types import (
+    ACCOUNT_VERSION,
+    ADDRESS_BYTES,
+    MULTISIG_VERSION,
+    Address,
+    PublicKey,
+    Signature,
+)
 
 ADDRESS_HRP: Final = "omnit"
 SECRET_HRP: Final = "omsk"
@@ -108,6 +115,16 @@ def public_of(address: Address) -> PublicKey:
     return PublicKey(address[1:])
 
 
+def is_own_key(address: Address, public: PublicKey) -> bool:
+    """Whether an account is the one of this key. No key is a multisignature account's own, whatever its hash comes to."""
+    return address[0] == ACCOUNT_VERSION and address[1:] == public
+
+
+def has_known_version(address: Address) -> bool:
+    """Whether an address is of a kind that this chain has: a key's, or of several keys together."""
+    return address[0] in (ACCOUNT_VERSION, MULTISIG_VERSION)
+
+
 def format_address(address: Address) -> str:
     """The text of an address: `omnit1...`."""
     return bech32m.encode(ADDRESS_HRP, address)
@@ -117,7 +134,12 @@ def parse_address(text: str) -> Address:
     """The address that `text` names. Raises KeyFormatError naming the text, unless it looks like a secret."""
     try:
         _, payload = bech32m.decode(text.strip(), ADDRESS_HRP)
-        public_of(Address(payload))
+        if len(payload) != ADDRESS_BYTES or not has_known_version(Address(payload)):
+            raise KeyFormatError(
+                "of an unknown length or version",
+                value=payload,
+                remedy=f"an address has {ADDRESS_BYTES} bytes, the first of them 0 or 1",
+            )
     except KeyFormatError as error:
         shown = None if _looks_secret(text) else text
         raise KeyFormatError(

@@ -65,6 +65,7 @@ batch_items_max: Final = 64
 seats_per_round_max: Final = 31
 sealed_report_bytes_max: Final = 1_024
 session_keys_per_account_max: Final = 32
+multisig_members_max: Final = 16
 submissions_open_per_account_max: Final = 64
 batch_window_items_max: Final = 256
 """The oldest items of a queue among which a batch is mixed."""

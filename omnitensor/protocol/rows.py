@@ -12,6 +12,7 @@ from typing import Final
 from omnitensor.protocol.bodies import CampaignSpec
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.multisig import Policy
 from omnitensor.protocol.types import (
     U16,
     U64,
@@ -31,6 +32,7 @@ from omnitensor.protocol.types import (
 ACCOUNTS_PREFIX: Final = 0x11
 CAMPAIGNS_PREFIX: Final = 0x20
 ITEMS_PREFIX: Final = 0x24
+MULTISIGS_PREFIX: Final = 0x1E
 
 
 def account_key(address: Address) -> bytes:
@@ -48,11 +50,23 @@ def item_key(item: ItemId) -> bytes:
     return bytes([ITEMS_PREFIX]) + item.to_bytes(8, "big")
 
 
+def multisig_key(address: Address) -> bytes:
+    """Key of a ``Multisig``."""
+    return bytes([MULTISIGS_PREFIX]) + address
+
+
 class Account(Record, frozen=True):
     """Spendable balance in nanoOMNIT, and the nonce that the account's next transaction must have."""
 
     balance: AmountF
     nonce: U64
+
+
+class Multisig(Record, frozen=True):
+    """A multisignature account that has ordered something: its members, and the sequence number of its next order."""
+
+    policy: Policy
+    sequence: U64
 
 
 class Labelled(IntEnum):

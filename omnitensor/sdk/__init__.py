@@ -25,6 +25,7 @@ from omnitensor.sdk.errors import (
     WrongChainError,
 )
 from omnitensor.sdk.home import Home
+from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Fee, Order
 from omnitensor.sdk.proven import Proven
 from omnitensor.sdk.reads import ChainIdentity
@@ -61,6 +62,7 @@ __all__ = [
     "ItemScore",
     "Judgement",
     "Moment",
+    "MultisigOrder",
     "NonceUsedError",
     "NotFoundError",
     "Opened",

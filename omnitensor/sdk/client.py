@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from omnitensor.light import Checkpoint
+from omnitensor.protocol import bodies
 from omnitensor.protocol.bodies import EvidenceSubmit, Transfer
 from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.keys import parse_address
-from omnitensor.protocol.types import Address, Amount
+from omnitensor.protocol.multisig import Policy
+from omnitensor.protocol.types import Address, Amount, Height
 from omnitensor.sdk import results
+from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.home import Home, choose_endpoint
 from omnitensor.sdk.loops import LOOP, Blocking, blocking
+from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Orders
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.transport import Retry, Transport
 from omnitensor.sdk.trust import Trust
 from omnitensor.sdk.wallet import Wallet
+
+MULTISIG_VALID_FOR_BLOCKS: Final = 86_400
+"""A day at a block a second: members sign one after another."""
 
 
 class AsyncClient(Orders):
@@ -57,6 +64,49 @@ class AsyncClient(Orders):
         """Send nanoOMNIT to an account, and wait until that is final."""
         target = parse_address(to) if isinstance(to, str) else to
         return await self.execute(wallet, Transfer(target, Amount(amount)), tip=tip)
+
+    async def multisig_order(
+        self,
+        policy: Policy,
+        order: bodies.Order,
+        *,
+        valid_for_blocks: int = MULTISIG_VALID_FOR_BLOCKS,
+        sequence: int | None = None,
+    ) -> MultisigOrder:
+        """An order of an account of several keys, for its members to sign: its next one, unless a number is given."""
+        if sequence is None:
+            sequence = (await self.multisig(policy.address)).sequence
+        height = (await self.status()).height
+        return MultisigOrder(
+            await self.chain_id(), policy, sequence, Height(height + valid_for_blocks), order
+        )
+
+    async def send_multisig(
+        self, wallet: Wallet, order: MultisigOrder, *, tip: int = 0
+    ) -> results.TransactionResult:
+        """Send what enough members signed, paid for by any account, and wait until that is final.
+
+        Raises InputError before anything is spent where members have still to sign, the order is of another chain, its time
+        is over, or another order came first; RefusedError where the chain refused it.
+        """
+        body = order.body()
+        if order.chain_id != (chain_id := await self.chain_id()):
+            raise InputError(
+                "the order is for another chain", value=order.chain_id, remedy=f"the node is of {chain_id}"
+            )
+        if (height := (await self.status()).height) >= order.valid_until:
+            raise InputError(
+                f"the order was valid up to height {order.valid_until}",
+                value=height,
+                remedy="have the members sign a new one",
+            )
+        if (expected := (await self.multisig(order.account)).sequence) != order.sequence:
+            raise InputError(
+                f"the account's next order has the number {expected}",
+                value=order.sequence,
+                remedy="another order came first, or has still to come: have the members sign with this number",
+            )
+        return await self.execute(wallet, body, tip=tip)
 
     async def submit_evidence(
         self, wallet: Wallet, evidence: Evidence | bytes, *, tip: int = 0
@@ -151,5 +201,8 @@ class Client(Blocking[AsyncClient]):
     wait = blocking(AsyncClient.wait)
     wait_height = blocking(AsyncClient.wait_height)
     transfer = blocking(AsyncClient.transfer)
+    multisig = blocking(AsyncClient.multisig)
+    multisig_order = blocking(AsyncClient.multisig_order)
+    send_multisig = blocking(AsyncClient.send_multisig)
     evidence = blocking(AsyncClient.evidence)
     submit_evidence = blocking(AsyncClient.submit_evidence)

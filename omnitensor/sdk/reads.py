@@ -160,6 +160,10 @@ class Reads:
         """Whose session key this is. Raises NotFoundError."""
         return await self._ask(results.SessionInfo, "account.session", key=key.hex())
 
+    async def multisig(self, address: Address | str) -> results.MultisigInfo:
+        """An account of several keys: its next sequence number, and its members once it has ordered something."""
+        return await self._ask(results.MultisigInfo, "account.multisig", address=address_text(address))
+
     async def rewards(self, address: Address | str) -> results.Rewards:
         return await self._ask(results.Rewards, "account.rewards", address=address_text(address))
 

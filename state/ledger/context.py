@@ -1,9 +1,10 @@
 """What a block's execution is given besides the state. Everything is data: no clock, no randomness."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from omnitensor.protocol import bls, conviction
+from omnitensor.protocol import bls, conviction, keys
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Address, Epoch, Hash, Height, TimeMs
 
@@ -16,6 +17,10 @@ class Scheme(conviction.Scheme, Protocol):
 
     def pop_verify(self, pk: bytes, proof: bytes) -> bool:
         """Whether the proof shows that its maker has the secret of the key `pk`. False for anything malformed."""
+
+
+VerifyKey = Callable[[bytes, bytes, bytes], bool]
+"""Whether an Ed25519 key signed a message: ``(key, message, signature)``, False for anything malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +36,4 @@ class BlockContext:
     params: Params
     base_fee: int
     scheme: Scheme = bls.SCHEME
+    verify_key: VerifyKey = keys.verify

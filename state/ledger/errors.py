@@ -3,6 +3,7 @@
 Raised by rules; ``transition`` makes receipts of them.
 """
 
+from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.errors import TransactionError
 
 
@@ -11,6 +12,14 @@ class Rejected(TransactionError):
 
     def __init__(self, code: str, reason: str, value: object = None, remedy: str = "") -> None:
         super().__init__(reason, value=value, remedy=remedy, code=code)
+
+
+class OrderRefused(Rejected):
+    """A multisignature account's order was refused: its handler has taken back all but the sequence number, which is used up."""
+
+    def __init__(self, refusal: Rejected, events: tuple[Event, ...]) -> None:
+        super().__init__(refusal.code, refusal.reason, value=refusal.value or None, remedy=refusal.remedy)
+        self.events = events
 
 
 class Unpayable(TransactionError):

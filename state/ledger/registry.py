@@ -5,6 +5,7 @@ events and never raises; its work in one block is bounded.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from omnitensor.protocol import bodies
@@ -15,6 +16,7 @@ from state.ledger import (
     clockwork,
     epochs,
     evidence,
+    multisig,
     parameters,
     removal,
     reports,
@@ -49,6 +51,14 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.ReportReveal: reports.reveal,
     bodies.EvidenceSubmit: evidence.submit,
 }
+
+
+def carry_out(view: View, ctx: BlockContext, sender: Address, body: bodies.BodyBase) -> tuple[Event, ...]:
+    """Does what a body orders for its sender. Raises Rejected."""
+    return HANDLERS[type(body)](view, ctx, sender, body)
+
+
+HANDLERS[bodies.MultisigExecute] = partial(multisig.execute, carry_out)
 
 END_OF_BLOCK: Final[tuple[Step, ...]] = (
     validators.pay_unbonded,

@@ -10,13 +10,14 @@ from typing import Final
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import BlockResult, Event, Receipt
 from omnitensor.protocol.errors import BlockError, shorten
+from omnitensor.protocol.keys import has_known_version, is_own_key
 from omnitensor.protocol.limits import reason_chars_max
 from omnitensor.protocol.transactions import TRANSACTION_VERSION, Transaction
 from omnitensor.protocol.types import Amount, Weight
 from state.ledger import parameters
 from state.ledger.accounts import NO_ACCOUNT, Pot, pot
 from state.ledger.context import BlockContext
-from state.ledger.errors import Rejected, Unpayable
+from state.ledger.errors import OrderRefused, Rejected, Unpayable
 from state.ledger.fees import fee_of, next_base_fee
 from state.ledger.prepared import Prepared
 from state.ledger.registry import END_OF_BLOCK, HANDLERS
@@ -57,7 +58,7 @@ class Execution:
         """Executes the next transaction.
 
         Raises Unpayable, with nothing changed, where it can't stand in this block. A refusal by a rule is a receipt: then
-        only the sender's fee and nonce have changed.
+        only the sender's fee and nonce have changed, and of a multisignature account's order its sequence number.
         """
         view, ctx, transaction = self.view, self.ctx, prepared.transaction
         fee, account = _payable(view, ctx, prepared)
@@ -76,6 +77,8 @@ class Execution:
         mark = view.mark()
         try:
             events = HANDLERS[type(transaction.body)](view, ctx, sender, transaction.body)
+        except OrderRefused as refusal:
+            code, reason, events = refusal.code, shorten_reason(refusal), refusal.events
         except Rejected as refusal:
             view.rollback(mark)
             code, reason = refusal.code, shorten_reason(refusal)
@@ -139,7 +142,7 @@ def _payable(view: ReadView, ctx: BlockContext, prepared: Prepared) -> tuple[int
             value=transaction.nonce,
             remedy="sign the transaction again with that nonce",
         )
-    if transaction.sender[1:] != transaction.signer:
+    if not is_own_key(transaction.sender, transaction.signer):
         check_session(view, ctx.height, transaction.sender, transaction.signer, transaction.body)
     fee = fee_of(prepared.weight, ctx.base_fee)
     if fee > transaction.max_fee:
@@ -175,7 +178,7 @@ def check_envelope(ctx: BlockContext, transaction: Transaction) -> None:
             value=transaction.chain_id,
             remedy=f"this chain is {ctx.chain_id}",
         )
-    if transaction.sender[0]:
+    if not has_known_version(transaction.sender):
         raise Unpayable("address", "the sender's address is of an unknown version", value=transaction.sender)
     if not ctx.height <= transaction.valid_until <= ctx.height + ctx.params.valid_until_blocks_max:
         late = transaction.valid_until < ctx.height

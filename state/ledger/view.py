@@ -32,3 +32,9 @@ class View(ReadView, Protocol):
 
     def delete(self, table: Table[V], *key: KeyPart) -> None:
         """Removes the row; removing what is not there changes nothing."""
+
+    def mark(self) -> int:
+        """A point to come back to with ``rollback``."""
+
+    def rollback(self, mark: int) -> None:
+        """Takes back every change since the mark."""

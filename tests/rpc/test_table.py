@@ -25,6 +25,7 @@ account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 light.steps
+account.multisig
 """.split()
 
 
@@ -94,11 +95,11 @@ def test_every_record_can_be_shown(kind: type) -> None:
 
 NUMBERS_IN_EVENTS = frozenset(
     "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch item items new_key overall"
-    " quality_bps reports reveal_from reveal_until round scopes size valid_until validators view".split()
+    " quality_bps reports reveal_from reveal_until round scopes sequence size valid_until validators view".split()
 )
 WORDS_IN_EVENTS = frozenset(
     "account cause chunk_root commitment contributor evidence fault key media_type name owner reason reasons reporter sponsor"
-    " status table title to validator".split()
+    " order status table title to validator".split()
 )
 
 

@@ -116,7 +116,7 @@ class Model:
         return None
 
     def _transfer(self, sender: bytes, body: Transfer) -> str | None:
-        if body.to[0] != 0:
+        if body.to[0] not in (0, 1):
             return "address"
         if body.amount == 0:
             return "amount"

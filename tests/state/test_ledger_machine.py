@@ -108,7 +108,7 @@ def make_body(kind: int, one: int, two: int, amount: int) -> BodyBase:
     money = Amount(AMOUNTS[amount % len(AMOUNTS)])
     session = SESSION_PUBLICS[one % SESSIONS]
     if kind == 0:
-        to = [*PERSONS, Address(b"\0" + public("stranger")), Address(b"\1" + bytes(32))]
+        to = [*PERSONS, Address(b"\0" + public("stranger")), Address(b"\2" + bytes(32))]
         return Transfer(to[one % len(to)], money)
     if kind == 1:
         key = PublicKey(PERSONS[two % PEOPLE][1:]) if amount == 7 else session

@@ -3,8 +3,11 @@
 One file an area; this page joins them into the one type that a transaction carries.
 """
 
-from typing import Final
+from typing import Annotated, ClassVar, Final
 
+from msgspec import Meta
+
+from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.accounts import SessionKeyAdd, SessionKeyRemove, Transfer
 from omnitensor.protocol.bodies.base import SCOPES_ALL, BodyBase, Scope
 from omnitensor.protocol.bodies.campaigns import (
@@ -20,8 +23,13 @@ from omnitensor.protocol.bodies.campaigns import (
 from omnitensor.protocol.bodies.evidence import EvidenceSubmit
 from omnitensor.protocol.bodies.reviews import ReportCommit, ReportReveal, SeatAccept, SeatDecline
 from omnitensor.protocol.bodies.staking import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
+from omnitensor.protocol.multisig import MemberSignature, Policy
+from omnitensor.protocol.types import U64, AddressF, HeightF
 
-Body = (
+MULTISIG_SIGNATURE_WEIGHT: Final = 400
+"""For each member's signature: a transaction's own costs 300, a receipt included; these are checked one after another."""
+
+Order = (
     Transfer
     | SessionKeyAdd
     | SessionKeyRemove
@@ -40,7 +48,31 @@ Body = (
     | ReportReveal
     | EvidenceSubmit
 )
-"""Every kind of body; on the wire an array headed by the kind's tag."""
+"""Every kind that an account can order by itself; on the wire an array headed by the kind's tag."""
+
+
+class MultisigExecute(BodyBase, frozen=True, tag=2):
+    """Carries out an order of a multisignature account, which as many members signed as its policy asks for.
+
+    Any account may send it, and pays the fee. It holds no order of its own kind: the accounts of several keys do not nest.
+    """
+
+    KIND: ClassVar[str] = "multisig_execute"
+    policy: Policy
+    account: AddressF
+    sequence: U64
+    valid_until: HeightF
+    order: Order
+    signatures: Annotated[
+        tuple[MemberSignature, ...], Meta(min_length=1, max_length=limits.multisig_members_max)
+    ]
+
+    def weight(self) -> int:
+        return 100 + MULTISIG_SIGNATURE_WEIGHT * len(self.signatures) + self.order.weight()
+
+
+Body = Order | MultisigExecute
+"""Every kind of body."""
 
 BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     Transfer,
@@ -60,11 +92,14 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     ReportCommit,
     ReportReveal,
     EvidenceSubmit,
+    MultisigExecute,
 )
 
 __all__ = [
     "BODY_KINDS",
     "Body",
+    "Order",
+    "MultisigExecute",
     "Scope",
     "SCOPES_ALL",
     "BodyBase",
