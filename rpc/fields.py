@@ -11,10 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from omnitensor.protocol import keys, limits
-from omnitensor.protocol.errors import KeyFormatError, shorten
+from omnitensor.protocol.errors import KeyFormatError
 from omnitensor.protocol.types import U64_MAX, Address, Hash
 from rpc import present
-from rpc.jsonrpc import INVALID_PARAMS, RpcError, standard_error
+from rpc.cursors import bad_cursor
+from rpc.jsonrpc import INVALID_PARAMS, standard_error
 
 AmountText = Annotated[str, Meta(pattern="^[0-9]+$", description="nanoOMNIT, as decimal text")]
 AddressText = Annotated[str, Meta(max_length=120, description="An address, omnit1…")]
@@ -26,7 +27,9 @@ NumberText = Annotated[str, Meta(pattern="^[0-9]{1,18}$")]
 TaskId = Number | NumberText
 """A campaign's number, or the same as decimal text (the ``task_id`` of the SDK)."""
 Limit = Annotated[int, Meta(ge=1, le=limits.rpc_page_max, description="Rows of a page at the most")]
-Cursor = Annotated[str, Meta(max_length=128, description="Where to go on: the ``next`` of the page before")]
+Cursor = Annotated[
+    str, Meta(max_length=160, description="Where to go on: the ``next`` of the page before, as it is")
+]
 WithProof = Annotated[bool, Meta(description="Whether a proof against the last block's header is wanted too")]
 Place = tuple[int, int]
 
@@ -81,12 +84,6 @@ def number_cursor(cursor: str | None) -> int | None:
     if not _is_number(cursor):
         raise bad_cursor(cursor)
     return int(cursor)
-
-
-def bad_cursor(cursor: str) -> RpcError:
-    return standard_error(
-        INVALID_PARAMS, "cursor", "not a cursor", shorten(cursor), "give the `next` of the page before"
-    )
 
 
 def content_of(value: Any) -> Content:

@@ -10,7 +10,17 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.evidence import ConflictingVotes, Evidence, Fault
 from omnitensor.protocol.types import Address
 from rpc import present
-from rpc.fields import LIMIT_DEFAULT, AddressText, AmountText, Count, HashText, HexText, Limit, address_of
+from rpc.fields import (
+    LIMIT_DEFAULT,
+    AddressText,
+    AmountText,
+    Count,
+    Cursor,
+    HashText,
+    HexText,
+    Limit,
+    address_of,
+)
 from rpc.table import TABLE, Context, Params, Result
 from state.ledger.epochs import table_of
 from state.reader import Reader
@@ -45,11 +55,11 @@ class Convicted(Result, frozen=True):
 class EvidenceShown(Result, frozen=True):
     pool: Annotated[list[Held], Meta(description="What this node holds and is not on chain yet")]
     convictions: Annotated[list[Convicted], Meta(description="On chain, by validator's address")]
-    next: AddressText | None
+    next: Cursor | None
 
 
 class EvidenceParams(Params, frozen=True):
-    cursor: AddressText | None = None
+    cursor: Cursor | None = None
     limit: Limit = LIMIT_DEFAULT
 
 
@@ -59,7 +69,7 @@ def evidence(context: Context, params: EvidenceParams) -> EvidenceShown:
     reader = context.reader
     start = b"" if params.cursor is None else address_of(params.cursor)
     found: list[Convicted] = []
-    following: AddressText | None = None
+    following: Cursor | None = None
     for key, row in reader.scan(CONVICTIONS, start=start):
         address = present.address_text(Address(key))
         if len(found) == params.limit:

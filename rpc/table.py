@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, get_type_hints
 
 import msgspec
+from msgspec.structs import replace
 
+from rpc.cursors import seal, unseal
 from rpc.errors import SOCKET_ONLY, domain_error
 from rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, standard_error
 
@@ -116,8 +118,12 @@ class MethodTable:
             assert run.__doc__, f"{name} says what it does"
             is_async = inspect.iscoroutinefunction(run)
             assert not (heavy and is_async), "what is heavy blocks, and runs in a thread"
+            called: Run[Any] = run
+            if "cursor" in hints[params].__struct_fields__:
+                assert not is_async, "a list is read, and waits for nothing"
+                called = _paged(name, run)
             self._methods[name] = Method(
-                name, hints[params], hints["return"], run.__doc__.strip(), run, heavy, is_async, socket
+                name, hints[params], hints["return"], run.__doc__.strip(), called, heavy, is_async, socket
             )
             return run
 
@@ -148,6 +154,20 @@ class MethodTable:
                 "connect to /ws and call it there",
             )
         return method
+
+
+def _paged(name: str, run: Run[Any]) -> Run[Any]:
+    """A list whose cursors are sealed: the method itself reads and gives plain ones, ``cursor`` in and ``next`` out."""
+
+    def paged(context: Context, params: Any) -> Any:
+        fields = [field for field in params.__struct_fields__ if field not in ("cursor", "limit")]
+        of = " ".join([name, *[f"{field}={getattr(params, field)}" for field in fields]])
+        if params.cursor is not None:
+            params = replace(params, cursor=unseal(of, params.cursor))
+        result = run(context, params)
+        return result if result.next is None else replace(result, next=seal(of, result.next))
+
+    return paged
 
 
 TABLE: Final = MethodTable()

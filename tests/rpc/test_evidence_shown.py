@@ -64,4 +64,3 @@ async def test_evidence_is_shown_while_it_waits_and_when_it_is_on_chain(
     )
     assert row["reporter"] == format_address(SPONSOR.address)
     assert (await client.call("stake.validator", address=culprit))["removed"] is True
-    assert (await client.call("chain.evidence", cursor=culprit))["convictions"] == [row]
