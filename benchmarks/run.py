@@ -68,6 +68,11 @@ BENCHMARKS: Final = (
         ("commitment_ms_1m_1000", "proof_bytes_p50", "commitment_load_s_1m"),
         by_name=True,
     ),
+    Benchmark(
+        "work",
+        "benchmarks.work",
+        ("receipt_bytes", "receipt_verify_ms_1024", "receipt_verify_share_1024", "work_overhead_1024"),
+    ),
     Benchmark("replay_1m", "benchmarks.replay_1m", ("replay_share_of_ed25519_1m",), by_name=True),
     Benchmark(
         "devnet",
@@ -82,6 +87,9 @@ AIMS: Final[dict[str, Aim]] = {
     "replay_share_of_ed25519_1m": Aim(at_least=0.6),
     "commitment_ms_1m_1000": Aim(at_most=41),
     "proof_bytes_p50": Aim(at_most=1_600),
+    "receipt_bytes": Aim(at_most=256),
+    "receipt_verify_share_1024": Aim(at_most=0.56),
+    "work_overhead_1024": Aim(at_most=0.6),
     "finality_message_delays": Aim(at_most=3.0),
     "finality_block_intervals_p50": Aim(at_most=1.5),
     "node_rss_mb": Aim(at_most=150),

@@ -15,7 +15,7 @@ from omnitensor.protocol.limits import receipt_tickets_max
 from omnitensor.protocol.types import Address, Hash
 from omnitensor.protocol.work import Ticket
 
-BLOCK_ROWS: Final = 512
+BLOCK_ROWS: Final = 256
 """Rows multiplied at once: their products stay in the processor's cache."""
 
 
@@ -87,14 +87,16 @@ def noisy_product(turned: Floats, noisy: NoisyLayer, seed: Hash) -> tuple[WideFl
     words = np.empty((k // t, m // t, n), np.uint32)
     sums: WideFloats = np.zeros((m, n), np.float32) if k <= SUM_MAX else np.zeros((m, n), np.float64)
     buffer = np.empty((BLOCK_ROWS, n), np.float32)
+    noisy_part = np.empty((t, BLOCK_ROWS), np.float32)
     for start in range(0, m, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, m)
-        block = turned[:, start:stop] + noise[:, start:stop][noisy.left_order]
         total, tiles = sums[start:stop], (stop - start) // t
+        out, rows = buffer[: stop - start], noisy_part[:, : stop - start]
         for piece in range(k // t):
             part = slice(piece * t, piece * t + t)
-            out = buffer[: stop - start]
-            multiply(block[part].T, noisy.weights[part], out)
+            np.take(noise[:, start:stop], noisy.left_order[part], axis=0, out=rows)
+            rows += turned[part, start:stop]
+            multiply(rows.T, noisy.weights[part], out)
             bits = out.view(np.uint32).reshape(tiles, t, n)
             np.bitwise_xor.reduce(bits, axis=1, out=words[piece, start // t : stop // t])
             total += out
