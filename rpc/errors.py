@@ -26,6 +26,7 @@ UNAVAILABLE: Final = -32006
 STORAGE: Final = -32007
 CONTENT: Final = -32008
 SOCKET_ONLY: Final = -32009
+PRUNED: Final = -32010
 
 ERRORS: Final[dict[int, tuple[str, str]]] = {
     REFUSED: ("Refused", "A rule of the protocol that has no number of its own."),
@@ -40,6 +41,10 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     UNAVAILABLE: ("Unavailable", "The node can't answer now, and may later."),
     STORAGE: ("Storage error", "The node's disk or database has a fault."),
     CONTENT: ("Content refused", "Content or a chunk that can't be taken or given."),
+    PRUNED: (
+        "Pruned",
+        "It was here, or below where this node began, and is not kept; ask a node that archives.",
+    ),
     SOCKET_ONLY: ("WebSocket only", "Subscriptions need a connection that stays: call it at /ws."),
 }
 """Message and meaning by number, all within -32000..-32099."""

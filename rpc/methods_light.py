@@ -7,18 +7,16 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from omnitensor.protocol import limits
-from omnitensor.protocol.epochs import boundary_of, epoch_of
-from omnitensor.protocol.params import Params as ChainParams
+from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.types import Epoch, Height
-from omnitensor.protocol.votes import ValidatorTable
+from omnitensor.protocol.votes import ValidatorEntry
 from rpc import present
-from rpc.errors import NOT_FOUND, domain_error
+from rpc.errors import PRUNED, domain_error
 from rpc.fields import AddressText, Count, HexText, Number
 from rpc.jsonrpc import RpcError
 from rpc.table import TABLE, Context, Params, Result
-from state.ledger import epochs
 from state.reader import Reader
-from state.schema import VALIDATOR_SETS, number
+from state.records import StepRow
 
 
 class Entry(Result, frozen=True):
@@ -57,53 +55,43 @@ class StepsParams(Params, frozen=True):
 def steps(context: Context, params: StepsParams) -> Steps:
     """For light clients, one an epoch that is over: its last header, why that is final, and who votes in the next."""
     reader = context.reader
-    chain_params = reader.params()
-    now = epoch_of(Height(reader.head.height + 1), chain_params)
+    now = epoch_of(Height(reader.head.height + 1), reader.params())
     end = min(now, params.epoch + params.limit)
     found: list[StepShown] = []
-    table = epochs.table_of(reader, Epoch(params.epoch))
     for epoch in range(params.epoch, end):
-        following = epochs.table_of(reader, Epoch(epoch + 1))
-        if following is None:
-            raise _forgotten(reader, epoch + 1)
-        found.append(_step(reader, Epoch(epoch), table, following, chain_params))
-        table = following
+        row = reader.step(Epoch(epoch))
+        if row is None:
+            raise _not_kept(reader, epoch)
+        found.append(_shown(Epoch(epoch), row))
     return Steps(steps=found, next=end if end < now else None, epoch=now)
 
 
-def _step(
-    reader: Reader, epoch: Epoch, table: ValidatorTable | None, following: ValidatorTable, params: ChainParams
-) -> StepShown:
-    height = boundary_of(epoch, params)
-    line, proof = reader.block_line(height), reader.proof(height)
-    assert line is not None, "the boundary of an epoch that is over has a block"
-    assert proof is not None, "a boundary has a proof of its own"
-    same = table is not None and table.entries == following.entries
+def _shown(epoch: Epoch, row: StepRow) -> StepShown:
     return StepShown(
         epoch=epoch,
-        header=present.header(line[0], line[0].hash),
-        proof=present.record(proof),
-        voters=None if same else _entries(following),
+        header=present.header(row.header, row.header.hash),
+        proof=present.record(row.proof),
+        voters=None if row.voters is None else _entries(row.voters),
     )
 
 
-def _entries(table: ValidatorTable) -> list[Entry]:
+def _entries(voters: tuple[ValidatorEntry, ...]) -> list[Entry]:
     return [
         Entry(
             address=present.address_text(entry.address),
             consensus_key=entry.consensus_key.hex(),
             weight=entry.weight,
         )
-        for entry in table.entries
+        for entry in voters
     ]
 
 
-def _forgotten(reader: Reader, epoch: int) -> RpcError:
-    oldest = next(number(key) for key, _ in reader.scan(VALIDATOR_SETS))
+def _not_kept(reader: Reader, epoch: int) -> RpcError:
+    """A node that began with a snapshot has the steps from there on."""
     return domain_error(
-        NOT_FOUND,
-        "not_found",
-        "the voters of this epoch are not kept any more",
+        PRUNED,
+        "pruned",
+        "this node does not have the step over this epoch: it began with a snapshot above it",
         str(epoch),
-        f"begin with a checkpoint of epoch {oldest} or later",
+        f"begin with a checkpoint of epoch {reader.first_step} or later, or ask another node",
     )

@@ -23,7 +23,7 @@ from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
-from state import history, indexing, opening
+from state import history, indexing, opening, steps
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
@@ -33,6 +33,7 @@ from state.ledger.errors import Unpayable
 from state.ledger.fees import next_base_fee
 from state.ledger.prepared import Prepared
 from state.ledger.supply import SupplyError
+from state.migration import Tell
 from state.overlay import Overlay
 from state.pages import StoredPages
 from state.reader import Head, Reader
@@ -94,12 +95,12 @@ class Chain:
         return cls.open(path, genesis)
 
     @classmethod
-    def open(cls, path: Path, genesis: Genesis | None = None) -> "Chain":
-        """Opens a chain, walks back from its head, and checks the state that it holds against its root.
+    def open(cls, path: Path, genesis: Genesis | None = None, tell: Tell = opening.silent) -> "Chain":
+        """Opens a chain, migrates it where an older version made it, walks back from its head, and checks its state.
 
-        Raises a StorageError: no database here, damaged, in use, or not of ``genesis``.
+        ``tell`` hears how far a migration is. Raises a StorageError: no database here, damaged, in use, or not of ``genesis``.
         """
-        return cls.on(Store.open(path), genesis)
+        return cls(*opening.load(Store.open(path), genesis, tell))
 
     @classmethod
     def on(cls, store: Store, genesis: Genesis | None = None, scheme: Scheme = bls.SCHEME) -> "Chain":
@@ -355,6 +356,7 @@ class Chain:
         last = path[-1]
         if proof is not None:
             rows.append((PROOFS.full_key(last.prepared.header.height), encode(proof)))
+        rows += steps.rows_at(last.prepared.header, proof, last.executed.overlay, self.params)
         self._store.write(rows)
         for pending in path:
             self._rows.committed(pending.executed.overlay)

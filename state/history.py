@@ -41,6 +41,12 @@ def peaks(history: History, blocks: int) -> list[tuple[int, int, Hash]]:
     return [(level, (blocks >> level) - 1, node) for level, node in zip(levels, history, strict=True)]
 
 
+def kept_peaks(blocks: int, node: Callable[[int, int], Hash]) -> History:
+    """The history over the first ``blocks`` blocks, from the roots of all perfect subtrees; see ``path_to``."""
+    levels = [level for level in reversed(range(blocks.bit_length())) if blocks >> level & 1]
+    return tuple([node(level, (blocks >> level) - 1) for level in levels])
+
+
 def path_to(index: int, blocks: int, node: Callable[[int, int], Hash]) -> tuple[Hash, ...]:
     """The inclusion proof (RFC 6962) of block ``index`` under the root over the first ``blocks`` blocks.
 

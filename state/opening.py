@@ -7,8 +7,8 @@ from typing import Final
 from omnitensor.protocol import merkle
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import CodecError, ProtocolError
-from omnitensor.protocol.types import Height
-from state import history, pages
+from omnitensor.protocol.types import Hash, Height
+from state import history, migration, pages
 from state.blocks import PreparedBlock, decode_block
 from state.commitment import commitment_of
 from state.execution import Tip, head_row, history_rows
@@ -18,7 +18,7 @@ from state.overlay import Overlay
 from state.reader import Head
 from state.records import GenesisRow, HeightRow
 from state.rows import CommittedRows, read_row
-from state.schema import BLOCKS, GENESIS, HEAD, HEIGHTS, HISTORY, PROOFS, SCHEMA_VERSION, TABLES, Kind
+from state.schema import BLOCKS, GENESIS, HEAD, HEIGHTS, HISTORY, KEPT, PROOFS, SCHEMA_VERSION, TABLES, Kind
 from state.store import Batch, DamagedStoreError, ForeignStoreError, Snapshot, Stamp, Store
 
 BLOCKS_WALKED: Final = 64
@@ -33,6 +33,10 @@ _REMEDY: Final = (
 Loaded = tuple[Store, Genesis, Head, Tip, CommittedRows]
 
 
+def silent(what: str, place: int, end: int) -> None:
+    """Nobody listens."""
+
+
 def create(path: Path, genesis: Genesis) -> None:
     """Makes a database that holds the genesis block and its state. Raises StorageError where something is there already."""
     Store.create(path, stamp_of(genesis), first_rows(genesis)).close()
@@ -45,23 +49,34 @@ def stamp_of(genesis: Genesis) -> Stamp:
 
 def first_rows(genesis: Genesis) -> Batch:
     """What a new database holds: the genesis block and its state."""
-    block = genesis.block
     blocks = history.appended(history.EMPTY, 0, genesis.hash)
-    tip = Tip(genesis.hash, block.header, genesis.rows, genesis.commitment, blocks)
+    tip = Tip(genesis.hash, genesis.block.header, genesis.rows, genesis.commitment, blocks)
     rows: Batch = [(bytes([prefix]) + key, encode(value)) for prefix, key, value in genesis.rows.changes()]
-    rows.append((GENESIS.full_key(b""), encode(GenesisRow(encode(genesis.record())))))
-    rows.append((BLOCKS.full_key(0), encode(block)))
-    rows.append((HEIGHTS.full_key(genesis.hash), encode(HeightRow(Height(0)))))
+    rows += genesis_rows(genesis)
     rows += pages.all_rows(genesis.commitment)
     rows += history_rows(history.EMPTY, Height(0), genesis.hash)
     rows.append(head_row(Height(0), tip))
     return rows
 
 
-def load(store: Store, expected: Genesis | None) -> Loaded:
-    """Checks an open database, and closes it where that fails. Raises a StorageError that says what is wrong and what to do."""
+def genesis_rows(genesis: Genesis) -> Batch:
+    """What every database of a chain holds of its beginning, whatever else is pruned."""
+    return [
+        (GENESIS.full_key(b""), encode(GenesisRow(encode(genesis.record())))),
+        (BLOCKS.full_key(0), encode(genesis.block)),
+        (HEIGHTS.full_key(genesis.hash), encode(HeightRow(Height(0)))),
+        *migration.stamped(),
+    ]
+
+
+def load(store: Store, expected: Genesis | None, tell: migration.Tell = silent) -> Loaded:
+    """Checks an open database, and closes it where that fails. Raises a StorageError that says what is wrong and what to do.
+
+    One that an older version of this software has made is migrated first; ``tell`` hears how far that is.
+    """
     try:
         genesis = _genesis(store, expected)
+        migration.migrate(store, tell)
         rows = CommittedRows(store)
         tip, head = _head(store, rows)
         _walk(store, head)
@@ -76,8 +91,9 @@ def verify(store: Snapshot, tip: Tip) -> None:
     """Hashes every row of the state and every block, whatever their number. Raises DamagedStoreError."""
     if not pages.hold_exactly(store, tip.commitment, _state_rows(store)):
         raise _other_state(tip)
-    blocks = history.EMPTY
-    for height in range(tip.header.height + 1):
+    first = first_kept(store)
+    blocks = history.kept_peaks(first, lambda level, index: _history_node(store, level, index))
+    for height in range(first, tip.header.height + 1):
         prepared = _block(store, Height(height))
         below = prepared.header.history_root
         if below != history.root_of(blocks):
@@ -85,8 +101,7 @@ def verify(store: Snapshot, tip: Tip) -> None:
                 "the tree over all blocks is not of these blocks", value=height, remedy=_REMEDY
             )
         for level, index, node in history.completed(blocks, height, prepared.hash):
-            stored = read_row(store, HISTORY, HISTORY.key(level, index))
-            if stored is None or stored.hash != node:
+            if _history_node(store, level, index) != node:
                 raise DamagedStoreError(
                     "a node of the tree over all blocks is not what it was", value=height, remedy=_REMEDY
                 )
@@ -100,7 +115,7 @@ def _genesis(store: Store, expected: Genesis | None) -> Genesis:
     stamp = store.stamp
     if stamp.schema_version != SCHEMA_VERSION:
         raise ForeignStoreError(
-            "the database was made by another version of this software",
+            "the database was made by another version of this software, in whose chain the state is encoded otherwise",
             value=f"schema {stamp.schema_version}",
             remedy=f"this version reads schema {SCHEMA_VERSION}: start the version that made it, or remove the folder, "
             "run init again and let the node sync from its peers",
@@ -141,8 +156,7 @@ def _head(store: Store, rows: CommittedRows) -> tuple[Tip, Head]:
     if len(row.history) != (row.height + 1).bit_count():
         raise DamagedStoreError("the head's tree over all blocks has another size", remedy=_REMEDY)
     for level, index, node in history.peaks(row.history, row.height + 1):
-        stored = read_row(store, HISTORY, HISTORY.key(level, index))
-        if stored is None or stored.hash != node:
+        if _history_node(store, level, index) != node:
             raise DamagedStoreError("a node of the tree over all blocks is not what it was", remedy=_REMEDY)
     proof = read_row(store, PROOFS, row.height.to_bytes(8, "big"))
     if proof is not None and proof.candidate.block_hash != row.hash:
@@ -151,10 +165,25 @@ def _head(store: Store, rows: CommittedRows) -> tuple[Tip, Head]:
     return tip, Head(row.height, row.hash, header, proof)
 
 
+def _history_node(store: Snapshot, level: int, index: int) -> Hash:
+    row = read_row(store, HISTORY, HISTORY.key(level, index))
+    if row is None:
+        raise DamagedStoreError(
+            "a node of the tree over all blocks is missing", value=(level, index), remedy=_REMEDY
+        )
+    return row.hash
+
+
+def first_kept(store: Snapshot) -> Height:
+    """The first height whose block is kept, besides genesis."""
+    row = read_row(store, KEPT, b"")
+    return Height(0) if row is None else row.height
+
+
 def _walk(store: Snapshot, head: Head) -> None:
     """Walks back from the head: every block's bytes are a block's, its roots its transactions', its parent the one below."""
     parent, height = head.hash, int(head.height)
-    for _ in range(min(BLOCKS_WALKED, height + 1)):
+    for _ in range(min(BLOCKS_WALKED, height + 1 - first_kept(store))):
         prepared = _block(store, Height(height))
         transactions_root = merkle.root_of([transaction.encoded for transaction in prepared.transactions])
         placed = read_row(store, HEIGHTS, prepared.hash)

@@ -7,20 +7,20 @@ from typing import Final, TypeVar
 from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import Block, Event, Header
 from omnitensor.protocol.codec import Record, decode, encode
-from omnitensor.protocol.epochs import is_boundary
+from omnitensor.protocol.epochs import epoch_of, is_boundary
 from omnitensor.protocol.limits import sync_blocks_max
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.state_proof import StateProof
 from omnitensor.protocol.transactions import Transaction
-from omnitensor.protocol.types import Address, Hash, Height
+from omnitensor.protocol.types import Address, Epoch, Hash, Height
 from omnitensor.protocol.votes import FinalityProof
 from state import history
 from state.commitment import Commitment
 from state.ledger.accounts import Pot, account, pot
 from state.ledger.parameters import IN_FORCE
 from state.pages import read_page
-from state.records import Account, PlacedReceipt
+from state.records import Account, PlacedReceipt, StepRow
 from state.rows import decode_block_parts, decode_row, read_row, read_rows
 from state.schema import (
     BLOCK_EVENTS,
@@ -28,9 +28,11 @@ from state.schema import (
     EVENTS_BY_ADDRESS,
     HEIGHTS,
     HISTORY,
+    KEPT,
     PARAMS,
     PROOFS,
     RECEIPTS,
+    STEPS,
     TABLES,
     TRANSACTIONS_BY_ADDRESS,
     KeyPart,
@@ -156,6 +158,27 @@ class Reader:
         for _, proof in self.scan(PROOFS, start=height.to_bytes(8, "big")):
             return proof
         return None
+
+    @property
+    def first_block(self) -> Height:
+        """The first height whose block is kept, with its receipts and what the indexes say of it; genesis always is."""
+        row = self.get(KEPT, b"")
+        return Height(0) if row is None else row.height
+
+    def is_pruned(self, height: int) -> bool:
+        """Whether there was a block of this height, and it is not kept."""
+        return 0 < height < self.first_block
+
+    def step(self, epoch: Epoch) -> StepRow | None:
+        """What leads a light client over an epoch that is over; None where this node began above it, or it is not over."""
+        return self.get(STEPS, epoch)
+
+    @property
+    def first_step(self) -> Epoch:
+        """The first epoch over which there is a step; the one that votes now where there is none."""
+        for key, _ in self.scan(STEPS):
+            return Epoch(number(key))
+        return epoch_of(Height(self.head.height + 1), self.params())
 
     def blocks_for_sync(
         self, start: Height, count: int, bytes_max: int

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from omnitensor.protocol.blocks import Event, Receipt
+from omnitensor.protocol.blocks import Event, Header, Receipt
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.limits import validators_max
 from omnitensor.protocol.rows import Account as Account
@@ -26,7 +26,7 @@ from omnitensor.protocol.types import (
     HeightF,
     ViewF,
 )
-from omnitensor.protocol.votes import ValidatorEntry
+from omnitensor.protocol.votes import FinalityProof, ValidatorEntry
 
 
 class Unit(Record, frozen=True):
@@ -182,6 +182,15 @@ class TransactionRef(Record, frozen=True):
     """A transaction by its id."""
 
     id: HashF
+
+
+class StepRow(Record, frozen=True):
+    """What leads from an epoch to the next: its last header, why that is final, and who votes next."""
+
+    header: Header
+    proof: FinalityProof
+    voters: Annotated[tuple[ValidatorEntry, ...], Meta(min_length=1, max_length=validators_max)] | None
+    """The next epoch's; None where they are the same, with the same keys and weights."""
 
 
 class GenesisRow(Record, frozen=True):

@@ -32,6 +32,7 @@ from state.records import (
     PlacedReceipt,
     PotTotal,
     SessionKey,
+    StepRow,
     TransactionRef,
     Unbonding,
     Unit,
@@ -65,7 +66,11 @@ V = TypeVar("V", bound=Record)
 KeyPart = bytes | int
 
 SCHEMA_VERSION: Final = 4
-"""Stamped into a database; another number is never opened as this one."""
+"""How rows of the state are encoded, stamped into a database. Another number is another chain, since the state root is over
+the encodings: it is never opened as this one, and never migrated."""
+LAYOUT_VERSION: Final = 2
+"""How a node keeps its own tables (of kind *chain* and *index*), stamped as well. Older ones are migrated when the database is
+opened (``state.migration``), newer ones refused."""
 
 
 class Kind(Enum):
@@ -181,6 +186,10 @@ PAGES = Table(0x09, PageRow, "pages", (PLACE,), Kind.CHAIN)
 """The trie over all rows of tables of kind *state*, by place (see ``state.trie``)."""
 HISTORY = Table(0x0A, HashRow, "history", (INT, INT), Kind.CHAIN)
 """Roots of the perfect subtrees over the hashes of all blocks, by level and index; level 0 are the leaves."""
+STEPS = Table(0x0B, StepRow, "steps", (INT,), Kind.CHAIN)
+"""By epoch that is over: what leads a light client to the next one. Kept for ever, also where blocks are pruned."""
+KEPT = Table(0x0C, HeightRow, "kept", (REST,), Kind.CHAIN)
+"""One row under the empty key: the first height whose block is kept (besides genesis); no row where all are."""
 
 # -- state: the ledger's ground (0x10 .. 0x1f)
 PARAMS = Table(0x10, Params, "parameters", (REST,))
