@@ -11,7 +11,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block, transactions_root
 from omnitensor.protocol.errors import BlockError
 from omnitensor.protocol.types import Height
-from p2p.messages import BlocksRequest, BlocksResponse, PeerId, Response
+from p2p.messages import BlocksRequest, BlocksResponse, PeerId, Pruned, Response
 from p2p.ranges import read_blocks
 from p2p.sync import DropPeer, Fetch, Progress, Range, Sync
 
@@ -48,6 +48,8 @@ class CatchUp:
         """The answer to a fetch; None: the peer does not hold it."""
         if isinstance(response, BlocksResponse):
             self._sync.received(fetch.ticket, response)
+        elif isinstance(response, Pruned):
+            self._sync.pruned(fetch.ticket, response.first_height)
         else:
             self._sync.failed(fetch.ticket, "does not hold blocks that it claims")
 
@@ -75,6 +77,11 @@ class CatchUp:
         """Whether a believed peer is further than this node."""
         progress = self._sync.progress()
         return progress.target > progress.height
+
+    @property
+    def unheld(self) -> int | None:
+        """The next block, where no peer that is ahead keeps it."""
+        return self._sync.unheld
 
     @property
     def syncing(self) -> bool:

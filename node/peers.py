@@ -42,6 +42,7 @@ from p2p.messages import (
     Gossip,
     LeavesRequest,
     PeerId,
+    Pruned,
     Request,
     Response,
     StatusUpdate,
@@ -261,6 +262,8 @@ class PeerHandler:
 
     def _blocks(self, request: BlocksRequest) -> Response | None:
         reader = self._application.reader()
+        if reader.is_pruned(request.from_height):
+            return Pruned(reader.first_block)
 
         def header_at(height: int) -> Header | None:
             block = reader.block(Height(height))

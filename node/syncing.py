@@ -105,6 +105,7 @@ class Syncer:
                         target=progress.target,
                         remaining_s=None if progress.remaining_ms is None else progress.remaining_ms // 1000,
                     )
+                said = self._complain(said)
                 self._wake.clear()
                 try:
                     await asyncio.wait_for(self._wake.wait(), PAUSE_SECONDS)
@@ -112,6 +113,17 @@ class Syncer:
                     continue
         finally:
             self._tasks.cancel()
+
+    def _complain(self, said: float) -> float:
+        """Says what a person has to mend, now and then; when it last said anything."""
+        if self._sync.unheld is None or time.monotonic() - said <= PROGRESS_SECONDS:
+            return said
+        self._log.error(
+            "no peer keeps the block that comes next",
+            height=self._sync.unheld,
+            remedy="connect to a node that archives, or begin with a snapshot: sync.snapshot, or omnitensor-node snapshot import",
+        )
+        return time.monotonic()
 
     def _drop(self, drop: DropPeer) -> None:
         self._log.warning("peer dropped", peer=drop.peer_id.hex(), reason=drop.reason)

@@ -21,7 +21,7 @@ from p2p.frames import Outbox, pack_record
 from p2p.handshake import Established, clean
 from p2p.interface import Head, PeerInfo
 from p2p.messages import (
-    RESPONSE_OF,
+    RESPONSES_OF,
     Ask,
     Goodbye,
     Hello,
@@ -122,7 +122,7 @@ class Connection:
         self._bulk_answers = asyncio.Semaphore(limits.bulk_answers_in_flight_max)
         self._answering = 0
         self._asking = asyncio.Semaphore(limits.asks_in_flight_max)
-        self._open: dict[int, tuple[type, asyncio.Future[Response]]] = {}
+        self._open: dict[int, tuple[tuple[type, ...], asyncio.Future[Response]]] = {}
         self._late: set[int] = set()
         self._number = 0
         self._ping: tuple[int, int] | None = None
@@ -321,7 +321,7 @@ class Connection:
         self._number += 1
         number = self._number
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._open[number] = (RESPONSE_OF[type(request)], future)
+        self._open[number] = (RESPONSES_OF[type(request)], future)
         try:
             if not self.push(lane_of(request), encode_envelope(Ask(number, request)), kind_of(request)):
                 raise AskError("too much waits for the peer already", value=self.peer_id, code="busy")
@@ -417,4 +417,13 @@ def lane_of_answer(request: Request) -> Lane:
     return Lane.BULK if type(request).__name__ in _BULK_REQUESTS else Lane.CONTROL
 
 
-_BULK_REQUESTS: Final = frozenset({"BlocksRequest", "LeavesRequest", "ChunkRequest"})
+_BULK_REQUESTS: Final = frozenset(
+    {
+        "BlocksRequest",
+        "LeavesRequest",
+        "ChunkRequest",
+        "SnapshotQuery",
+        "SnapshotPieceRequest",
+        "StepsRequest",
+    }
+)

@@ -169,6 +169,13 @@ class BlocksResponse(Record, frozen=True, tag=41):
     proof: FinalityProof
 
 
+class Pruned(Record, frozen=True, tag=46):
+    """Answer to a `BlocksRequest`: the sender has removed them."""
+
+    first_height: HeightF
+    """The first that it keeps, besides genesis."""
+
+
 class CandidateRequest(Record, frozen=True, tag=42):
     """A candidate of the epoch by its id."""
 
@@ -196,6 +203,41 @@ class CertificatesResponse(Record, frozen=True, tag=45):
     """Certificates of the views asked for, as far as the sender holds them."""
 
     certificates: Annotated[tuple[Certificate, ...], Meta(max_length=limits.certificates_per_message_max)]
+
+
+class SnapshotQuery(Record, frozen=True, tag=47):
+    """Asks for the newest snapshot of the state that the peer gives."""
+
+
+class SnapshotOffer(Record, frozen=True, tag=48):
+    """The manifest of a snapshot that the sender gives, in its canonical bytes."""
+
+    manifest: Annotated[bytes, Meta(min_length=1, max_length=limits.snapshot_manifest_bytes_max)]
+
+
+class SnapshotPieceRequest(Record, frozen=True, tag=49):
+    """`size` bytes at `offset` of chunk `index` of the snapshot at a height. Answered with a `Chunk`."""
+
+    height: HeightF
+    index: Annotated[int, Meta(ge=0, lt=256)]
+    offset: U32
+    size: Annotated[int, Meta(ge=1, le=limits.piece_bytes_max)]
+
+
+class StepsRequest(Record, frozen=True, tag=56):
+    """What leads a light client over epochs, from one on (`state.records.StepRow`)."""
+
+    from_epoch: EpochF
+    count: Annotated[int, Meta(ge=1, le=limits.steps_per_message_max)]
+
+
+class StepsResponse(Record, frozen=True, tag=57):
+    """Steps from the epoch asked for, in canonical bytes, as many as fit."""
+
+    steps: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=limits.step_bytes_max)], ...],
+        Meta(min_length=1, max_length=limits.steps_per_message_max),
+    ]
 
 
 class ContentQuery(Record, frozen=True, tag=50):
@@ -280,6 +322,9 @@ Request = (
     BlocksRequest
     | CandidateRequest
     | CertificatesRequest
+    | SnapshotQuery
+    | SnapshotPieceRequest
+    | StepsRequest
     | ContentQuery
     | LeavesRequest
     | ChunkRequest
@@ -289,10 +334,13 @@ Response = (
     BlocksResponse
     | CandidateResponse
     | CertificatesResponse
+    | SnapshotOffer
+    | StepsResponse
     | ContentOffer
     | Leaves
     | Chunk
     | Peers
+    | Pruned
     | NotHeld
 )
 Message = Hello | Notice | Request | Response
@@ -320,16 +368,19 @@ class Reply(Record, frozen=True, tag=2):
 
 Envelope = Tell | Ask | Reply
 
-RESPONSE_OF: Final[dict[type, type]] = {
-    BlocksRequest: BlocksResponse,
-    CandidateRequest: CandidateResponse,
-    CertificatesRequest: CertificatesResponse,
-    ContentQuery: ContentOffer,
-    LeavesRequest: Leaves,
-    ChunkRequest: Chunk,
-    PeersRequest: Peers,
+RESPONSES_OF: Final[dict[type, tuple[type, ...]]] = {
+    BlocksRequest: (BlocksResponse, Pruned),
+    CandidateRequest: (CandidateResponse,),
+    CertificatesRequest: (CertificatesResponse,),
+    SnapshotQuery: (SnapshotOffer,),
+    SnapshotPieceRequest: (Chunk,),
+    StepsRequest: (StepsResponse,),
+    ContentQuery: (ContentOffer,),
+    LeavesRequest: (Leaves,),
+    ChunkRequest: (Chunk,),
+    PeersRequest: (Peers,),
 }
-"""The one kind of response (besides NotHeld) that a request may get."""
+"""The kinds of response (besides NotHeld) that a request may get."""
 
 _LANES: Final[dict[type, Lane]] = {
     VoteNotice: Lane.CONSENSUS,
@@ -346,6 +397,8 @@ _LANES: Final[dict[type, Lane]] = {
     TransactionRequest: Lane.TRANSACTIONS,
     Transactions: Lane.TRANSACTIONS,
     BlocksResponse: Lane.BULK,
+    SnapshotOffer: Lane.BULK,
+    StepsResponse: Lane.BULK,
     Leaves: Lane.BULK,
     Chunk: Lane.BULK,
 }

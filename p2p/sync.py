@@ -66,6 +66,8 @@ class _Source:
     height: int
     faults: int = 0
     asked: int = 0
+    first: int = 0
+    """The first block that it keeps, as it said when it was asked for one below."""
 
 
 @dataclass(slots=True)
@@ -148,6 +150,25 @@ class Sync:
             self._end(slot, fetch)
             self._fault(slot, fetch, reason)
 
+    def pruned(self, ticket: int, first: int) -> None:
+        """The peer does not keep blocks so old, which is no fault: it is asked for none below ``first`` any more."""
+        slot, fetch = self._under_way(ticket)
+        if slot is None or fetch is None:
+            return
+        source = self._sources.get(fetch.peer_id)
+        if source is None or not slot.from_height < first <= source.height:
+            self.failed(ticket, "says that it has pruned blocks that it keeps")
+            return
+        self._end(slot, fetch)
+        source.first = max(source.first, first)
+
+    @property
+    def unheld(self) -> int | None:
+        """The next block that this node needs, where peers are ahead and every one of them has pruned it; else None."""
+        wanted = self._height + 1
+        ahead = [source for source in self._sources.values() if source.height >= wanted]
+        return wanted if ahead and all(source.first > wanted for source in ahead) else None
+
     def ready(self) -> Range | None:
         """The range with the block after the last one applied, when it is here. The same until `applied` or `invalid`.
 
@@ -201,8 +222,11 @@ class Sync:
 
     @property
     def target(self) -> int:
-        """The highest height that a believed peer claims, or the node's own."""
-        return max((source.height for source in self._sources.values()), default=self._height)
+        """The highest height that a believed peer claims, or the node's own. What a peer has pruned too far for this node to
+        follow counts for nothing: no block of it could ever show the claim to be true."""
+        wanted = self._height + 1
+        claims = [source.height for source in self._sources.values() if source.first <= wanted]
+        return max(claims, default=self._height)
 
     @property
     def syncing(self) -> bool:
@@ -270,7 +294,7 @@ class Sync:
         able = [
             (peer_id in slot.refused_by, source.asked, source.faults, peer_id)
             for peer_id, source in self._sources.items()
-            if source.height >= slot.from_height
+            if source.first <= slot.from_height <= source.height
             and source.asked < limits.sync_ranges_per_peer_max
             and peer_id not in asked
         ]

@@ -15,6 +15,7 @@ from omnitensor.protocol.errors import (
     TransactionError,
 )
 from rpc.jsonrpc import INVALID_PARAMS, ErrorData, RpcError, standard_error
+from state.reader import PrunedError
 
 REFUSED: Final = -32000
 NOT_FOUND: Final = -32001
@@ -56,6 +57,7 @@ _KINDS: Final[tuple[tuple[type[ProtocolError], int], ...]] = (
     (LimitError, LIMIT),
     (SignatureError, NOT_AUTHORISED),
     (ContentError, CONTENT),
+    (PrunedError, PRUNED),
     (StorageError, STORAGE),
 )
 

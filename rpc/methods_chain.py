@@ -15,7 +15,7 @@ from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import SUPPLY_MAX, Epoch, Hash, Height
 from omnitensor.protocol.votes import ValidatorEntry
 from rpc import present
-from rpc.errors import not_found
+from rpc.errors import error_of, not_found
 from rpc.fields import (
     LIMIT_DEFAULT,
     AddressText,
@@ -49,6 +49,10 @@ class Status(Result, frozen=True):
     timestamp_ms: Count
     epoch: Count
     base_fee: Annotated[Count, Meta(description="nanoOMNIT a unit of weight that the next block pays")]
+    first_block: Annotated[
+        Count,
+        Meta(description="The first height whose block and receipts this node keeps; 0 where it has all"),
+    ]
     syncing: bool
     sync_target: Annotated[Count, Meta(description="Highest height that peers report")]
     block_interval_ms: Count
@@ -67,6 +71,7 @@ def status(context: Context, params: NoParams) -> Status:
         timestamp_ms=head.header.timestamp_ms,
         epoch=head.header.epoch,
         base_fee=context.reader.next_base_fee,
+        first_block=context.reader.first_block,
         syncing=node.syncing,
         sync_target=max(node.sync_target, head.height),
         block_interval_ms=context.reader.params().block_interval_ms,
@@ -120,8 +125,10 @@ def block(context: Context, params: BlockParams) -> BlockShown:
         where = hash_of(params.hash)
     found = _block_at(reader, where)
     if found is None:
+        if params.height is not None and reader.is_pruned(params.height):
+            raise error_of(reader.pruned("this block", params.height))
         shown = params.hash if params.hash is not None else params.height
-        raise not_found("final block", shown, f"the last height is {reader.head.height}")
+        raise not_found("final block", shown, _where_blocks_are(reader))
     proof = reader.proof(found.header.height)
     return BlockShown(
         header=present.header(found.header, found.hash),
@@ -132,6 +139,11 @@ def block(context: Context, params: BlockParams) -> BlockShown:
         proof=None if proof is None else present.record(proof),
         history=history_proof(reader, found.header.height, found.hash) if params.history else UNSET,
     )
+
+
+def _where_blocks_are(reader: Reader) -> str:
+    kept = f", and the first that is kept {reader.first_block}" if reader.first_block else ""
+    return f"the last height is {reader.head.height}{kept}"
 
 
 def _block_at(reader: Reader, where: Height | Hash) -> Block | None:
@@ -168,9 +180,12 @@ def blocks(context: Context, params: BlocksParams) -> BlocksPage:
     reader = context.reader
     top = reader.head.height + 1 if params.before is None else min(params.before, reader.head.height + 1)
     lines = []
-    for height in range(top - 1, max(top - 1 - params.limit, -1), -1):
+    first = reader.first_block
+    if first and 1 < top <= first:
+        raise error_of(reader.pruned("these blocks", top - 1))
+    for height in range(top - 1, max(top - 1 - params.limit, first - 1 if top > 1 else -1), -1):
         found = reader.block_line(Height(height))
-        assert found is not None, "every height up to the head has a block"
+        assert found is not None, "every height from the first that is kept up to the head has a block"
         header, count = found
         lines.append(
             BlockLine(
@@ -318,6 +333,12 @@ class ReceiptShown(Result, frozen=True):
 class TransactionShown(Result, frozen=True, omit_defaults=True):
     id: HashText
     status: Literal["pending", "final", "unknown"]
+    first_block: Annotated[
+        Count | None,
+        Meta(
+            description="Of an unknown one: it may be final in a block below this height, which this node has pruned"
+        ),
+    ] = None
     height: Count | None = None
     index: Count | None = None
     kind: str | None = None
@@ -340,7 +361,11 @@ async def transaction(context: Context, params: TransactionParams) -> Transactio
         final: TransactionShown = await context.in_thread(partial(_final, context.reader, params, placed))
         return final
     pending = context.backend.pending(tx_id)
-    return TransactionShown(id=params.id, status="unknown") if pending is None else _shown(params.id, pending)
+    if pending is None:
+        return TransactionShown(
+            id=params.id, status="unknown", first_block=context.reader.first_block or None
+        )
+    return _shown(params.id, pending)
 
 
 def _final(reader: Reader, params: TransactionParams, placed: PlacedReceipt) -> TransactionShown:
@@ -406,6 +431,10 @@ class HistoryLine(Result, frozen=True):
 class HistoryPage(Result, frozen=True):
     transactions: list[HistoryLine]
     next: Cursor | None
+    first_block: Annotated[
+        Count,
+        Meta(description="What is in blocks below this height is not listed: this node does not keep it"),
+    ]
 
 
 @TABLE.method("tx.by_address", heavy=True)
@@ -437,4 +466,8 @@ def by_address(context: Context, params: ByAddressParams) -> HistoryPage:
                 )
             )
     more = len(found) > params.limit
-    return HistoryPage(transactions=lines, next=place_text(found[params.limit - 1][0]) if more else None)
+    return HistoryPage(
+        transactions=lines,
+        next=place_text(found[params.limit - 1][0]) if more else None,
+        first_block=reader.first_block,
+    )

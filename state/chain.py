@@ -23,7 +23,7 @@ from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
-from state import history, indexing, opening, steps
+from state import history, indexing, opening, pruning, steps
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
@@ -37,8 +37,9 @@ from state.migration import Tell
 from state.overlay import Overlay
 from state.pages import StoredPages
 from state.reader import Head, Reader
+from state.records import HeightRow
 from state.rows import CommittedRows
-from state.schema import PROOFS
+from state.schema import KEPT, PROOFS
 from state.signatures import SignatureChecker
 from state.store import Store
 
@@ -364,6 +365,24 @@ class Chain:
             self.signatures.forget(pending.prepared.transactions)
         self._advance(last, proof)
         return tuple([Committed(pending.prepared.block, pending.executed.result) for pending in path])
+
+    def prune(self, below: Height) -> int:
+        """Removes blocks below a height with what was derived from them, the lowest first and a few at a time; how many.
+
+        Readers taken before go on seeing them. The head and genesis stay.
+        """
+        first = max(1, opening.first_kept(self._store))
+        below = Height(min(below, self.head.height))
+        keys: list[bytes] = []
+        height = first
+        while height < min(below, first + limits.prune_blocks_max) and len(keys) < limits.prune_rows_max:
+            keys += pruning.keys_of(self._store, Height(height))
+            height += 1
+        if height > first:
+            kept = (KEPT.full_key(b""), encode(HeightRow(Height(height))))
+            self._store.write([*((key, None) for key in keys), kept])
+            self._reader = self._new_reader(self.head)
+        return height - first
 
     def _path_to(self, block_hash: Hash) -> list[Pending]:
         """Executed blocks from above the head up to one, the lowest first; empty where it is not above the head."""

@@ -121,12 +121,12 @@ def _derived(store: Snapshot, step: int, after: bytes) -> Iterator[Derived]:
     for key, data in _stored_after(store, BLOCKS, after if step == _HISTORY else b""):
         height = Height(number(key))
         block = _decoded(height, data)
-        result = _result_of(store, block)
+        result = result_of(store, block)
         if result is not None:
             yield Derived(_HISTORY, key, indexes.of_block(height, block.transactions, result))
 
 
-def _result_of(store: Snapshot, block: PreparedBlock) -> BlockResult | None:
+def result_of(store: Snapshot, block: PreparedBlock) -> BlockResult | None:
     """A block's receipts and events, checked against its header's root; None where the node never executed it.
 
     That is so of genesis, and of the block with whose state a node began that took it from others.

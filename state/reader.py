@@ -8,6 +8,7 @@ from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import Block, Event, Header
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.epochs import epoch_of, is_boundary
+from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.limits import sync_blocks_max
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.params import Params
@@ -48,6 +49,12 @@ V = TypeVar("V", bound=Record)
 Place = tuple[int, int]
 """Height and index: where a transaction or event is."""
 _TOP: Final = (2**64 - 1).to_bytes(8, "big")
+
+
+class PrunedError(StorageError):
+    """Something that was on the chain, and that this node does not keep any more or never had."""
+
+    code = "pruned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +176,14 @@ class Reader:
         """Whether there was a block of this height, and it is not kept."""
         return 0 < height < self.first_block
 
+    def pruned(self, what: str, value: object) -> PrunedError:
+        """The error for something that is gone with its block."""
+        return PrunedError(
+            f"this node does not keep {what}",
+            value=value,
+            remedy=f"the first block that it keeps is {self.first_block}; ask a node that archives",
+        )
+
     def step(self, epoch: Epoch) -> StepRow | None:
         """What leads a light client over an epoch that is over; None where this node began above it, or it is not over."""
         return self.get(STEPS, epoch)
@@ -214,6 +229,8 @@ class Reader:
 
     def _history_node(self, level: int, index: int) -> Hash:
         row = self.get(HISTORY, level, index)
+        if row is None and self.first_block:
+            raise self.pruned("what proves blocks below the snapshot that it began with", (level, index))
         if row is None:
             raise DamagedStoreError("a node of the tree over all blocks is missing", value=(level, index))
         return row.hash

@@ -177,6 +177,14 @@ blocks_response_bytes_max: Final = 900 * KIB
 header_links_max: Final = 256
 """Headers that lead from the last block of an answer up to the block that its proof finalizes; see ``pending_blocks_max``."""
 certificates_per_message_max: Final = 64
+snapshot_manifest_bytes_max: Final = 512 * KIB
+"""A header, a proof, and 256 chunks: each its hash, or its up to 16 entries where it has no more."""
+snapshot_chunk_bytes_max: Final = 64 * MIB
+"""A chunk is one in 256 of the state's rows, and is in memory as a whole while it is verified."""
+step_bytes_max: Final = 32 * KIB
+"""A step over an epoch with all voters: about 10 KiB."""
+steps_per_message_max: Final = 64
+steps_response_bytes_max: Final = 900 * KIB
 peer_addresses_per_message_max: Final = 64
 leaf_hashes_per_message_max: Final = 8_192
 """All leaves of the largest content."""
@@ -214,6 +222,9 @@ message_rates: Final[dict[str, tuple[int, int]]] = {
     "BlocksRequest": (32, 128),
     "CandidateRequest": (32, 128),
     "CertificatesRequest": (32, 128),
+    "SnapshotQuery": (1, 8),
+    "SnapshotPieceRequest": (200, 800),
+    "StepsRequest": (32, 128),
     "ContentQuery": (64, 512),
     "LeavesRequest": (32, 128),
     "ChunkRequest": (400, 1_600),
@@ -324,6 +335,10 @@ pages_cached_max: Final = 32_768
 """Pages of the state's trie, of about 800 bytes each, kept in memory beside its inner nodes."""
 pending_blocks_max: Final = 256
 """Blocks that were executed and are not final. No more than one proof can make final at once for peers that sync."""
+prune_blocks_max: Final = 32
+"""Blocks that are pruned in one write, beside the chain's own work."""
+prune_rows_max: Final = 4_096
+"""Rows after which no further block joins such a write."""
 sync_blocks_max: Final = 256
 """Blocks in one answer to a peer that syncs."""
 

@@ -51,6 +51,8 @@ class Status(Result, frozen=True):
     sync_target: int
     block_interval_ms: int
     version: str
+    first_block: int = 0
+    """The first height whose block and receipts the node keeps; 0 where it has all."""
 
     @property
     def checkpoint(self) -> str:

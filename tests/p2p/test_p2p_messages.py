@@ -14,7 +14,7 @@ from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.errors import ProtocolError
 from p2p import messages
 from p2p.messages import (
-    RESPONSE_OF,
+    RESPONSES_OF,
     Ask,
     Chunk,
     ChunkRequest,
@@ -61,11 +61,13 @@ def test_every_kind_survives_the_wire(message: Record) -> None:
         decode_envelope(data[:-1])
 
 
-def test_tags_are_unique_and_requests_have_one_response_each() -> None:
+def test_tags_are_unique_and_every_response_answers_a_request() -> None:
     tags = [type(sample).__struct_config__.tag for sample in SAMPLES]
     assert len(set(tags)) == len(tags)
-    assert set(RESPONSE_OF) == set(get_args(Request))
-    assert set(RESPONSE_OF.values()) == set(get_args(Response)) - {messages.NotHeld}
+    assert set(RESPONSES_OF) == set(get_args(Request))
+    assert {kind for kinds in RESPONSES_OF.values() for kind in kinds} == set(get_args(Response)) - {
+        messages.NotHeld
+    }
 
 
 def test_votes_go_before_transactions_before_bytes() -> None:

@@ -14,7 +14,8 @@ from p2p.sync import DropPeer, Fetch, Sync
 from tests.p2p.network_kit import hash_of, key_of
 from tests.p2p.network_samples import proof_of
 
-KINDS = ("honest", "short", "silent", "empty", "false", "boaster", "shrinker", "slow")
+KINDS = ("honest", "short", "silent", "empty", "false", "boaster", "shrinker", "slow", "pruner", "hider")
+PRUNED_BELOW = 60
 
 
 def peer(number: int) -> PeerId:
@@ -45,13 +46,13 @@ class Model:
         self.dropped: dict[PeerId, str] = {}
         self.fetched = 0
         for one, kind in self.kinds.items():
-            claim = height + 10_000 if kind == "boaster" else height
+            claim = height + 10_000 if kind in ("boaster", "hider") else height
             self.sync.peer_status(one, claim)
 
     def step(self) -> None:
         for action in self.sync.next(self.now_ms):
             if isinstance(action, DropPeer):
-                assert self.kinds[action.peer_id] not in ("honest", "short"), action.reason
+                assert self.kinds[action.peer_id] not in ("honest", "short", "pruner"), action.reason
                 self.dropped[action.peer_id] = action.reason
                 self.sync.peer_gone(action.peer_id)
                 self.kinds.pop(action.peer_id)
@@ -74,6 +75,12 @@ class Model:
         start, count = int(fetch.request.from_height), fetch.request.count
         held = max(0, min(count, self.truth - start + 1))
         if kind in ("honest", "boaster", "slow") and held:
+            self.sync.received(fetch.ticket, answer(start, held))
+        elif kind == "hider":
+            self.sync.pruned(fetch.ticket, start + self.rng.choice([-5, 1, 500, 10**12]))
+        elif kind == "pruner" and start < PRUNED_BELOW <= self.truth:
+            self.sync.pruned(fetch.ticket, PRUNED_BELOW)
+        elif kind == "pruner" and held:
             self.sync.received(fetch.ticket, answer(start, held))
         elif kind == "short" and held:
             self.sync.received(fetch.ticket, answer(start, 1))
@@ -114,13 +121,13 @@ def test_with_one_honest_peer_it_ends_at_the_true_height(kinds: list[str], heigh
     assert model.sync._slots == []
     assert {source.asked for source in model.sync._sources.values()} <= {0}
     for one, kind in enumerate(["honest", *kinds]):
-        if kind in ("honest", "short"):
+        if kind in ("honest", "short", "pruner"):
             assert peer(one) not in model.dropped
 
 
 @given(
     kinds=st.lists(
-        st.sampled_from(["silent", "empty", "false", "boaster", "shrinker"]), min_size=1, max_size=5
+        st.sampled_from(["silent", "empty", "false", "boaster", "shrinker", "hider"]), min_size=1, max_size=5
     )
 )
 @settings(max_examples=40, deadline=None)
@@ -321,3 +328,25 @@ def test_more_blocks_than_asked_for_are_a_fault() -> None:
     (drop,) = sync.next(0)
     assert isinstance(drop, DropPeer)
     assert "sent 11 blocks where 10 were asked for" in drop.reason
+
+
+def test_blocks_that_a_peer_has_pruned_are_asked_of_one_that_has_them() -> None:
+    model = Model(["pruner", "pruner", "honest"], 200, 3)
+    for _ in range(400):
+        model.step()
+    assert model.height == 200
+    assert not model.dropped
+
+
+def test_where_every_peer_has_pruned_what_comes_next_the_sync_ends_and_says_so() -> None:
+    model = Model(["pruner", "pruner"], 200, 3)
+    for _ in range(200):
+        model.step()
+    assert (model.height, model.sync.unheld, model.sync.syncing) == (0, 1, False)
+    assert not model.dropped, "nobody is at fault"
+    assert model.fetched < 10, "and is not asked again and again"
+    model.sync.applied(PRUNED_BELOW - 1, model.now_ms)  # by a snapshot, say
+    model.height = PRUNED_BELOW - 1
+    for _ in range(200):
+        model.step()
+    assert (model.height, model.sync.unheld) == (200, None)

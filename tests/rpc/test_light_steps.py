@@ -11,10 +11,12 @@ from omnitensor.light import Checkpoint, advance_all, begin
 from omnitensor.protocol.bodies import ValidatorEdit
 from omnitensor.protocol.limits import rpc_steps_max
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import Hash, Height, View
+from omnitensor.protocol.types import Epoch, Hash, Height, View
 from omnitensor.protocol.votes import Candidate
 from omnitensor.sdk.proofs import step_from
 from omnitensor.sdk.results import StepPage, read
+from state.ledger import epochs
+from state.schema import STEPS
 from tests.rpc.world import Client, TestBackend, serve
 from tests.sdk.small_chain import finality_proof
 from tests.state.chain_fixtures import START_MS, build, key, make_genesis, order
@@ -89,19 +91,31 @@ async def test_the_last_step_is_there_as_soon_as_its_boundary_is_final(
         assert (answer.steps, answer.next, answer.epoch) == ([], None, 1)
 
 
-async def test_sets_that_are_forgotten_are_said_to_be(world: tuple[TestBackend, Client]) -> None:
+async def test_steps_outlive_the_sets_and_the_blocks(world: tuple[TestBackend, Client]) -> None:
     backend, client = world
-    grow(backend, 8 * EPOCH_BLOCKS)
-    oldest = 8 - KEPT
-    answer = await client.ask("light.steps", {"epoch": oldest - 2})
-    error = answer["error"]
-    assert error["code"] == -32001
-    assert error["data"]["reason"] == "the voters of this epoch are not kept any more"
-    assert error["data"]["value"] == str(oldest - 1)
-    assert f"epoch {oldest} or later" in error["data"]["remedy"]
-    # The oldest set that is kept can be stepped to; what was before it is not known, so it is shown in full.
-    shown = await page(client, epoch=oldest - 1)
-    assert [each.voters is None for each in shown.steps] == [False] + [True] * KEPT
+    header, table = backend.reader().head.header, backend.chain.validator_table()
+    grow(backend, 2 * EPOCH_BLOCKS, v1="other")
+    grow(backend, 6 * EPOCH_BLOCKS)
+    assert epochs.table_of(backend.reader(), Epoch(0)) is None, "long forgotten"
+    while backend.chain.prune(Height(8 * EPOCH_BLOCKS)):
+        pass
+    point = begin(header, table, Checkpoint(Height(0), header.hash), backend.chain.chain_id)
+    answer = await page(client, epoch=0)
+    point = advance_all(point, [step_from(each) for each in answer.steps], now_ms=START_MS + 60_000)
+    assert (point.epoch, point.height) == (8, 8 * EPOCH_BLOCKS)
+
+
+async def test_steps_below_a_snapshot_are_said_to_be_missing(world: tuple[TestBackend, Client]) -> None:
+    backend, client = world
+    grow(backend, 4 * EPOCH_BLOCKS)
+    backend.chain._store.write([(STEPS.full_key(epoch), None) for epoch in range(3)])
+    backend.chain._reader = backend.chain._new_reader(backend.chain.head)
+    error = (await client.ask("light.steps", {"epoch": 2}))["error"]
+    assert error["code"] == -32010
+    assert error["data"]["code"] == "pruned"
+    assert error["data"]["value"] == "2"
+    assert "checkpoint of epoch 3 or later" in error["data"]["remedy"]
+    assert len((await page(client, epoch=3)).steps) == 1
 
 
 async def test_what_is_asked_for_is_bounded(world: tuple[TestBackend, Client]) -> None:

@@ -322,6 +322,7 @@ async def test_chain_methods(client: Client, backend: TestBackend) -> None:
         "timestamp_ms": head.header.timestamp_ms,
         "epoch": 0,
         "base_fee": backend.reader().next_base_fee,
+        "first_block": 0,
         "syncing": False,
         "sync_target": 5,
         "block_interval_ms": PARAMS.block_interval_ms,
