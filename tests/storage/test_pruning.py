@@ -22,10 +22,8 @@ from state.schema import (
     KEPT,
     PROOFS,
     RECEIPTS,
-    STEPS,
     TABLES,
     TRANSACTIONS_BY_ADDRESS,
-    Kind,
     number,
 )
 from state.store import Snapshot
@@ -116,23 +114,3 @@ def test_a_missing_proof_is_said_to_be_pruned(tmp_path: Path) -> None:
     with pytest.raises(PrunedError, match="first block that it keeps is 5"):
         chain.reader().prove_block(Height(1))
     chain.close()
-
-
-def test_blocks_are_derived_rows_of_known_tables_alone() -> None:
-    """A new table of kind chain or index must say here what pruning does with it."""
-    derived = {table.name for table in TABLES.values() if table.kind is not Kind.STATE}
-    kept = {"head", "genesis", "pages", "history", "steps", "kept"}
-    by_rows_of_the_state = {
-        "campaigns by sponsor",
-        "submissions by contributor",
-        "items by campaign",
-        "items by contributor",
-        "items by content",
-        "batches by campaign",
-        "seats by validator",
-    }
-    unsaid = derived - kept - by_rows_of_the_state - {table.name for table in GONE}
-    assert not unsaid, (
-        f"prune the rows of {unsaid} with their blocks (state/pruning.py), or say here that they stay"
-    )
-    assert STEPS.name in kept
