@@ -94,6 +94,10 @@ mutants: setup ## Plant every known fault in consensus, and print in how many se
 twins: setup ## Play every way in which twins (one key, two machines) can be led and cut apart; long [JOBS=2]
 	@$(PY) -m tests.simulation.twins --jobs $(JOBS) $(ARGS)
 
+.PHONY: histories
+histories: setup ## Random histories of the ledger against the model: TRANSACTIONS=200000 SEED=1
+	@$(PY) -m tests.model --transactions $(or $(TRANSACTIONS),200000) --seed $(or $(SEED),1) $(ARGS)
+
 .PHONY: model
 model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]
 	@$(PY) -m formal.check $(if $(SEED),--seed $(SEED)) $(if $(SAMPLES),--samples $(SAMPLES))

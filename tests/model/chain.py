@@ -1,0 +1,37 @@
+"""The model of the whole ledger: its areas joined, and what a block does from its first transaction to its end.
+
+Shares no code with the ledger.
+"""
+
+from __future__ import annotations
+
+from tests.model.campaigns import Campaigns
+from tests.model.evidence import Evidence
+from tests.model.money import Money
+from tests.model.seats import Seats
+from tests.model.sessions import Sessions
+from tests.model.staking import Staking
+from tests.model.submissions import Submissions
+from tests.model.verdicts import Verdicts
+
+
+class Model(Money, Sessions, Staking, Evidence, Campaigns, Submissions, Seats, Verdicts):
+    """The world after some transactions. `judge` says what becomes of the next one."""
+
+    def begin_block(self, height: int, time_ms: int, beacon: bytes, proposer: bytes) -> None:
+        self.height, self.time_ms, self.beacon, self.proposer = height, time_ms, beacon, proposer
+
+    def end_block(self) -> None:
+        """Everything that happens by itself, and the next block's base fee."""
+        self.end_of_transactions()
+        self.pay_unbonded()
+        self.carry_out_removals()
+        self.expire_submissions()
+        self.reach_deadlines()
+        self.form_batches()
+        self.look_at_batches()
+        self.settle_batches()
+        self.turn_epoch()
+        self.base_fee = self.next_base_fee()
+        self.weight = self.fees = self.tips = 0
+        self.log.entries.clear()

@@ -1,0 +1,326 @@
+"""Holds the ledger's rows against the model's, row by row: what each row must be, made from the model alone.
+
+Knows both sides; a table that is not here is not modelled, and `NOT_MODELLED` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from state.records import (
+    Account,
+    Conviction,
+    Counter,
+    PotTotal,
+    SessionKey,
+    Unbonding,
+    Unit,
+    Validator,
+    ValidatorSet,
+)
+from state.records_review import (
+    BaseRates,
+    Batch,
+    Campaign,
+    Count,
+    Earnings,
+    Escrow,
+    Holder,
+    Item,
+    ItemCounts,
+    Payment,
+    QueuedItem,
+    Reputation,
+    Reviewer,
+    Seat,
+    StatusChange,
+    Submission,
+)
+from state.schema import (
+    ACCOUNTS,
+    BATCHES,
+    CAMPAIGNS,
+    CONSENSUS_KEYS,
+    CONTENT_DIGESTS,
+    CONTENT_ROOTS,
+    CONTRIBUTORS,
+    CONVICTIONS,
+    COUNTERS,
+    DUE,
+    EARNINGS,
+    ITEMS,
+    OPEN_SEATS,
+    PARAMS,
+    POTS,
+    QUEUE,
+    REMOVALS,
+    REVIEWERS,
+    SEATS,
+    SESSION_KEYS,
+    SESSION_KEYS_BY_OWNER,
+    SUBMISSIONS,
+    SUBMISSIONS_OPEN,
+    TABLES,
+    UNBONDING,
+    UNBONDING_BY_VALIDATOR,
+    VALIDATOR_SETS,
+    VALIDATORS,
+    Kind,
+    Table,
+    number,
+)
+from tests.model.chain import Model
+
+UNIT = Unit()
+ZERO = bytes(32)
+NOT_MODELLED = {DUE.name: "how the ledger finds what is due; that it is done at its height is compared"}
+"""Tables of the state whose rows the model does not tell."""
+
+
+def fields_of(row: Any, *without: str) -> dict[str, Any]:
+    return {name: value for name, value in row.values().items() if name not in without}
+
+
+def account(model: Model, key: bytes) -> Any:
+    return Account(model.balances.get(key, 0), model.nonces.get(key, 0))
+
+
+def pot(model: Model, key: bytes) -> Any:
+    name = key.decode()
+    return PotTotal(sum(model.balances.values()) if name == "accounts" else model.pots.get(name, 0))
+
+
+def counter(model: Model, key: bytes) -> Any:
+    found = model.counters.get(key.decode())
+    return None if found is None else Counter(found)
+
+
+def session(model: Model, key: bytes) -> Any:
+    return SessionKey(*model.sessions[key]) if key in model.sessions else None
+
+
+def listed(model: Model, key: bytes) -> Any:
+    return UNIT if key[33:] in model.listed.get(key[:33], ()) else None
+
+
+def validator(model: Model, key: bytes) -> Any:
+    row = model.validators.get(key)
+    return None if row is None else Validator(**row.values())
+
+
+def unbonding(model: Model, key: bytes) -> Any:
+    found = model.unbonding.get((number(key[:8]), key[8:41], number(key[41:])))
+    return None if found is None else Unbonding(found)
+
+
+def unbonding_by_validator(model: Model, key: bytes) -> Any:
+    return unbonding(model, key[33:41] + key[:33] + key[41:])
+
+
+def validator_set(model: Model, key: bytes) -> Any:
+    found = model.sets.get(number(key))
+    if found is None:
+        return None
+    seed, voters = found
+    return ValidatorSet(seed, tuple(validator_entry(*voter) for voter in voters))
+
+
+def validator_entry(address: bytes, key: bytes, weight: int) -> Any:
+    from omnitensor.protocol.votes import ValidatorEntry
+
+    return ValidatorEntry(address, key, weight)  # type: ignore[arg-type] # bytes of the right length
+
+
+def conviction(model: Model, key: bytes) -> Any:
+    row = model.convictions.get(key)
+    return None if row is None else Conviction(evidence=ZERO, **row)
+
+
+def open_seat(model: Model, key: bytes) -> Any:
+    seat = model.seats.get((number(key[33:41]), number(key[41:]), key[:33]))
+    batch = model.batches.get(number(key[33:41]))
+    open_ = seat is not None and seat.state <= 3 and batch.phase != 3
+    return UNIT if open_ else None
+
+
+def campaign(model: Model, key: bytes) -> Any:
+    row = model.campaigns.get(number(key))
+    if row is None:
+        return None
+    plain = fields_of(row, "queue", "open_batches")
+    escrow = Escrow(*(plain.pop(name) for name in ("available", "reward", "review", "escalation")))
+    counts = ItemCounts(*(plain.pop(name) for name in ItemCounts.__struct_fields__))
+    rates = BaseRates(plain.pop("ones"), plain.pop("totals"))
+    return Campaign(escrow=escrow, counts=counts, base_rates=rates, **plain)
+
+
+def submission(model: Model, key: bytes) -> Any:
+    row = model.submissions.get((number(key[:8]), key[8:40], key[40:]))
+    return None if row is None else Submission(**row.values())
+
+
+def submissions_open(model: Model, key: bytes) -> Any:
+    mine = sum(each[2] == key for each in model.unrevealed.values())
+    return Count(mine) if mine else None
+
+
+def contributor(model: Model, key: bytes) -> Any:
+    found = model.admitted_by.get((number(key[:8]), key[8:]))
+    return None if found is None else Count(found)
+
+
+def item(model: Model, key: bytes) -> Any:
+    row = model.items.get(number(key))
+    if row is None:
+        return None
+    history = tuple(StatusChange(*change) for change in row.history)
+    return Item(history=history, **fields_of(row, "history"))
+
+
+def holder(by: str) -> Callable[[Model, bytes], Any]:
+    def found(model: Model, key: bytes) -> Any:
+        row = model.holders.get((number(key[:8]), by, key[8:]))
+        return None if row is None else Holder(*row)
+
+    return found
+
+
+def queued(model: Model, key: bytes) -> Any:
+    campaign_row = model.campaigns.get(number(key[:8]))
+    row = campaign_row.queue.get(number(key[8:])) if campaign_row else None
+    return None if row is None else QueuedItem(*row)
+
+
+def batch(model: Model, key: bytes) -> Any:
+    row = model.batches.get(number(key))
+    return None if row is None else Batch(**fields_of(row, "next_try"))
+
+
+def seat(model: Model, key: bytes) -> Any:
+    row = model.seats.get((number(key[:8]), number(key[8:16]), key[16:]))
+    return None if row is None else Seat(**row.values())
+
+
+def reviewer(model: Model, key: bytes) -> Any:
+    row = model.reviewers.get(key)
+    if row is None:
+        return None
+    sums = Reputation(*row.total, *row.gold, *row.peer)
+    return Reviewer(sums, row.seats_open, row.reports, row.missed)
+
+
+def earnings(model: Model, key: bytes) -> Any:
+    row = model.earnings.get(key)
+    if row is None:
+        return Earnings(0, 0, 0, 0, 0, 0, 0, 0, ())
+    recent = tuple(Payment(*payment) for payment in row.recent)
+    return Earnings(recent=recent, **fields_of(row, "recent"))
+
+
+def params(model: Model, key: bytes) -> Any:
+    return PARAMS.value_type(**model.p.values())
+
+
+def eight(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model], Iterable[bytes]]]] = {
+    PARAMS: (params, lambda m: [b""]),
+    ACCOUNTS: (account, lambda m: m.balances),
+    POTS: (pot, lambda m: [name.encode() for name in m.pots]),
+    COUNTERS: (counter, lambda m: [name.encode() for name in m.counters]),
+    SESSION_KEYS: (session, lambda m: m.sessions),
+    SESSION_KEYS_BY_OWNER: (listed, lambda m: [owner + key for owner in m.listed for key in m.listed[owner]]),
+    VALIDATORS: (validator, lambda m: m.validators),
+    CONSENSUS_KEYS: (lambda m, key: UNIT if key in m.keys_seen else None, lambda m: m.keys_seen),
+    UNBONDING: (unbonding, lambda m: [eight(due) + who + eight(n) for due, who, n in m.unbonding]),
+    UNBONDING_BY_VALIDATOR: (
+        unbonding_by_validator,
+        lambda m: [who + eight(due) + eight(n) for due, who, n in m.unbonding],
+    ),
+    VALIDATOR_SETS: (validator_set, lambda m: [eight(epoch) for epoch in m.sets]),
+    CONVICTIONS: (conviction, lambda m: m.convictions),
+    REMOVALS: (lambda m, key: UNIT if key in m.removals else None, lambda m: m.removals),
+    OPEN_SEATS: (
+        open_seat,
+        lambda m: [who + eight(n) + eight(r) for (n, r, who), s in m.seats.items() if s.bond],
+    ),
+    CAMPAIGNS: (campaign, lambda m: [eight(n) for n in m.campaigns]),
+    SUBMISSIONS: (submission, lambda m: [eight(n) + made + who for n, made, who in m.submissions]),
+    SUBMISSIONS_OPEN: (submissions_open, lambda m: {each[2] for each in m.unrevealed.values()}),
+    CONTRIBUTORS: (contributor, lambda m: [eight(n) + who for n, who in m.admitted_by]),
+    ITEMS: (item, lambda m: [eight(n) for n in m.items]),
+    CONTENT_ROOTS: (holder("root"), lambda m: [eight(n) + key for n, by, key in m.holders if by == "root"]),
+    CONTENT_DIGESTS: (
+        holder("sha256"),
+        lambda m: [eight(n) + key for n, by, key in m.holders if by != "root"],
+    ),
+    QUEUE: (queued, lambda m: [eight(n) + eight(i) for n, row in m.campaigns.items() for i in row.queue]),
+    BATCHES: (batch, lambda m: [eight(n) for n in m.batches]),
+    SEATS: (seat, lambda m: [eight(n) + eight(r) + who for n, r, who in m.seats]),
+    REVIEWERS: (reviewer, lambda m: m.reviewers),
+    EARNINGS: (earnings, lambda m: m.earnings),
+}
+EMPTY = {
+    ACCOUNTS.prefix: Account(0, 0),
+    POTS.prefix: PotTotal(0),
+    EARNINGS.prefix: Earnings(0, 0, 0, 0, 0, 0, 0, 0, ()),
+}  # type: ignore[arg-type] # literal numbers
+"""Rows that say the same as their absence."""
+
+
+def check_row(model: Model, table: Table[Any], key: bytes, found: Any) -> None:
+    """One row of the ledger is what the model says."""
+    expected = EXPECTED[table][0](model, key)
+    if table is CONVICTIONS and found is not None:
+        found = replace(found, evidence=ZERO)  # an id of the protocol's, not of the ledger's
+    if found is None:
+        found = EMPTY.get(table.prefix)
+    if expected is None:
+        expected = EMPTY.get(table.prefix)
+    assert found == expected, difference(table, key, found, expected)
+
+
+def difference(table: Table[Any], key: bytes, found: Any, expected: Any) -> str:
+    head = f"{table.name} {key.hex()}: "
+    if found is None or expected is None or not hasattr(found, "__struct_fields__"):
+        return f"{head}the ledger has {found}, the model {expected}"
+    wrong = [
+        f"{name} is {getattr(found, name)!r}, in the model {getattr(expected, name)!r}"
+        for name in found.__struct_fields__
+        if getattr(found, name) != getattr(expected, name)
+    ]
+    return head + "; ".join(wrong)
+
+
+def check_changes(model: Model, changes: dict[int, dict[bytes, Any]]) -> None:
+    """Everything that a block changed is what the model says."""
+    for prefix, rows in changes.items():
+        table = TABLES[prefix]
+        if table in EXPECTED:
+            for key, found in rows.items():
+                check_row(model, table, key, found)
+
+
+def check_everything(model: Model, tables: dict[int, dict[bytes, Any]]) -> None:
+    """Every row of the ledger is the model's, and every row of the model is there."""
+    for table, (_, keys) in EXPECTED.items():
+        held = tables[table.prefix]
+        for key, found in held.items():
+            check_row(model, table, key, found)
+        for key in keys(model):
+            if key not in held:
+                check_row(model, table, key, None)
+
+
+def unmodelled() -> list[str]:
+    """Tables of the state of which nothing is said."""
+    return [
+        table.name
+        for table in TABLES.values()
+        if table.kind is Kind.STATE and table not in EXPECTED and table.name not in NOT_MODELLED
+    ]

@@ -1,0 +1,51 @@
+"""Long random histories of all kinds of orders: as many transactions as asked for, the same ones for the same seed."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.model.orders import KINDS, ORDERS, step
+from tests.model.scene import Scene, table_of
+
+BLOCK_END = 12
+"""A block has about so many orders."""
+
+
+def history(seed: int, transactions: int, report_every: int = 0) -> Scene:
+    """Plays a history to its end; whatever the ledger and the model disagree about is an AssertionError."""
+    chance, scene = random.Random(seed), Scene()
+    began = time.monotonic()
+    try:
+        while scene.sent < transactions:
+            if chance.randrange(BLOCK_END) == 0:
+                scene.end_block()
+                continue
+            step(scene, chance, chance.choice(KINDS))
+            if report_every and scene.sent % report_every == 0:
+                rate = scene.sent / (time.monotonic() - began)
+                print(
+                    f"{scene.sent} transactions, height {scene.model.height}, {rate:.0f} a second", flush=True
+                )
+        scene.close()
+    finally:
+        scene.stop()
+    return scene
+
+
+def never_ok(scene: Scene) -> list[str]:
+    """Kinds that nothing came of: a history that leaves them out says nothing of them."""
+    return [kind for kind in ORDERS if not scene.outcomes[kind, "ok"]]
+
+
+def told(scene: Scene) -> str:
+    refused = sum(n for (_, code), n in scene.outcomes.items() if code != "ok" and code[0] != "-")
+    impossible = sum(n for (_, code), n in scene.outcomes.items() if code[0] == "-")
+    return "\n".join(
+        (
+            table_of(scene.outcomes),
+            f"{scene.sent} transactions ({refused} refused, {impossible} that can't stand in a block) in"
+            f" {len(scene.blocks)} blocks; no unit made or lost; replayed to the same roots",
+            f"final root {scene.roots[-1].hex()}",
+        )
+    )

@@ -1,0 +1,122 @@
+"""Money, fees and the envelope of a transaction, after docs/specification/ledger.md. Part of the model."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from tests.model.ground import BPS, SUPPLY, Ground, Refused, Unpayable, refuse_if
+
+REVIEW, UPLOAD, WORK, REPORT = 1, 2, 4, 8
+SCOPES = {
+    "submission_commit": UPLOAD,
+    "submission_reveal": UPLOAD,
+    "seat_accept": REVIEW,
+    "seat_decline": REVIEW,
+    "report_commit": REVIEW,
+    "report_reveal": REVIEW,
+    "evidence_submit": REPORT,
+}
+
+
+def own_weight(kind: str, body: Any) -> int:
+    """Units of work of an order beyond its envelope's and its bytes."""
+    if kind == "validator_edit":
+        return 0 if body.consensus_key is None else 15_000
+    if kind == "submission_reveal":
+        return 100 + 400 * len(body.items)
+    if kind == "report_reveal":
+        return 100 + 50 * (len(body.report) // 4)
+    return {"validator_register": 15_000, "campaign_open": 2_000, "evidence_submit": 30_000}.get(kind, 100)
+
+
+class Money(Ground):
+    """Accounts, pots, fees and tips."""
+
+    def open(self) -> None:
+        self.balances = self.table()
+        self.nonces = self.table()
+        self.pots = self.table()
+        self.weight = 0
+        self.tips = 0
+        self.fees = 0
+        self.base_fee = self.p.base_fee_initial
+        for address, amount in self.genesis_accounts.items():
+            self.balances[address] = amount
+        self.pots["reserve"] = SUPPLY - sum(self.genesis_accounts.values())
+
+    def move(self, source: Any, target: Any, amount: int) -> None:
+        """From an account (by address) or a pot (by name) to another."""
+        assert amount >= 0
+        if isinstance(source, str):
+            assert self.pots.get(source, 0) >= amount, (source, amount)
+            self.pots.add(source, -amount)
+        else:
+            refuse_if(self.balances.get(source, 0) < amount, "balance")
+            self.balances.add(source, -amount)
+        (self.pots if isinstance(target, str) else self.balances).add(target, amount)
+
+    def judge(self, transaction: Any, size: int) -> str:
+        """What becomes of it, a receipt's code; ``size`` is its length in bytes. Raises Unpayable."""
+        sender, kind, body = transaction.sender, transaction.body.KIND, transaction.body
+        weight = 300 + size + own_weight(kind, body)
+        self._payable(transaction, kind, weight)
+        if self.weight + weight > self.p.block_weight_max:
+            raise Unpayable("block_full")
+        fee = weight * self.base_fee
+        self.weight += weight
+        self.balances.add(sender, -fee - transaction.tip)
+        self.fees += fee
+        self.tips += transaction.tip
+        self.nonces.add(sender, 1)
+        mark = len(self.log.entries)
+        try:
+            getattr(self, kind)(sender, body)
+        except Refused as refusal:
+            self.log.back(mark)
+            return refusal.code
+        return "ok"
+
+    def _payable(self, transaction: Any, kind: str, weight: int) -> None:
+        sender = transaction.sender
+        if transaction.version != 1:
+            raise Unpayable("version")
+        if transaction.chain_id != self.chain_id:
+            raise Unpayable("chain_id")
+        if sender[0] != 0:
+            raise Unpayable("address")
+        if transaction.valid_until < self.height:
+            raise Unpayable("expired")
+        if transaction.valid_until > self.height + self.p.valid_until_blocks_max:
+            raise Unpayable("valid_until")
+        if transaction.nonce != self.nonces.get(sender, 0):
+            raise Unpayable("nonce")
+        self.check_signer(sender, transaction.signer, kind)
+        if weight * self.base_fee > transaction.max_fee:
+            raise Unpayable("max_fee")
+        if transaction.max_fee + transaction.tip > self.balances.get(sender, 0):
+            raise Unpayable("balance")
+
+    def transfer(self, sender: bytes, body: Any) -> None:
+        refuse_if(body.to[0] != 0, "address")
+        refuse_if(body.amount == 0, "amount")
+        self.move(sender, body.to, body.amount)
+
+    def end_of_transactions(self) -> None:
+        """Fees burn and tips go to the proposer."""
+        self.pots.add("burned", self.fees)
+        self.balances.add(self.proposer, self.tips)
+
+    def next_base_fee(self) -> int:
+        """An eighth at most (``base_fee_change_bps``), by how far the block was from its target; one at least where it rises."""
+        fee, target = self.base_fee, self.p.block_weight_target
+        bound = Fraction(fee * self.p.base_fee_change_bps, BPS)
+        wanted = Fraction(abs(self.weight - target), target) * bound
+        step = min(int(wanted), int(bound))
+        if self.weight > target:
+            return int(fee + max(1, step))
+        return int(max(self.p.base_fee_min, fee - step))
+
+    def supply(self) -> int:
+        """All there is, with what is in flight in this block."""
+        return sum(self.balances.values()) + sum(self.pots.values()) + self.fees + self.tips

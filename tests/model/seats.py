@@ -1,0 +1,269 @@
+"""Seats and reports, and the clock of a batch, after docs/specification/data-validation.md. Part of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.model.ground import BPS, Ground, Thing, packed, parts_of, refuse_if, tagged
+from tests.model.submissions import COMMIT, DONE, FROZEN, REVEAL
+
+SEATED, TAKEN, COMMITTED, REVEALED, DECLINED, MISSED, WITHHELD, RELEASED = range(8)
+PENDING, VERDICT, NO_QUORUM, NOBODY = range(4)
+
+
+def report_commitment(
+    chain_id: str, batch: int, round_: int, sender: bytes, salt: bytes, report: bytes
+) -> bytes:
+    return tagged("report", packed((chain_id, batch, round_, sender, salt, report)))
+
+
+class Seats(Ground):
+    """Who sits where, and what each seat has done."""
+
+    def open(self) -> None:
+        self.seats = self.table()
+        """By batch, round and validator."""
+        self.reviewers = self.table()
+
+    def reviewer(self, address: bytes) -> Thing:
+        if address not in self.reviewers:
+            self.reviewers[address] = self.thing(
+                total=(0, 0), gold=(0, 0), peer=(0, 0), seats_open=0, reports=0, missed=0
+            )
+        row: Thing = self.reviewers[address]
+        return row
+
+    def seats_in(self, number: int, *states: int) -> list[tuple[bytes, Thing]]:
+        """Seats of a batch in some of the states, in the order drawn."""
+        batch = self.batches[number]
+        found = [(address, self.seats[number, batch.round, address]) for address in batch.seats]
+        return [(address, seat) for address, seat in found if seat.state in states]
+
+    def open_seats_of(self, address: bytes) -> list[tuple[int, int]]:
+        return [
+            (number, self.batches[number].round)
+            for number in self.open_batches
+            if address in self.batches[number].seats
+            and self.seats[number, self.batches[number].round, address].state <= REVEALED
+        ]
+
+    # -- orders
+
+    def _seat(self, sender: bytes, body: Any) -> tuple[Thing, Thing]:
+        batch = self.batches.get(body.batch)
+        refuse_if(batch is None or batch.round != body.round, "batch_unknown")
+        refuse_if((body.batch, body.round, sender) not in self.seats, "no_seat")
+        return batch, self.seats[body.batch, body.round, sender]
+
+    def _undecided_seat(self, sender: bytes, body: Any) -> tuple[Thing, Thing]:
+        batch, seat = self._seat(sender, body)
+        refuse_if(seat.state != SEATED or batch.phase != COMMIT, "seat_state")
+        refuse_if(self.height > seat.drawn_at + self.p.seat_accept_blocks, "seat_late")
+        return batch, seat
+
+    def seat_accept(self, sender: bytes, body: Any) -> None:
+        _, seat = self._undecided_seat(sender, body)
+        seat.state = TAKEN
+
+    def seat_decline(self, sender: bytes, body: Any) -> None:
+        self._undecided_seat(sender, body)
+        self._leave(body.batch, sender, DECLINED)
+
+    def _leave(self, number: int, address: bytes, state: int) -> None:
+        """A seat is given back at no cost; another is drawn for it while reports are being committed."""
+        batch = self.batches[number]
+        seat = self.seats[number, batch.round, address]
+        self.free_bond(number, address, state)
+        batch.places -= 1
+        if batch.phase == COMMIT and seat.fills < self.p.seat_redraws_max:
+            batch.vacancies = (*batch.vacancies, seat.fills + 1)
+
+    def release_seat(self, number: int, round_: int, address: bytes) -> None:
+        assert self.batches[number].round == round_
+        self._leave(number, address, RELEASED)
+
+    def report_commit(self, sender: bytes, body: Any) -> None:
+        batch, seat = self._seat(sender, body)
+        refuse_if(batch.phase != COMMIT or self.height > batch.commit_until, "commit_closed")
+        refuse_if(seat.state not in (SEATED, TAKEN), "seat_state")
+        seat.state, seat.commitment, seat.sealed = COMMITTED, body.commitment, body.sealed
+
+    def report_reveal(self, sender: bytes, body: Any) -> None:
+        batch, seat = self._seat(sender, body)
+        refuse_if(batch.phase != REVEAL or self.height > batch.reveal_until, "reveal_closed")
+        refuse_if(seat.state != COMMITTED, "seat_state")
+        made = report_commitment(self.chain_id, body.batch, body.round, sender, body.salt, body.report)
+        refuse_if(made != seat.commitment, "commitment")
+        refuse_if(len(body.report) != 4 * len(batch.items), "report")
+        for place in range(0, len(body.report), 4):
+            refuse_if(max(body.report[place : place + 3]) > 100 or body.report[place + 3] > 127, "report")
+        seat.state, seat.sealed, seat.report = REVEALED, b"", body.report
+
+    # -- bonds
+
+    def hold_bond(self, address: bytes, amount: int) -> None:
+        row = self.validators[address]
+        assert row.stake - row.held >= amount
+        row.held += amount
+        self.reviewer(address).seats_open += 1
+
+    def free_bond(self, number: int, address: bytes, state: int) -> None:
+        seat = self.seats[number, self.batches[number].round, address]
+        self.validators[address].held -= seat.bond
+        assert self.validators[address].held >= 0
+        self.reviewer(address).seats_open -= 1
+        seat.bond, seat.state = 0, state
+
+    def charge(self, number: int, address: bytes, amount: int, state: int) -> None:
+        """Frees a seat's bond but for an amount that is taken of the validator's stake."""
+        batch, row = self.batches[number], self.validators[address]
+        seat = self.seats[number, batch.round, address]
+        amount = min(amount, seat.bond, row.stake)
+        self.free_bond(number, address, state)
+        row.stake -= amount
+        seat.penalty += amount
+        self.take_penalty(self.campaigns[batch.campaign], "stake", amount)
+        self.note_payment(address, "penalty", amount, batch.campaign, batch=number)
+
+    def _miss(self, number: int, address: bytes, state: int) -> None:
+        seat = self.seats[number, self.batches[number].round, address]
+        share = self.p.no_commit_slash_bps if state == MISSED else self.p.no_reveal_slash_bps
+        self.reviewer(address).missed += 1
+        self.charge(number, address, parts_of(seat.bond, share), state)
+
+    # -- the clock
+
+    def look_at_batches(self) -> None:
+        for number in sorted(self.open_batches):
+            batch = self.batches[number]
+            {FROZEN: self._draw_first, COMMIT: self._commit_phase, REVEAL: self._reveal_phase}[batch.phase](
+                number, batch
+            )
+            if batch.phase == DONE:
+                del self.open_batches[number]
+                self.end_if_idle(batch.campaign)
+
+    def _draw_first(self, number: int, batch: Thing) -> None:
+        if self.height < batch.next_try:
+            return
+        places = self.campaigns[batch.campaign].spec.first_seats
+        drawn = self._draw(number, batch, (0,) * places)
+        if drawn:
+            batch.places, batch.draw_at = len(batch.seats), self.height
+        elif self.height >= batch.draw_at + self.p.report_commit_blocks:
+            self._give_up(number, batch, NOBODY, "no_reviewers")
+        else:
+            batch.next_try = self.height + max(1, self.p.batch_wait_blocks)
+
+    def _commit_phase(self, number: int, batch: Thing) -> None:
+        if batch.vacancies:
+            drawn = self._draw(number, batch, batch.vacancies)
+            batch.vacancies = ()
+            batch.places += drawn
+        waiting = self.seats_in(number, SEATED, TAKEN)
+        if waiting and self.height < batch.commit_until:
+            return
+        for address, _ in waiting:
+            self._miss(number, address, MISSED)
+        have = len(self.seats_in(number, COMMITTED, REVEALED))
+        if have < self._quorum(batch):
+            self._replace_missing(number, batch, have)
+            return
+        batch.phase = REVEAL
+        batch.reveal_from = self.height + 1
+        batch.reveal_until = self.height + max(1, self.p.report_reveal_blocks)
+
+    def _reveal_phase(self, number: int, batch: Thing) -> None:
+        waiting = self.seats_in(number, COMMITTED)
+        if waiting and self.height < batch.reveal_until:
+            return
+        for address, _ in waiting:
+            self._miss(number, address, WITHHELD)
+        have = len(self.seats_in(number, REVEALED))
+        if have < self._quorum(batch):
+            self._replace_missing(number, batch, have)
+            return
+        self.decide(number)
+        batch.phase, batch.outcome, batch.decided_at = DONE, VERDICT, self.height
+
+    def _quorum(self, batch: Thing) -> int:
+        return max(1, -(-batch.places * self.p.seat_quorum_bps // BPS))
+
+    def _replace_missing(self, number: int, batch: Thing, have: int) -> None:
+        if batch.redraws < self.p.seat_redraws_max:
+            places = max(batch.places, self._quorum(batch))
+            before = batch.phase
+            drawn = self._draw(number, batch, (0,) * (places - have), keep_attempt=True)
+            if drawn:
+                batch.places = places
+                batch.redraws += 1
+                return
+            assert batch.phase == before
+        self._give_up(number, batch, NO_QUORUM, "no_quorum")
+
+    def _give_up(self, number: int, batch: Thing, outcome: int, reason: str) -> None:
+        for address, seat in self.seats_in(number, COMMITTED, REVEALED):
+            self.free_bond(number, address, RELEASED if seat.state == COMMITTED else REVEALED)
+        for item in batch.items:
+            if self.items[item].displaced:
+                self.reject(item, ("duplicate",), parts_of(self.items[item].bond, self.p.reject_bond_bps))
+            else:
+                self.leave_undecided(item, (reason,))
+        batch.phase, batch.outcome, batch.decided_at, batch.settled = DONE, outcome, self.height, True
+
+    # -- the draw
+
+    def weights(self, number: int, batch: Thing) -> dict[bytes, int]:
+        barred = {self.campaigns[batch.campaign].sponsor, *batch.contributors, *batch.seats}
+        found = {}
+        for address, row in self.validators.items():
+            if row.jailed or address in barred or row.stake - row.held < batch.bond:
+                continue
+            scale = max(1000, min(BPS, 2500 + self.quality(address) * 3 // 2))
+            weight = row.stake * scale // BPS
+            if weight:
+                found[address] = weight
+        return found
+
+    def _draw(self, number: int, batch: Thing, fills: tuple[int, ...], keep_attempt: bool = False) -> int:
+        """How many were drawn."""
+        weights = self.weights(number, batch)
+        seed = tagged("seats", self.beacon, packed((number, batch.round, batch.draws)))
+        drawn: list[bytes] = []
+        for turn in range(len(fills)):
+            pool = sorted(address for address in weights if address not in drawn)
+            left = sum(weights[address] for address in pool)
+            if not left:
+                break
+            point = int.from_bytes(tagged("draw", seed, turn.to_bytes(8, "big")), "big") % left
+            reached = 0
+            for address in pool:
+                reached += weights[address]
+                if point < reached:
+                    drawn.append(address)
+                    break
+        if drawn or not keep_attempt:
+            batch.draws += 1
+        if not drawn:
+            return 0
+        batch.seats = (*batch.seats, *drawn)
+        batch.phase = COMMIT
+        batch.accept_until = self.height + self.p.seat_accept_blocks
+        batch.commit_until = self.height + self.p.report_commit_blocks
+        for address, fill in zip(drawn, fills, strict=False):
+            self.seats[number, batch.round, address] = self.thing(
+                state=SEATED,
+                drawn_at=self.height,
+                bond=batch.bond,
+                fills=fill,
+                commitment=b"",
+                sealed=b"",
+                report=b"",
+                paid=0,
+                penalty=0,
+                quality_bps=0,
+                closeness_bps=0,
+                peer_bps=0,
+            )
+            self.hold_bond(address, batch.bond)
+        return len(drawn)

@@ -1,0 +1,139 @@
+"""Faults planted in the ledger, one at a time: the histories see each within a bounded number of transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+from msgspec.structs import replace
+
+from omnitensor.protocol.bodies import Transfer
+from state.ledger import draw, pay, removal, seats, transition, validators
+from state.ledger.accounts import NO_ACCOUNT, Pot, move
+from state.ledger.errors import Rejected
+from state.ledger.registry import END_OF_BLOCK, HANDLERS
+from state.ledger.supply import SupplyError
+from state.ledger.transition import Execution
+from state.overlay import Overlay
+from state.schema import ACCOUNTS, QUEUE, VALIDATORS
+from tests.model.histories import history
+
+TRANSACTIONS_MAX = 4_000
+"""A fault is seen within so many."""
+SEEDS = (1, 2)
+
+
+def patched(where: str, what: Any) -> Callable[[], Any]:
+    return lambda: mock.patch(where, what)
+
+
+def step_instead(old: Any, new: Any) -> Callable[[], Any]:
+    """Another step at the end of blocks."""
+    steps = tuple(new if step is old else step for step in END_OF_BLOCK)
+    return lambda: mock.patch.object(transition, "END_OF_BLOCK", steps)
+
+
+def paid_twice(view: Any, ctx: Any) -> Any:
+    events = validators.pay_unbonded(view, ctx)
+    for event in events:
+        said = dict(event.fields)
+        move(view, Pot.RESERVE, said["validator"], said["amount"])
+    return events
+
+
+REAL_APPLY, REAL_ADD, REAL_TRANSFER = Execution.apply, transition._add_to_pot, HANDLERS[Transfer]
+REAL_LET_GO, REAL_SEED, REAL_PAY = seats._let_go, draw.seats_seed, pay.contributor_pay
+
+
+def nonce_stays(execution: Execution, prepared: Any) -> Any:
+    receipt = REAL_APPLY(execution, prepared)
+    if prepared.transaction.tip:
+        sender = prepared.transaction.sender
+        row = execution.view.get(ACCOUNTS, sender)
+        assert row is not None
+        execution.view.put(ACCOUNTS, replace(row, nonce=row.nonce - 1), sender)
+    return receipt
+
+
+def fees_not_burned(view: Any, which: Pot, amount: int) -> None:
+    if which is not Pot.BURNED:
+        REAL_ADD(view, which, amount)
+
+
+def careless_transfer(view: Any, ctx: Any, sender: Any, body: Any) -> Any:
+    """Writes before it refuses."""
+    try:
+        return REAL_TRANSFER(view, ctx, sender, body)
+    except Rejected:
+        view.put(ACCOUNTS, NO_ACCOUNT, sender)
+        raise
+
+
+@contextmanager
+def rollback_missing() -> Iterator[None]:
+    with mock.patch.dict(HANDLERS, {Transfer: careless_transfer}), mock.patch.object(Overlay, "rollback"):
+        yield
+
+
+def bond_stays_held(view: Any, address: Any, bond: int) -> None:
+    REAL_LET_GO(view, address, bond)
+    row = view.get(VALIDATORS, address)
+    view.put(VALIDATORS, row.with_held(row.held + bond), address)
+
+
+def upper_median(pairs: Any) -> int:
+    ordered, total, reached = sorted(pairs), sum(weight for _, weight in pairs), 0
+    for value, weight in ordered:
+        reached += weight
+        if 2 * reached > total:
+            return int(value)
+    raise AssertionError("weights are positive")
+
+
+FAULTS: dict[str, Callable[[], Any]] = {
+    "a unit lost in a split": patched(
+        "state.ledger.escrow.burned_part",
+        lambda penalty, params: -(-penalty * params.penalty_burn_bps // 10_000),
+    ),
+    "fees are not burned": patched("state.ledger.transition._add_to_pot", fees_not_burned),
+    "no fee is taken": patched("state.ledger.transition.fee_of", lambda weight, base_fee: 0),
+    "the base fee does not move": patched(
+        "state.ledger.transition.next_base_fee", lambda base_fee, weight_used, params: base_fee
+    ),
+    "the nonce stays": patched("state.ledger.transition.Execution.apply", nonce_stays),
+    "a withdrawal is paid twice": step_instead(validators.pay_unbonded, paid_twice),
+    "a withdrawal is paid at once": patched("state.ledger.validators.number", lambda part: 0),
+    "a refusal keeps what was written": rollback_missing,
+    "session keys are not checked": patched("state.ledger.transition.check_session", lambda *_: None),
+    "possession is not checked": patched("state.ledger.validators._check_key", lambda *_: None),
+    "withdrawals are not slashed": patched("state.ledger.evidence.UNBONDING_BY_VALIDATOR", QUEUE),
+    "a seat's bond stays held": patched("state.ledger.seats._let_go", bond_stays_held),
+    "a removed validator keeps its seats": step_instead(removal.carry_out, lambda view, ctx: ()),
+    "duplicates are admitted": patched("state.ledger.submissions._holders", lambda *_: ()),
+    "the upper median is taken": patched("state.ledger.scoring.weighted_median", upper_median),
+    "a redraw uses the first draw's seed": patched(
+        "state.ledger.draw.seats_seed",
+        lambda beacon, batch, round_, attempt: REAL_SEED(beacon, batch, round_, 0),
+    ),
+    "an item earns a unit too much": patched(
+        "state.ledger.items.contributor_pay", lambda most, score: min(most, REAL_PAY(most, score) + 1)
+    ),
+    "old scores do not fade": patched(
+        "state.ledger.reputation._decayed",
+        lambda sum_, weight, value, evidence, decay: (sum_ + value * evidence, weight + evidence),
+    ),
+}
+
+
+def test_histories_pass_without_a_fault() -> None:
+    history(SEEDS[0], 300)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_seen(fault: str) -> None:
+    with FAULTS[fault](), pytest.raises((AssertionError, SupplyError)):
+        for seed in SEEDS:
+            history(seed, TRANSACTIONS_MAX)

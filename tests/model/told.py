@@ -1,0 +1,52 @@
+"""What everybody's balance must be by what receipts and events say alone: whoever follows events, as a wallet does, knows it.
+
+Knows no row and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from omnitensor.protocol.blocks import Event, Receipt
+
+MONEY_EVENTS = (
+    ("campaign.opened", "sponsor", "budget", -1),
+    ("campaign.funded", "sponsor", "amount", -1),
+    ("refund", "to", "amount", 1),
+    ("submission.committed", "contributor", "bond", -1),
+    ("submission.expired", "contributor", "bond", 1),
+    ("bond.returned", "to", "amount", 1),
+    ("pay.contributor", "to", "amount", 1),
+    ("pay.reviewer", "to", "amount", 1),
+    ("validator.registered", "validator", "stake", -1),
+    ("validator.slashed", "reporter", "reward", 1),
+    ("stake.added", "validator", "amount", -1),
+    ("stake.paid", "validator", "amount", 1),
+)
+"""Kind, field of the account, field of the amount, and whether the account gets it or gives it."""
+
+
+class Told:
+    """Balances by fees, tips and events."""
+
+    def __init__(self, balances: dict[bytes, int]) -> None:
+        self.balances = balances
+
+    def pay(self, account: Any, amount: int) -> None:
+        self.balances[account] = self.balances.get(account, 0) + amount
+
+    def transaction(self, sender: bytes, body: Any, receipt: Receipt, proposer: bytes) -> None:
+        self.pay(sender, -receipt.fee - receipt.tip)
+        self.pay(proposer, receipt.tip)
+        self.events(receipt.events)
+        if receipt.ok and body.KIND == "transfer":
+            self.pay(sender, -body.amount)
+            self.pay(body.to, body.amount)
+
+    def events(self, events: Iterable[Event]) -> None:
+        for event in events:
+            fields = dict(event.fields)
+            for kind, account, amount, sign in MONEY_EVENTS:
+                if event.kind == kind:
+                    self.pay(fields[account], sign * int(fields[amount]))
