@@ -5,6 +5,7 @@ Shares no code with the ledger.
 
 from __future__ import annotations
 
+from tests.model.accounts import Accounts
 from tests.model.campaigns import Campaigns
 from tests.model.evidence import Evidence
 from tests.model.money import Money
@@ -15,7 +16,7 @@ from tests.model.submissions import Submissions
 from tests.model.verdicts import Verdicts
 
 
-class Model(Money, Sessions, Staking, Evidence, Campaigns, Submissions, Seats, Verdicts):
+class Model(Money, Sessions, Accounts, Staking, Evidence, Campaigns, Submissions, Seats, Verdicts):
     """The world after some transactions. `judge` says what becomes of the next one."""
 
     def begin_block(self, height: int, time_ms: int, beacon: bytes, proposer: bytes) -> None:

@@ -14,6 +14,7 @@ from state.records import (
     Account,
     Conviction,
     Counter,
+    Multisig,
     PotTotal,
     SessionKey,
     Unbonding,
@@ -52,6 +53,7 @@ from state.schema import (
     DUE,
     EARNINGS,
     ITEMS,
+    MULTISIGS,
     OPEN_SEATS,
     PARAMS,
     POTS,
@@ -104,6 +106,10 @@ def session(model: Model, key: bytes) -> Any:
 
 def listed(model: Model, key: bytes) -> Any:
     return UNIT if key[33:] in model.listed.get(key[:33], ()) else None
+
+
+def multisig(model: Model, key: bytes) -> Any:
+    return Multisig(*model.multisigs[key]) if key in model.multisigs else None
 
 
 def validator(model: Model, key: bytes) -> Any:
@@ -235,6 +241,7 @@ EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model]
     COUNTERS: (counter, lambda m: [name.encode() for name in m.counters]),
     SESSION_KEYS: (session, lambda m: m.sessions),
     SESSION_KEYS_BY_OWNER: (listed, lambda m: [owner + key for owner in m.listed for key in m.listed[owner]]),
+    MULTISIGS: (multisig, lambda m: m.multisigs),
     VALIDATORS: (validator, lambda m: m.validators),
     CONSENSUS_KEYS: (lambda m, key: UNIT if key in m.keys_seen else None, lambda m: m.keys_seen),
     UNBONDING: (unbonding, lambda m: [eight(due) + who + eight(n) for due, who, n in m.unbonding]),

@@ -21,6 +21,14 @@ class Refused(Exception):
         self.code = code
 
 
+class Kept(Exception):
+    """The order is refused, and what was written before its own rule was asked stays."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Unpayable(Exception):
     """The transaction can't stand in the block at all."""
 
@@ -99,6 +107,7 @@ class Ground:
         limits: dict[str, int],
         scheme: Any,
         accounts: dict[bytes, int],
+        bytes_of: Any,
     ) -> None:
         self.chain_id = chain_id
         self.log = Log()
@@ -106,6 +115,8 @@ class Ground:
         self.limits = limits
         self.scheme = scheme
         """Says whether possession was proved, and whether keys signed a message."""
+        self.bytes_of = bytes_of
+        """Canonical bytes of an order, as they came."""
         self.height = 0
         self.time_ms = 0
         self.beacon = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from tests.model.orders import KINDS, ORDERS, step
+from tests.model.orders import KINDS, TRIED, step
 from tests.model.scene import Scene, table_of
 
 BLOCK_END = 12
@@ -35,7 +35,7 @@ def history(seed: int, transactions: int, report_every: int = 0) -> Scene:
 
 def never_ok(scene: Scene) -> list[str]:
     """Kinds that nothing came of: a history that leaves them out says nothing of them."""
-    return [kind for kind in ORDERS if not scene.outcomes[kind, "ok"]]
+    return [kind for kind in TRIED if not scene.outcomes[kind, "ok"]]
 
 
 def told(scene: Scene) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from tests.model.ground import BPS, SUPPLY, Ground, Refused, Unpayable, refuse_if
+from tests.model.ground import BPS, SUPPLY, Ground, Kept, Refused, Unpayable, refuse_if
 
 REVIEW, UPLOAD, WORK, REPORT = 1, 2, 4, 8
 SCOPES = {
@@ -25,6 +25,8 @@ def own_weight(kind: str, body: Any) -> int:
         return 0 if body.consensus_key is None else 15_000
     if kind == "submission_reveal":
         return 100 + 400 * len(body.items)
+    if kind == "multisig_execute":
+        return 100 + 400 * len(body.signatures) + own_weight(body.order.KIND, body.order)
     if kind == "report_reveal":
         return 100 + 50 * (len(body.report) // 4)
     return {"validator_register": 15_000, "campaign_open": 2_000, "evidence_submit": 30_000}.get(kind, 100)
@@ -75,6 +77,8 @@ class Money(Ground):
         except Refused as refusal:
             self.log.back(mark)
             return refusal.code
+        except Kept as refusal:
+            return refusal.code
         return "ok"
 
     def _payable(self, transaction: Any, kind: str, weight: int) -> None:
@@ -83,7 +87,7 @@ class Money(Ground):
             raise Unpayable("version")
         if transaction.chain_id != self.chain_id:
             raise Unpayable("chain_id")
-        if sender[0] != 0:
+        if sender[0] > 1:
             raise Unpayable("address")
         if transaction.valid_until < self.height:
             raise Unpayable("expired")
@@ -98,7 +102,7 @@ class Money(Ground):
             raise Unpayable("balance")
 
     def transfer(self, sender: bytes, body: Any) -> None:
-        refuse_if(body.to[0] != 0, "address")
+        refuse_if(body.to[0] > 1, "address")
         refuse_if(body.amount == 0, "amount")
         self.move(sender, body.to, body.amount)
 

@@ -12,13 +12,15 @@ from msgspec.structs import replace
 
 from omnitensor.protocol import bodies
 from omnitensor.protocol.bodies import CampaignSpec, Category, ItemDeclaration
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.multisig import MemberSignature, Policy, order_message
 from omnitensor.protocol.reviews import ItemScore, encode_report
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey
 from state.ledger.prepared import prepare_encoded
 from tests.model import evidence_orders
 from tests.model.money import SCOPES
-from tests.model.scene import Scene, address_of, key_of
+from tests.model.scene import TEAMS, Scene, address_of, key_of, signed_by
 from tests.model.seats import report_commitment
 from tests.model.submissions import submission_commitment
 
@@ -53,7 +55,7 @@ def anybody(scene: Scene, chance: Chance) -> Address:
 
 
 def person(scene: Scene, chance: Chance) -> Address:
-    return address_of(chance.choice(scene.PEOPLE))
+    return address_of(chance.choice((*scene.PEOPLE, *scene.PEOPLE, *TEAMS)))
 
 
 def amount(scene: Scene, chance: Chance, most: int) -> Amount:
@@ -80,7 +82,7 @@ def transfer(scene: Scene, chance: Chance) -> Made:
     poor = min((scene.model.balances.get(address_of(name), 0), name) for name in scene.names)
     if poor[0] < 3_000 * NANO and often(chance, 0.7):
         return address_of("bank"), bodies.Transfer(address_of(poor[1]), Amount(20_000 * NANO))
-    to = anybody(scene, chance) if often(chance, 0.95) else Address(b"\1" + bytes(32))
+    to = anybody(scene, chance) if often(chance, 0.95) else Address(b"\2" + bytes(32))
     most = scene.model.balances.get(who, 0)
     return who, bodies.Transfer(to, amount(scene, chance, most if chance.randrange(8) == 0 else most // 50))
 
@@ -424,6 +426,8 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "report_reveal": (18, report_reveal),
 }
 """How often each kind is tried, and what makes it."""
+TRIED = (*ORDERS, "multisig_execute")
+"""Kinds that come up: an account of several keys orders what others order, in a wrapping of its own."""
 KINDS = [kind for kind, (weight, _) in ORDERS.items() for _ in range(weight)]
 
 
@@ -435,7 +439,48 @@ def step(scene: Scene, chance: Chance, kind: str) -> str | None:
     if made is None:
         return None
     who, body = made
+    if who[0] == 1 and not (body.KIND in SCOPES and often(chance, 0.3)):
+        return multisig_execute(scene, chance, who, body)
     return scene.order(who, body, **envelope(scene, chance, who, body))
+
+
+def multisig_execute(scene: Scene, chance: Chance, account: Address, order: Any) -> str:
+    """Somebody sends what the members of an account ordered; at times not as they should."""
+    policy = next(policy for policy in TEAMS.values() if policy.address == account)
+    sequence = scene.model.multisigs.get(account, (None, 0))[1]
+    places = sorted(chance.sample(range(len(policy.members)), policy.threshold))
+    valid_until = Height(scene.model.height + chance.randrange(3))
+    wrong = chance.choice(WRONG_TEAMS) if chance.randrange(5) == 0 else ""
+    if wrong == "sequence":
+        sequence = max(0, sequence + chance.choice([-1, 1]))
+    if wrong == "expired":
+        valid_until = Height(max(0, scene.model.height - 1))
+    if wrong == "places":
+        places = chance.choice([places[::-1], [*places, places[-1]], places[1:] or [5], [99] * len(places)])
+    if wrong == "members":
+        policy = chance.choice(
+            [
+                Policy(policy.threshold, policy.members[::-1]),
+                Policy(policy.threshold, (*policy.members, policy.members[-1])),
+                Policy(len(policy.members) + 1, policy.members),
+                Policy(0, policy.members),
+            ]
+        )
+    if wrong == "account":
+        account = chance.choice([policy.address for policy in TEAMS.values()])
+    message = order_message(scene.ctx.chain_id, account, sequence, valid_until, encode(order))
+    if wrong == "signature":
+        message = Hash(bytes(32))
+    signatures = tuple(
+        MemberSignature(place, signed_by(policy.members[place % len(policy.members)], message))
+        for place in places
+    )
+    body = bodies.MultisigExecute(policy, account, sequence, valid_until, order, signatures)
+    who = address_of(chance.choice([*scene.PEOPLE, "team1"]))
+    return scene.order(who, body, **envelope(scene, chance, who, body))
+
+
+WRONG_TEAMS = ("sequence", "expired", "places", "members", "account", "signature")
 
 
 def envelope(scene: Scene, chance: Chance, who: Address, body: Any) -> dict[str, Any]:
@@ -464,16 +509,31 @@ def envelope(scene: Scene, chance: Chance, who: Address, body: Any) -> dict[str,
         "max_fee": Amount(chance.choice([0, 1000, 10**18])),
         "tip": Amount(chance.choice([10**18, NANO])),
         "signer": chance.choice([session_key(chance), *keys]),
-        "sender": Address(b"\1" + who[1:]),
+        "sender": Address(b"\2" + who[1:]),
     }
     name = chance.choice(sorted(wrong))
     return changes | {name: wrong[name]}
+
+
+def team_closes(scene: Scene, account: Address, number: int) -> None:
+    policy = next(policy for policy in TEAMS.values() if policy.address == account)
+    sequence = scene.model.multisigs.get(account, (None, 0))[1]
+    order, until = bodies.CampaignClose(number), Height(scene.model.height)
+    message = order_message(scene.ctx.chain_id, account, sequence, until, encode(order))
+    signatures = tuple(
+        MemberSignature(place, signed_by(policy.members[place], message)) for place in range(policy.threshold)
+    )
+    body = bodies.MultisigExecute(policy, account, sequence, until, order, signatures)
+    assert scene.order(address_of("bank"), body) == "ok"
 
 
 def close_everything(scene: Scene) -> None:
     """Sponsors close what they opened; then blocks without orders until nothing is under way."""
     for number in open_campaigns(scene):
         sponsor = Address(scene.model.campaigns[number].sponsor)
+        if sponsor[0] == 1:
+            team_closes(scene, sponsor, number)
+            continue
         if scene.model.balances.get(sponsor, 0) < 10 * NANO:
             assert scene.order(address_of("bank"), bodies.Transfer(sponsor, Amount(20 * NANO))) == "ok"
         assert scene.order(sponsor, bodies.CampaignClose(number), max_fee=Amount(10 * NANO)) == "ok"

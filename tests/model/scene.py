@@ -8,17 +8,19 @@ balance. At the end: all campaigns end with nothing in escrow, every row is the 
 from __future__ import annotations
 
 from collections import Counter
-from hashlib import sha256
+from hashlib import sha256, sha512
 from typing import Any
 from unittest import mock
 
 from msgspec.structs import asdict
 
 from omnitensor.protocol import limits
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.epochs import epoch_of
+from omnitensor.protocol.multisig import Policy
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.transactions import Transaction, unsigned
-from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
+from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, Signature, TimeMs
 from state.commitment import commitment_of
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
 from state.ledger import sessions
@@ -28,7 +30,7 @@ from state.ledger.prepared import Prepared, prepare, prepare_encoded
 from state.ledger.supply import check_account_sum, check_supply
 from state.ledger.transition import Execution, apply_block
 from state.overlay import Overlay
-from state.schema import ACCOUNTS, DUE, PARAMS, POTS, number
+from state.schema import ACCOUNTS, DUE, MULTISIGS, PARAMS, POTS, number
 from tests.model import ground
 from tests.model.chain import Model
 from tests.model.compare import check_changes, check_everything
@@ -79,8 +81,28 @@ def key_of(name: str) -> PublicKey:
     return PublicKey(sha256(name.encode()).digest())
 
 
+TEAMS = {
+    "team1": Policy(1, (key_of("ann"),)),
+    "team2": Policy(2, tuple(sorted((key_of("ann"), key_of("ben"), key_of("cyd"))))),
+    "team3": Policy(3, tuple(sorted((key_of("dan"), key_of("eva"), key_of("fay"))))),
+}
+"""Accounts of several keys."""
+
+
 def address_of(name: str) -> Address:
-    return Address(b"\0" + key_of(name))
+    return TEAMS[name].address if name in TEAMS else Address(b"\0" + key_of(name))
+
+
+def signed_by(member: bytes, message: bytes) -> Signature:
+    """Stands for a member's signature: what is asked of the ledger is over what it asks for one."""
+    return Signature(sha512(b"signed" + member + message).digest())
+
+
+class KeyScheme(SimScheme):
+    """Signatures of the simulation, for accounts too."""
+
+    def verify_key(self, key: bytes, message: bytes, signature: bytes) -> bool:
+        return signature == signed_by(key, message)
 
 
 class Scene:
@@ -96,8 +118,8 @@ class Scene:
         self.patches.append(mock.patch.object(sessions, "session_keys_per_account_max", keys_max))
         for patch in self.patches:
             patch.start()
-        self.scheme = SimScheme()
-        self.names = [*self.PEOPLE, *self.VALIDATORS]
+        self.scheme = KeyScheme()
+        self.names = [*self.PEOPLE, *self.VALIDATORS, *TEAMS]
         self.by_address = {address_of(name): name for name in self.names}
         self.params = params
         self.genesis = self._genesis()
@@ -136,7 +158,7 @@ class Scene:
         balances = {row.address: int(row.balance) for row in self.genesis.accounts}
         for row in self.genesis.validators:
             balances[row.address] += row.stake
-        model = Model(CHAIN, asdict(self.params), LIMITS, self.scheme, balances)
+        model = Model(CHAIN, asdict(self.params), LIMITS, self.scheme, balances, encode)
         voters = []
         for row in sorted(self.genesis.validators, key=lambda each: each.address):
             model.move(row.address, "stake", row.stake)
@@ -167,6 +189,7 @@ class Scene:
             params,
             self.model.base_fee,
             self.scheme,
+            self.scheme.verify_key,
         )
         self.view = Overlay(self.rows)
         self.execution = Execution(self.view, self.ctx)
@@ -215,10 +238,10 @@ class Scene:
         except Unpayable as refusal:
             return "-" + refusal.code
         assert bool(receipt.reason) == (not receipt.ok)
-        assert receipt.ok or not receipt.events
+        assert receipt.ok or [event.kind for event in receipt.events] in ([], ["multisig.refused"])
         self.paid = receipt.fee + receipt.tip
-        transaction = prepared.transaction
-        self.told.transaction(transaction.sender, transaction.body, receipt, self.ctx.proposer)
+        self.told.transaction(prepared.transaction.sender, receipt, self.ctx.proposer)
+        self.used_up = bool(receipt.events) and not receipt.ok
         return receipt.code
 
     def _expected(self, transaction: Transaction, size: int) -> str:
@@ -238,6 +261,14 @@ class Scene:
         for rows in (before, after):
             if not rows.get(ACCOUNTS.prefix, True):
                 del rows[ACCOUNTS.prefix]
+        if self.used_up:  # the number of an account of several keys, and no more
+            account = prepared.transaction.body.account
+            old = before.get(MULTISIGS.prefix, {}).pop(account, None) or self.rows.row(MULTISIGS, account)
+            new = after[MULTISIGS.prefix].pop(account)
+            assert new.sequence == (old.sequence if old else 0) + 1
+            for rows in (before, after):
+                if not rows.get(MULTISIGS.prefix, True):
+                    del rows[MULTISIGS.prefix]
         assert after == before, "a refused order changed more than fee and nonce"
 
     def _conserved(self) -> None:

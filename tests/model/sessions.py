@@ -18,7 +18,7 @@ class Sessions(Ground):
         """The keys of an account that were neither removed nor dropped to make room."""
 
     def check_signer(self, sender: bytes, signer: bytes, kind: str) -> None:
-        if signer == sender[1:]:
+        if sender == b"\0" + signer:
             return
         owner, scopes, until = self.sessions.get(signer, (b"", 0, 0))
         if owner != sender:
@@ -30,7 +30,7 @@ class Sessions(Ground):
 
     def session_key_add(self, sender: bytes, body: Any) -> None:
         refuse_if(body.valid_until <= self.height, "session_expired")
-        refuse_if(body.key == sender[1:], "session_is_account")
+        refuse_if(b"\0" + body.key == sender, "session_is_account")
         refuse_if(self.sessions.get(body.key, (sender,))[0] != sender, "session_taken")
         mine = self.listed.get(sender, ())
         if body.key not in mine:

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from tests.model.compare import NOT_MODELLED, unmodelled
 from tests.model.orders import ORDERS, step
 from tests.model.scene import Scene
 
@@ -55,9 +54,3 @@ TestLedgerMachine.settings = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-
-def test_every_table_of_the_state_is_modelled() -> None:
-    """A table that nobody models is a table of which nothing is known; `NOT_MODELLED` says why there are some."""
-    assert unmodelled() == []
-    assert all(NOT_MODELLED.values())

@@ -109,7 +109,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "a refusal keeps what was written": rollback_missing,
     "session keys are not checked": patched("state.ledger.transition.check_session", lambda *_: None),
     "possession is not checked": patched("state.ledger.validators._check_key", lambda *_: None),
-    "withdrawals are not slashed": patched("state.ledger.evidence.UNBONDING_BY_VALIDATOR", QUEUE),
+    "withdrawals are not slashed": patched("state.ledger.slashing.UNBONDING_BY_VALIDATOR", QUEUE),
     "a seat's bond stays held": patched("state.ledger.seats._let_go", bond_stays_held),
     "a removed validator keeps its seats": step_instead(removal.carry_out, lambda view, ctx: ()),
     "duplicates are admitted": patched("state.ledger.submissions._holders", lambda *_: ()),

@@ -11,6 +11,8 @@ from typing import Any
 from omnitensor.protocol.blocks import Event, Receipt
 
 MONEY_EVENTS = (
+    ("transfer", "from", "amount", -1),
+    ("transfer", "to", "amount", 1),
     ("campaign.opened", "sponsor", "budget", -1),
     ("campaign.funded", "sponsor", "amount", -1),
     ("refund", "to", "amount", 1),
@@ -36,13 +38,10 @@ class Told:
     def pay(self, account: Any, amount: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + amount
 
-    def transaction(self, sender: bytes, body: Any, receipt: Receipt, proposer: bytes) -> None:
+    def transaction(self, sender: bytes, receipt: Receipt, proposer: bytes) -> None:
         self.pay(sender, -receipt.fee - receipt.tip)
         self.pay(proposer, receipt.tip)
         self.events(receipt.events)
-        if receipt.ok and body.KIND == "transfer":
-            self.pay(sender, -body.amount)
-            self.pay(body.to, body.amount)
 
     def events(self, events: Iterable[Event]) -> None:
         for event in events:
