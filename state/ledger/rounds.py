@@ -96,7 +96,9 @@ def _commit_phase(view: View, ctx: BlockContext, number: BatchId, batch: Batch) 
         reveal_from=Height(ctx.height + 1),
         reveal_until=Height(ctx.height + max(1, ctx.params.report_reveal_blocks)),
     )
-    agenda.look_at_batch(view, batch.reveal_until, number)
+    waits = any(seated.seat.state == SeatState.COMMITTED for seated in committed)
+    # Without a seat drawn anew that committed, all reports are open already: nobody is waited for.
+    agenda.look_at_batch(view, batch.reveal_until if waits else batch.reveal_from, number)
     opened = event(
         "batch.reveal",
         batch=number,
