@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from omnitensor.protocol import bls, merkle
-from omnitensor.protocol.blocks import Block, Header, Receipt, transactions_root
+from omnitensor.protocol.blocks import Block, Event, Header, Receipt, transactions_root
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.conviction import EvidenceError, convicted
 from omnitensor.protocol.errors import ProtocolError
@@ -277,24 +277,30 @@ def check_finality(header: Header, proof: FinalityProof, table: ValidatorTable) 
 
 def check_transaction(header: Header, encoded: bytes, inclusion: Inclusion) -> Hash:
     """The id of a transaction whose canonical bytes are under a header's root. Raises ProofError."""
-    _check_inclusion(encoded, inclusion, header.transactions_root, block_transactions_max, "transaction")
+    _check_inclusion(
+        encoded, inclusion, header.transactions_root, block_transactions_max, "transaction", counted=True
+    )
     return transaction_id(encoded)
 
 
 def check_receipt(header: Header, receipt: Receipt, inclusion: Inclusion) -> Hash:
     """The id of the transaction that a receipt under a header's root is of. Raises ProofError.
 
-    The tree's last leaf is the block's own events, and no receipt.
+    The tree's last leaf is the block's own events, and no receipt. An event of a transaction is proven with its receipt.
     """
+    _require(inclusion.index < inclusion.size - 1, "not a receipt's place in a block", _place(inclusion))
     _check_inclusion(
-        encode(receipt),
-        inclusion,
-        header.receipts_root,
-        block_transactions_max + 1,
-        "receipt",
-        last_is_other=True,
+        encode(receipt), inclusion, header.receipts_root, block_transactions_max + 1, "receipt", counted=True
     )
     return receipt.transaction_id
+
+
+def check_events(header: Header, events: tuple[Event, ...], inclusion: Inclusion) -> None:
+    """That these are the block's own events (draws, verdicts, pay), all of them in their order. Raises ProofError."""
+    _require(inclusion.index == inclusion.size - 1, "not the place of a block's events", _place(inclusion))
+    _check_inclusion(
+        encode(events), inclusion, header.receipts_root, block_transactions_max + 1, "events", counted=True
+    )
 
 
 def check_row(header: Header, key: bytes, value: bytes | None, proof: StateProof) -> None:
@@ -374,23 +380,22 @@ def _check_quorum(chain_id: str, proof: FinalityProof, table: ValidatorTable) ->
 
 
 def _check_inclusion(
-    leaf: bytes, inclusion: Inclusion, root: Hash, size_max: int, what: str, *, last_is_other: bool = False
+    leaf: bytes, inclusion: Inclusion, root: Hash, size_max: int, what: str, *, counted: bool = False
 ) -> None:
-    shown = f"{inclusion.index} of {inclusion.size}"
+    index, size, path = inclusion.index, inclusion.size, inclusion.path
     _require(
-        0 <= inclusion.index < inclusion.size - last_is_other
-        and inclusion.size <= size_max
-        and len(inclusion.path) <= PATH_HASHES_MAX,
+        0 <= index < size <= size_max and len(path) <= PATH_HASHES_MAX,
         f"not a place in a block for a {what}",
-        shown,
+        _place(inclusion),
     )
-    _require(
-        merkle.verify_inclusion(
-            merkle.leaf_hash(leaf), inclusion.index, inclusion.size, inclusion.path, root
-        ),
-        f"the {what} is not under the header's root",
-        shown,
-    )
+    found = merkle.root_by_inclusion(merkle.leaf_hash(leaf), index, size, path)
+    if counted and found is not None:
+        found = merkle.counted_root(found, size)
+    _require(found == root, f"the {what} is not under the header's root", _place(inclusion))
+
+
+def _place(inclusion: Inclusion) -> str:
+    return f"{inclusion.index} of {inclusion.size}"
 
 
 def _is_root(header: Header) -> bool:

@@ -32,7 +32,7 @@ from rpc.fields import (
     place_text,
 )
 from rpc.jsonrpc import INVALID_PARAMS, standard_error
-from rpc.proofs import LeafProof, history_proof, receipt_proof
+from rpc.proofs import LeafProof, events_proof, history_proof, receipt_proof, transaction_proof
 from rpc.table import TABLE, Context, NoParams, Params, Result
 from state.ledger import epochs, parameters
 from state.ledger.accounts import Pot
@@ -150,6 +150,34 @@ def _block_at(reader: Reader, where: Height | Hash) -> Block | None:
     if isinstance(where, int) and where > reader.head.height:
         return None
     return reader.block(where)
+
+
+class EventsParams(Params, frozen=True):
+    height: Number
+    proof: Annotated[bool, Meta(description="Whether a proof of them is wanted too")] = False
+
+
+class EventsShown(Result, frozen=True, omit_defaults=True):
+    height: Count
+    events: Annotated[list[dict[str, Any]], Meta(description="In the order in which they happened")]
+    proof: Annotated[
+        LeafProof | UnsetType,
+        Meta(description="Of all of them together under the block's `receipts_root`, when asked for"),
+    ] = UNSET
+
+
+@TABLE.method("chain.events", heavy=True)
+def events(context: Context, params: EventsParams) -> EventsShown:
+    """A final block's own events (draws, verdicts, pay): what happened at its end, and in no transaction of it."""
+    reader = context.reader
+    found = _block_at(reader, Height(params.height))
+    if found is None:
+        raise not_found("final block", params.height, f"the last height is {reader.head.height}")
+    return EventsShown(
+        height=params.height,
+        events=[present.event(event) for event in reader.block_events(found.header.height)],
+        proof=events_proof(reader, found) if params.proof else UNSET,
+    )
 
 
 class BlocksParams(Params, frozen=True):
@@ -318,7 +346,9 @@ async def submit(context: Context, params: SubmitParams) -> Submitted:
 
 class TransactionParams(Params, frozen=True):
     id: HashText
-    proof: Annotated[bool, Meta(description="Whether a proof of the receipt is wanted too")] = False
+    proof: Annotated[
+        bool, Meta(description="Whether proofs of the receipt and the transaction are wanted too")
+    ] = False
 
 
 class ReceiptShown(Result, frozen=True):
@@ -349,6 +379,10 @@ class TransactionShown(Result, frozen=True, omit_defaults=True):
     proof: Annotated[
         LeafProof | UnsetType,
         Meta(description="Of the receipt under its block's `receipts_root`, when asked for"),
+    ] = UNSET
+    transaction_proof: Annotated[
+        LeafProof | UnsetType,
+        Meta(description="Of the transaction itself under its block's `transactions_root`, with the other"),
     ] = UNSET
 
 
@@ -386,6 +420,7 @@ def _final(reader: Reader, params: TransactionParams, placed: PlacedReceipt) -> 
             events=[present.event(event) for event in receipt.events],
         ),
         proof=receipt_proof(reader, placed) if params.proof else UNSET,
+        transaction_proof=transaction_proof(reader, placed) if params.proof else UNSET,
     )
 
 
@@ -396,6 +431,7 @@ def _shown(
     index: int | None = None,
     receipt: ReceiptShown | None = None,
     proof: LeafProof | UnsetType = UNSET,
+    transaction_proof: LeafProof | UnsetType = UNSET,
 ) -> TransactionShown:
     return TransactionShown(
         id=tx_id,
@@ -408,6 +444,7 @@ def _shown(
         receipt=receipt,
         body=present.body(found.body),
         proof=proof,
+        transaction_proof=transaction_proof,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.types import Height
@@ -51,6 +52,18 @@ def row_proof(reader: Reader, key: bytes) -> RowProof:
 def receipt_proof(reader: Reader, placed: PlacedReceipt) -> LeafProof:
     """Proof of a receipt under its block's ``receipts_root``."""
     return _leaf_proof(placed.height, encode(placed.receipt), reader.prove_receipt(placed))
+
+
+def transaction_proof(reader: Reader, placed: PlacedReceipt) -> LeafProof:
+    """Proof of a transaction, signature included, under its block's ``transactions_root``."""
+    encoded, inclusion = reader.prove_transaction(placed)
+    return _leaf_proof(placed.height, encoded, inclusion)
+
+
+def events_proof(reader: Reader, block: Block) -> LeafProof:
+    """Proof of a block's own events under its ``receipts_root``."""
+    height = block.header.height
+    return _leaf_proof(height, encode(reader.block_events(height)), reader.prove_events(block))
 
 
 def history_proof(reader: Reader, height: Height, block_hash: bytes) -> LeafProof | None:

@@ -68,7 +68,7 @@ def decode_block(data: bytes) -> PreparedBlock:
 
 def root_of_transactions(transactions: Sequence[Prepared]) -> Hash:
     """``omnitensor.protocol.blocks.transactions_root`` from bytes that are at hand."""
-    return Hash(merkle.root_of([prepared.encoded for prepared in transactions]))
+    return Hash(merkle.counted_root_of([prepared.encoded for prepared in transactions]))
 
 
 def _array_head(length: int) -> bytes:

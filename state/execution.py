@@ -162,7 +162,7 @@ def _settle(
         committed_to.writes,
         rows,
         receipts,
-        Hash(merkle.root_of([*receipts, encode(outcome.result.events)])),
+        Hash(merkle.counted_root_of([*receipts, encode(outcome.result.events)])),
     )
 
 

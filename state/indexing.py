@@ -137,7 +137,7 @@ def result_of(store: Snapshot, block: PreparedBlock) -> BlockResult | None:
     receipts: list[Receipt] = [one.receipt for one in placed if one is not None and one.height == height]
     result = BlockResult(tuple(receipts), events.events if events else ())
     leaves = [*[encode(receipt) for receipt in receipts], encode(result.events)]
-    if len(receipts) == len(placed) and Hash(merkle.root_of(leaves)) == block.header.receipts_root:
+    if len(receipts) == len(placed) and Hash(merkle.counted_root_of(leaves)) == block.header.receipts_root:
         return result
     never_executed = not receipts and events is None
     if never_executed and (height == 0 or store.get(BLOCKS.full_key(height - 1)) is None):

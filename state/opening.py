@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from omnitensor.protocol import merkle
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import CodecError, ProtocolError
 from omnitensor.protocol.types import Hash, Height
 from state import history, migration, pages
-from state.blocks import PreparedBlock, decode_block
+from state.blocks import PreparedBlock, decode_block, root_of_transactions
 from state.commitment import commitment_of
 from state.execution import Tip, head_row, history_rows
 from state.genesis import Genesis, GenesisRecord
@@ -185,11 +184,10 @@ def _walk(store: Snapshot, head: Head) -> None:
     parent, height = head.hash, int(head.height)
     for _ in range(min(BLOCKS_WALKED, height + 1 - first_kept(store))):
         prepared = _block(store, Height(height))
-        transactions_root = merkle.root_of([transaction.encoded for transaction in prepared.transactions])
         placed = read_row(store, HEIGHTS, prepared.hash)
         if (
             prepared.hash != parent
-            or prepared.header.transactions_root != transactions_root
+            or prepared.header.transactions_root != root_of_transactions(prepared.transactions)
             or placed is None
             or placed.height != height
         ):

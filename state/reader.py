@@ -245,14 +245,28 @@ class Reader:
         """Where a receipt stands in the tree that its block's header has the root of."""
         block = self.block(placed.height)
         assert block is not None, "a receipt's block is there"
+        return _inclusion(self._result_leaves(block), placed.index)
+
+    def prove_transaction(self, placed: PlacedReceipt) -> tuple[bytes, Inclusion]:
+        """A transaction's canonical bytes, and where they stand in the tree that its block's header has the root of."""
+        block = self.block(placed.height)
+        assert block is not None, "a receipt's block is there"
+        encoded = [encode(transaction) for transaction in block.transactions]
+        return encoded[placed.index], _inclusion([merkle.leaf_hash(data) for data in encoded], placed.index)
+
+    def prove_events(self, block: Block) -> Inclusion:
+        """Where the block's own events stand in the tree that its header has the root of: they are the last leaf."""
+        return _inclusion(self._result_leaves(block), len(block.transactions))
+
+    def _result_leaves(self, block: Block) -> list[bytes]:
+        """Hashes of the leaves that a header's root of receipts is over."""
         leaves: list[bytes] = []
         for transaction in block.transactions:
             found = self.receipt(transaction.id)
             assert found is not None, "every transaction of a block has a receipt"
             leaves.append(merkle.leaf_hash(encode(found.receipt)))
-        leaves.append(merkle.leaf_hash(encode(self.block_events(placed.height))))
-        path = merkle.inclusion_proof(leaves, placed.index)
-        return Inclusion(placed.index, len(leaves), tuple([Hash(sibling) for sibling in path]))
+        leaves.append(merkle.leaf_hash(encode(self.block_events(block.header.height))))
+        return leaves
 
     def transactions_by_address(
         self, address: Address, before: Place | None = None, limit: int = 50
@@ -281,6 +295,11 @@ class Reader:
             if len(found) == limit:
                 break
         return found
+
+
+def _inclusion(leaves: Sequence[bytes], index: int) -> Inclusion:
+    path = merkle.inclusion_proof(leaves, index)
+    return Inclusion(index, len(leaves), tuple([Hash(sibling) for sibling in path]))
 
 
 def _below(place: Place | None) -> bytes:

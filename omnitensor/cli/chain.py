@@ -1,4 +1,4 @@
-"""Commands that believe no node: chain verify, account, tx."""
+"""Commands that believe no node: chain verify, account, tx, events."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import click
 from omnitensor.cli.app import App, Group, pass_app
 from omnitensor.cli.output import moment, money, money_json, note, pairs, print_json
 from omnitensor.light import Checkpoint
-from omnitensor.protocol.blocks import Receipt
+from omnitensor.protocol.blocks import Event, Receipt
+from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.rows import Account
+from omnitensor.protocol.types import ADDRESS_BYTES, Address
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.epochs import Verified
 from omnitensor.sdk.proven import Proven
@@ -152,6 +154,46 @@ def tx(app: App, id: str, checkpoint: str | None, trust_days: float | None) -> N
             ("proven at height", f"{found.height}, {moment(found.header.timestamp_ms)} UTC"),
         ]
     )
+
+
+@chain.command()
+@click.argument("height", type=click.IntRange(min=0))
+@_trust_options
+@pass_app
+def events(app: App, height: int, checkpoint: str | None, trust_days: float | None) -> None:
+    """Show what happened at the end of a block (draws, verdicts, pay), proven."""
+
+    async def ask(client: AsyncClient) -> Proven[tuple[Event, ...]]:
+        return await client.proven_events(height)
+
+    found = _run(app, checkpoint, trust_days, ask)
+    if app.as_json:
+        print_json(
+            {
+                "height": found.height,
+                "events": [
+                    {"kind": event.kind, **{name: _value(value) for name, value in event.fields}}
+                    for event in found.value
+                ],
+                "proven_at": str(Checkpoint(found.header.height, found.header.hash)),
+            }
+        )
+        return
+    for event in found.value:
+        pairs([("event", event.kind), *[(name, _value(value)) for name, value in event.fields]])
+    pairs(
+        [
+            ("events", len(found.value)),
+            ("proven at height", f"{found.height}, {moment(found.header.timestamp_ms)} UTC"),
+        ]
+    )
+
+
+def _value(value: int | str | bytes) -> int | str:
+    """An event's value for people: addresses as text, other bytes as hexadecimal."""
+    if not isinstance(value, bytes):
+        return value
+    return format_address(Address(value)) if len(value) == ADDRESS_BYTES else value.hex()
 
 
 def _run(

@@ -33,7 +33,7 @@ else:
 
 
 class Header(Record, frozen=True):
-    """What a candidate's block hash binds. All roots are RFC 6962 Merkle roots unless said."""
+    """What a candidate's block hash binds. Roots over a block's own are counted RFC 6962 roots (``merkle.counted_root``)."""
 
     version: U16
     chain_id: Annotated[str, Meta(min_length=1, max_length=chain_id_chars_max)]
@@ -63,7 +63,7 @@ class Header(Record, frozen=True):
     """Of the table of the epoch of the block above: another than this epoch's at a boundary alone. A light client that trusts
     this header trusts the voters of the next epoch, and goes one step an epoch."""
     history_root: HashF
-    """Over the hashes of all blocks below, genesis first."""
+    """Over the hashes of all blocks below, genesis first; as many as the height says, so this root is not counted."""
 
     @property
     def hash(self) -> Hash:
@@ -132,11 +132,13 @@ def next_beacon(previous: Hash, reveal: bytes) -> Hash:
 
 def transactions_root(transactions: tuple[Transaction, ...]) -> Hash:
     """Over the canonical bytes of each transaction, signature included."""
-    return Hash(merkle.root_of([encode(transaction) for transaction in transactions]))
+    return Hash(merkle.counted_root_of([encode(transaction) for transaction in transactions]))
 
 
 def receipts_root(result: BlockResult) -> Hash:
-    return Hash(merkle.root_of([*(encode(receipt) for receipt in result.receipts), encode(result.events)]))
+    return Hash(
+        merkle.counted_root_of([*(encode(receipt) for receipt in result.receipts), encode(result.events)])
+    )
 
 
 GENESIS_EPOCH = Epoch(0)

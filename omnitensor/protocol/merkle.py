@@ -22,6 +22,7 @@ _COPIED_BYTES_MAX: Final = 4_096
 
 _LEAF: Final = b"\x00"
 _NODE: Final = b"\x01"
+_COUNTED: Final = b"\x02"
 
 
 class Inclusion(Record, frozen=True):
@@ -59,6 +60,16 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
 def root_of(datas: Iterable[bytes]) -> bytes:
     """The root over the leaves' data in order."""
     return root([leaf_hash(data) for data in datas])
+
+
+def counted_root(root: bytes, size: int) -> bytes:
+    """Binds the number of leaves to a root. Without it one path holds good for trees of several sizes: a size shows nothing."""
+    return sha256(_COUNTED + size.to_bytes(8, "big") + root).digest()
+
+
+def counted_root_of(datas: Sequence[bytes]) -> bytes:
+    """The counted root over the leaves' data in order."""
+    return counted_root(root_of(datas), len(datas))
 
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:

@@ -173,6 +173,8 @@ class Client(Blocking[AsyncClient]):
     proven_item = blocking(AsyncClient.proven_item)
     proven_row = blocking(AsyncClient.proven_row)
     proven_receipt = blocking(AsyncClient.proven_receipt)
+    proven_transaction = blocking(AsyncClient.proven_transaction)
+    proven_events = blocking(AsyncClient.proven_events)
     proven_header = blocking(AsyncClient.proven_header)
     supply = blocking(AsyncClient.supply)
     account = blocking(AsyncClient.account)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Generic, TypeVar
 
-from omnitensor.light import ProofError, check_receipt, check_row
-from omnitensor.protocol.blocks import Header, Receipt
+from omnitensor.light import ProofError, check_events, check_receipt, check_row, check_transaction
+from omnitensor.protocol.blocks import Event, Header, Receipt
 from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.rows import Account, Campaign, Item, account_key, campaign_key, item_key
+from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Amount, CampaignId, ItemId
 from omnitensor.sdk import results
 from omnitensor.sdk.epochs import EpochReads
@@ -84,6 +85,35 @@ class ProvenReads(EpochReads):
         if check_receipt(header, receipt, inclusion_from(answer.proof)) != hash_of(wanted):
             raise ProofError("the node sent another transaction's receipt", value=receipt.transaction_id)
         return Proven(receipt, header)
+
+    async def proven_transaction(self, tx_id: str) -> Proven[Transaction]:
+        """A final transaction as it was signed. Raises NotFoundError where the node has none: that can't be proven."""
+        wanted = hash_given(tx_id)
+        answer = await self._ask(results.ProvenTransaction, "tx.get", id=wanted, proof=True)
+        shown = answer.transaction_proof
+        if shown is None:
+            raise NotFoundError("the node knows no such final transaction", value=wanted)
+        header = await self.proven_header(shown.height)
+        encoded = bytes_of(shown.leaf)
+        if check_transaction(header, encoded, inclusion_from(shown)) != hash_of(wanted):
+            raise ProofError("the node sent another transaction", value=shown.leaf[:64])
+        return Proven(_decoded(Transaction, encoded), header)
+
+    async def proven_events(self, height: int) -> Proven[tuple[Event, ...]]:
+        """A block's own events (draws, verdicts, pay), all of them. Those of a transaction are in its receipt."""
+        answer = await self._ask(results.ProvenEvents, "chain.events", height=height, proof=True)
+        header = await self.proven_header(height)
+        events = _events(bytes_of(answer.proof.leaf))
+        check_events(header, events, inclusion_from(answer.proof))
+        return Proven(events, header)
+
+
+def _events(data: bytes) -> tuple[Event, ...]:
+    """Events from bytes that a node sent. Raises ProofError."""
+    try:
+        return decode(tuple[Event, ...], data)
+    except CodecError as error:
+        raise ProofError("what the node sent are no events", value=data[:32]) from error
 
 
 def _decoded(kind: type[R], data: bytes) -> R:

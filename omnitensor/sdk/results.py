@@ -444,9 +444,17 @@ class StepPage(Result, frozen=True):
 
 
 class ProvenTransaction(Result, frozen=True):
-    """The part of a transaction that is proven."""
+    """The parts of a transaction that are proven: what became of it, and itself."""
 
     proof: LeafProof | None = None
+    transaction_proof: LeafProof | None = None
+
+
+class ProvenEvents(Result, frozen=True):
+    """A block's own events, as proven."""
+
+    height: int
+    proof: LeafProof
 
 
 class BlockInfo(Result, frozen=True):

@@ -33,6 +33,10 @@ def test_verify_and_what_is_proven(chain: SmallChain, tmp_path: Path) -> None:
     assert (own["address"], own["nonce"]) == (format_address(key("second").address), 1)
     assert "12.5 OMNIT" in sender.must("chain", "account", format_address(key("nobody").address)).out
     receipt = sender.must("chain", "tx", sent["id"], "--json").json
+    events = sender.must("chain", "events", str(sent["height"]), "--json").json
+    assert events["height"] == sent["height"]
+    assert events["events"] == []
+    assert "events" in sender.must("chain", "events", str(sent["height"])).out
     assert (receipt["id"], receipt["code"], receipt["height"]) == (sent["id"], "ok", sent["height"])
     assert f"{sent['height']}, " in sender.must("chain", "tx", sent["id"]).out
 

@@ -7,10 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from omnitensor.light import ProofError, check_ancestor, check_receipt, check_row
-from omnitensor.protocol.blocks import Header, Receipt
+from omnitensor.light import (
+    ProofError,
+    check_ancestor,
+    check_events,
+    check_receipt,
+    check_row,
+    check_transaction,
+)
+from omnitensor.protocol.blocks import Event, Header, Receipt
 from omnitensor.protocol.bodies import CampaignOpen, CampaignSpec, Category, Transfer
-from omnitensor.protocol.codec import decode
+from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.rows import Account, Campaign, account_key, campaign_key
@@ -119,6 +126,9 @@ async def test_receipts_and_headers_are_proven(client: Client, backend: TestBack
         assert (shown["proof"]["height"], inclusion.index, inclusion.size) == (1, index, 4)
         with pytest.raises(ProofError):
             check_receipt(block.header, msgspec.structs.replace(receipt, code="no"), inclusion)
+        data, inclusion = leaf(shown["transaction_proof"])
+        assert check_transaction(block.header, data, inclusion) == transaction.id
+        assert data == encode(transaction)
     assert "proof" not in await client.call("tx.get", id=block.transactions[0].id.hex())
     last = backend.reader().head
     for height in range(last.height):
@@ -133,3 +143,19 @@ async def test_receipts_and_headers_are_proven(client: Client, backend: TestBack
             check_ancestor(last.header, height, Hash(bytes(32)), inclusion)
     assert (await client.call("chain.block", history=True))["history"] is None
     assert "history" not in await client.call("chain.block", height=1)
+
+
+async def test_events_of_a_block_are_shown_and_proven(client: Client, backend: TestBackend) -> None:
+    backend.commit((key("a0"), Transfer(key("a1").address, Amount(7))))
+    plain = await client.call("chain.events", height=1)
+    assert plain == {"height": 1, "events": []}
+    shown = await client.call("chain.events", height=1, proof=True)
+    data, inclusion = leaf(shown["proof"])
+    events = decode(tuple[Event, ...], data)
+    assert (len(events), inclusion.index, inclusion.size) == (len(shown["events"]), 1, 2)
+    check_events(header_at(backend, 1), events, inclusion)
+    assert await client.fault("chain.events", {"height": 2}) == (-32001, "not_found")
+    assert (await client.fault("chain.events", {}))[0] == -32602
+    genesis = await client.call("chain.events", height=0, proof=True)
+    data, inclusion = leaf(genesis["proof"])
+    check_events(header_at(backend, 0), decode(tuple[Event, ...], data), inclusion)

@@ -20,7 +20,8 @@ from rpc.methods import TABLE
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = sorted(method.name for method in TABLE)
 CONTRACT = """
-chain.status chain.params chain.block chain.blocks chain.evidence chain.validators chain.supply tx.submit tx.get tx.by_address
+chain.status chain.params chain.block chain.blocks chain.events chain.evidence chain.validators chain.supply
+tx.submit tx.get tx.by_address
 account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row

@@ -55,8 +55,16 @@ def test_accounts_receipts_and_headers(chain: SmallChain, wallet: Wallets, home:
         assert receipt.value.ok
         assert receipt.value.transaction_id.hex() == sent.id
         assert receipt.height == sent.height
+        order = client.proven_transaction(sent.id)
+        assert order.value.id.hex() == sent.id
+        assert order.value.sender == wallet("second").address
+        assert client.proven_events(receipt.height).value == chain.reader().block_events(
+            Height(receipt.height)
+        )
         with pytest.raises(NotFoundError):
             client.proven_receipt("ab" * 32)
+        with pytest.raises(NotFoundError):
+            client.proven_transaction("ab" * 32)
         for height in (0, 1, sent.height or 0):
             block = chain.reader().block(Height(height))
             assert block is not None
