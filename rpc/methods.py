@@ -10,11 +10,13 @@ from rpc import (
     methods_node,
     methods_review,
     methods_state,
+    methods_tx,
 )
 from rpc.table import TABLE, MethodTable
 
 MODULES = (
     methods_chain,
+    methods_tx,
     methods_account,
     methods_campaign,
     methods_review,
