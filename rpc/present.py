@@ -18,12 +18,12 @@ from omnitensor.protocol import keys
 from omnitensor.protocol.blocks import Event, Header
 from omnitensor.protocol.bodies import BodyBase, Scope
 from omnitensor.protocol.content import ContentId
-from omnitensor.protocol.types import ADDRESS_BYTES, Address, Amount
+from omnitensor.protocol.types import ADDRESS_BYTES, Address, Amount, ParameterNumber
 
 Show = Callable[[Any], Any]
 
 AMOUNTS_IN_EVENTS: Final = frozenset(
-    "amount available bond bond_cost budget burned fee pending refund reward stake".split()
+    "abstain amount available bond bond_cost budget burned deposit fee no pending power refund reward stake veto yes".split()
 )
 """Names of event fields that hold nanoOMNIT; an event's fields have no types of their own."""
 
@@ -98,7 +98,7 @@ def _show_of(hint: Any) -> Show:
     """How values of a type are shown."""
     if hasattr(hint, "__metadata__"):  # Annotated
         hint = hint.__origin__
-    if hint is Amount:
+    if hint in (Amount, ParameterNumber):
         return amount_text
     if hint is Address:
         return address_text

@@ -39,6 +39,14 @@ from state.records import (
     Validator,
     ValidatorSet,
 )
+from state.records_governance import (
+    Deposit,
+    Overrides,
+    ParameterOrigin,
+    PlannedUpgrade,
+    Proposal,
+    Vote,
+)
 from state.records_review import (
     Batch,
     Campaign,
@@ -259,6 +267,23 @@ EPOCH_REVIEWS = Table(0x60, EpochReviews, "epoch reviews", (ADDRESS,))
 ADMITTED = Table(0x61, Unit, "admitted", (ADDRESS,))
 """Accounts that governance lets register as validators, where it decides."""
 
+# -- state: governance (0x38 .. 0x3f)
+PROPOSALS = Table(0x38, Proposal, "proposals", (INT,))
+DEPOSITS = Table(0x39, Deposit, "deposits", (INT, ADDRESS))
+"""By proposal and depositor, until they are returned or burned."""
+VOTES = Table(0x3A, Vote, "votes", (INT, ADDRESS))
+"""By proposal and voter."""
+OVERRIDES = Table(0x3B, Overrides, "overrides", (INT, ADDRESS))
+"""By proposal and validator."""
+OPEN_PROPOSALS = Table(0x3C, Unit, "open proposals", (INT, INT))
+"""By status and number: those that wait for their deposit, are voted on, or wait for their execution."""
+PROPOSALS_DUE = Table(0x3D, Unit, "proposals due", (INT, INT, INT))
+"""By height, status and number: what to do with a proposal that is still in that status."""
+UPGRADES = Table(0x3E, PlannedUpgrade, "upgrades", (INT,))
+"""By the first height that needs it, past ones too."""
+PARAMETER_ORIGINS = Table(0x3F, ParameterOrigin, "parameter origins", (REST,))
+"""By name; those that genesis set have none."""
+
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
 """Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""
@@ -276,3 +301,5 @@ DELEGATIONS_BY_VALIDATOR = Table(0x88, Unit, "delegations by validator", (ADDRES
 """By validator and delegator."""
 INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
 """One row under the empty key while the indexes are made anew (see ``state.indexing``); without it they are whole."""
+VOTES_BY_VOTER = Table(0x8C, Unit, "votes by voter", (ADDRESS, INT), Kind.INDEX)
+"""By voter and proposal."""

@@ -196,6 +196,17 @@ peer_charge_points_max: Final = 100
 """A peer whose charges add up to this is dropped and banned for `peer_ban_ms`."""
 peer_ban_ms: Final = 10 * 60 * 1_000
 
+# Governance
+proposal_parts_max: Final = 16
+"""Parameters, payments or accounts in one proposal."""
+proposals_pending_max: Final = 32
+"""Proposals that wait for their deposit at once."""
+proposals_voting_max: Final = 16
+"""Proposals that are voted on at once: each move of delegated stake looks at all of them."""
+proposals_handled_per_block_max: Final = 4
+"""Proposals counted, executed or ended at the end of one block; the rest follow in the next."""
+upgrades_planned_max: Final = 4
+
 # Staking
 unbonding_per_validator_max: Final = 32
 """Withdrawals of one validator that may wait for payment at once."""

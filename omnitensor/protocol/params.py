@@ -5,14 +5,87 @@ parameter is added by one field, after which ``python -m omnitensor.protocol.par
 page anew. Rules between parameters are in ``parameter_rules``, limits that protect a node in ``limits``.
 """
 
-from typing import Final, get_args, get_type_hints
+from typing import Annotated, Final, get_args, get_type_hints
 
-from omnitensor.protocol.parameter import Spec
+from omnitensor.protocol.parameter import BLOCK, Area, Spec
 from omnitensor.protocol.params_review import ReviewParams
+from omnitensor.protocol.types import BPS, NANO, U32, Amount, AmountF, Bps
+
+_SPAN_MAX: Final = 7_776_000
+"""Of a period of governance, in blocks: 90 days at a block a second. Longer ones would vote governance away."""
 
 
 class Params(ReviewParams, frozen=True):
     """A chain's parameters as they are in force at some height: set in genesis, and changed by governance."""
+
+    proposal_deposit_min: Annotated[
+        AmountF,
+        Spec(
+            Area.GOVERNANCE,
+            "nanoOMNIT",
+            NANO,
+            1_000_000 * NANO,
+            BLOCK,
+            "Deposit with which the vote on a proposal begins.",
+        ),
+    ] = Amount(1_000 * NANO)
+    proposal_deposit_first_bps: Annotated[
+        Bps,
+        Spec(
+            Area.GOVERNANCE, "bps", 500, BPS, BLOCK, "Share of it that the proposer brings with the proposal."
+        ),
+    ] = 2_500
+    proposal_deposit_blocks: Annotated[
+        U32,
+        Spec(Area.GOVERNANCE, "blocks", 2, _SPAN_MAX, BLOCK, "Time to bring the whole deposit together."),
+    ] = 172_800
+    proposal_voting_blocks: Annotated[
+        U32, Spec(Area.GOVERNANCE, "blocks", 2, _SPAN_MAX, BLOCK, "Time to vote.")
+    ] = 604_800
+    proposal_timelock_blocks: Annotated[
+        U32,
+        Spec(
+            Area.GOVERNANCE,
+            "blocks",
+            1,
+            _SPAN_MAX,
+            BLOCK,
+            "Blocks between a vote that passed and its execution: time to leave for whoever disagrees.",
+        ),
+    ] = 172_800
+    proposal_quorum_bps: Annotated[
+        Bps,
+        Spec(
+            Area.GOVERNANCE,
+            "bps",
+            1_000,
+            6_667,
+            BLOCK,
+            "Share of the voters' stake that must take part, abstentions included.",
+        ),
+    ] = 3_340
+    proposal_threshold_bps: Annotated[
+        Bps,
+        Spec(
+            Area.GOVERNANCE,
+            "bps",
+            5_000,
+            9_000,
+            BLOCK,
+            "A proposal passes with more than this share of yes, abstentions not counted.",
+        ),
+    ] = 5_000
+    proposal_veto_bps: Annotated[
+        Bps,
+        Spec(
+            Area.GOVERNANCE,
+            "bps",
+            1_000,
+            5_000,
+            BLOCK,
+            "More than this share of veto, of all that took part, refuses it and burns its deposits.",
+        ),
+    ] = 3_340
 
 
 def _specs() -> dict[str, Spec]:

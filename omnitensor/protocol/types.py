@@ -50,6 +50,10 @@ BatchId = NewType("BatchId", int)
 """Consecutive number of a batch, over all campaigns."""
 ItemId = NewType("ItemId", int)
 """Consecutive number of an item, over all campaigns."""
+ProposalId = NewType("ProposalId", int)
+"""Consecutive number of a proposal of governance."""
+ParameterNumber = NewType("ParameterNumber", int)
+"""Number in a parameter's value, 64 bits: as text in JSON, since it may be an amount."""
 
 ADDRESS_BYTES: Final = 33
 ACCOUNT_VERSION: Final = 0
@@ -72,6 +76,8 @@ WeightF = Annotated[Weight, Meta(ge=0)]
 CampaignIdF = Annotated[CampaignId, Meta(ge=0)]
 BatchIdF = Annotated[BatchId, Meta(ge=0)]
 ItemIdF = Annotated[ItemId, Meta(ge=0)]
+ProposalIdF = Annotated[ProposalId, Meta(ge=0)]
+ParameterNumberF = Annotated[ParameterNumber, Meta(ge=0)]
 HashF = Annotated[Hash, Meta(min_length=32, max_length=32)]
 AddressF = Annotated[Address, Meta(min_length=33, max_length=33)]
 PublicKeyF = Annotated[PublicKey, Meta(min_length=32, max_length=32)]

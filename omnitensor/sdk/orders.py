@@ -299,6 +299,10 @@ def spends(body: BodyBase) -> int:
             return body.amount
         case bodies.ValidatorRegister():
             return body.stake
+        case bodies.ProposalSubmit():
+            return body.deposit
+        case bodies.ProposalDeposit():
+            return body.amount
         case bodies.CampaignOpen():
             return body.budget
         case _:

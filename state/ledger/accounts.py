@@ -27,6 +27,8 @@ class Pot(Enum):
     """Bonds of contributors' items."""
     REWARDS = b"rewards"
     """Rewards of past epochs that nobody claimed yet."""
+    DEPOSITS = b"deposits"
+    """Deposits of proposals, until they return or burn."""
     RESERVE = b"reserve"
     BURNED = b"burned"
 

@@ -36,7 +36,17 @@ def changed(now: Params, later: Params, changes: Mapping[str, Value]) -> tuple[P
     """What is in force and what the next epoch brings, after changes. Raises ParameterError where a chain can't live with it."""
     at_once: dict[str, Value] = {}
     for name, value in changes.items():
-        spec = SPECS[name]
+        spec = SPECS.get(name)
+        if spec is None:
+            raise ParameterError(
+                "there is no such parameter",
+                value=name,
+                remedy="list them with: otensor-cli governance params",
+            )
+        if type(value) is not type(getattr(now, name)):
+            raise ParameterError(
+                f"{name} is of another form", value=value, remedy="a ratio is two numbers, all others are one"
+            )
         if spec.takes is Takes.GENESIS:
             raise ParameterError(
                 f"{name} is fixed", value=value, remedy=f"no vote changes it: {spec.fixed_because}"

@@ -12,12 +12,14 @@ from omnitensor.protocol import bodies
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import Address
 from state.ledger import (
+    ballots,
     campaigns,
     clockwork,
     epochs,
     evidence,
     multisig,
     parameters,
+    proposals,
     removal,
     reports,
     seats,
@@ -50,6 +52,10 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.ReportCommit: reports.commit,
     bodies.ReportReveal: reports.reveal,
     bodies.EvidenceSubmit: evidence.submit,
+    bodies.ProposalSubmit: proposals.submit,
+    bodies.ProposalDeposit: proposals.deposit,
+    bodies.ProposalVote: ballots.vote,
+    bodies.ProposalCancel: proposals.cancel,
 }
 
 
@@ -64,6 +70,7 @@ END_OF_BLOCK: Final[tuple[Step, ...]] = (
     validators.pay_unbonded,
     removal.carry_out,
     clockwork.run,
+    proposals.run,
     parameters.turn,
     epochs.turn,
 )

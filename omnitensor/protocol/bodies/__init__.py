@@ -21,6 +21,22 @@ from omnitensor.protocol.bodies.campaigns import (
     SubmissionReveal,
 )
 from omnitensor.protocol.bodies.evidence import EvidenceSubmit
+from omnitensor.protocol.bodies.governance import (
+    AdmissionChange,
+    Content,
+    ParameterChange,
+    ParameterChanges,
+    Payment,
+    ProposalCancel,
+    ProposalDeposit,
+    ProposalSubmit,
+    ProposalVote,
+    SoftwareUpgrade,
+    TextOnly,
+    TreasurySpend,
+    UpgradeCancel,
+    VoteOption,
+)
 from omnitensor.protocol.bodies.reviews import ReportCommit, ReportReveal, SeatAccept, SeatDecline
 from omnitensor.protocol.bodies.staking import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
 from omnitensor.protocol.multisig import MemberSignature, Policy
@@ -47,6 +63,10 @@ Order = (
     | ReportCommit
     | ReportReveal
     | EvidenceSubmit
+    | ProposalSubmit
+    | ProposalDeposit
+    | ProposalVote
+    | ProposalCancel
 )
 """Every kind that an account can order by itself; on the wire an array headed by the kind's tag."""
 
@@ -93,6 +113,10 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     ReportReveal,
     EvidenceSubmit,
     MultisigExecute,
+    ProposalSubmit,
+    ProposalDeposit,
+    ProposalVote,
+    ProposalCancel,
 )
 
 __all__ = [
@@ -123,4 +147,18 @@ __all__ = [
     "ReportCommit",
     "ReportReveal",
     "EvidenceSubmit",
+    "VoteOption",
+    "ParameterChange",
+    "ParameterChanges",
+    "Payment",
+    "TreasurySpend",
+    "AdmissionChange",
+    "SoftwareUpgrade",
+    "UpgradeCancel",
+    "TextOnly",
+    "Content",
+    "ProposalSubmit",
+    "ProposalDeposit",
+    "ProposalVote",
+    "ProposalCancel",
 ]
