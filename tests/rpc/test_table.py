@@ -96,11 +96,11 @@ def test_every_record_can_be_shown(kind: type) -> None:
 
 NUMBERS_IN_EVENTS = frozenset(
     "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch item items new_key overall"
-    " quality_bps reports reveal_from reveal_until round scopes sequence size valid_until validators view".split()
+    " proposal until quality_bps reports reveal_from reveal_until round scopes sequence size valid_until validators view".split()
 )
 WORDS_IN_EVENTS = frozenset(
-    "account cause chunk_root commitment contributor evidence fault key media_type name owner reason reasons reporter sponsor"
-    " order status table title to validator".split()
+    "account cause chunk_root code commitment content contributor depositor evidence fault key media_type name"
+    " option order owner proposer reason reasons reporter sponsor status table title to validator voter".split()
 )
 
 
