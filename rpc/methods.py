@@ -11,6 +11,7 @@ from rpc import (
     methods_review,
     methods_state,
     methods_tx,
+    methods_vault,
 )
 from rpc.table import TABLE, MethodTable
 
@@ -24,6 +25,7 @@ MODULES = (
     methods_state,
     methods_light,
     methods_multisig,
+    methods_vault,
     methods_node,
 )
 

@@ -28,7 +28,7 @@ from omnitensor.protocol.bodies import ValidatorRegister
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.errors import KeyFormatError, ProtocolError
 from omnitensor.protocol.json_depth import is_deep
-from omnitensor.protocol.keys import format_address, parse_address
+from omnitensor.protocol.keys import format_address, has_known_version, parse_address
 from omnitensor.protocol.parameter_rules import check_genesis_params, params_from
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import (
@@ -50,14 +50,15 @@ from omnitensor.protocol.types import (
 )
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
 from state.commitment import Commitment, commitment_of
-from state.ledger import epochs, validators
+from state.ledger import epochs, validators, vaults
 from state.ledger.accounts import Pot
 from state.ledger.epochs import STAKE_UNIT
+from state.ledger.errors import Rejected
 from state.ledger.parameters import IN_FORCE
 from state.ledger.supply import check_everything
 from state.ledger.view import View
 from state.overlay import DictBase, Overlay
-from state.records import Account, PotTotal
+from state.records import Account, PotTotal, Vault
 from state.schema import ACCOUNTS, PARAMS, POTS, TABLES, Kind
 
 GENESIS_BYTES_MAX: Final = 4 * limits.MIB
@@ -88,6 +89,16 @@ class GenesisValidator(Record, frozen=True):
     proof_of_possession: BlsSignatureF
 
 
+class GenesisVault(Record, frozen=True):
+    """Money that is locked from the beginning, in nanoOMNIT; times in milliseconds, as those of a ``VaultGrant``."""
+
+    holder: AddressF
+    amount: AmountF
+    start_ms: TimeMsF
+    cliff_ms: TimeMsF
+    end_ms: TimeMsF
+
+
 class GenesisRecord(Record, frozen=True):
     """What a genesis says, as canonical bytes."""
 
@@ -96,17 +107,19 @@ class GenesisRecord(Record, frozen=True):
     params: Params
     accounts: tuple[GenesisAccount, ...]
     validators: tuple[GenesisValidator, ...]
+    locked: tuple[GenesisVault, ...] = ()
 
 
 @dataclass(frozen=True)
 class Genesis:
-    """A chain's beginning. Whatever no account and no stake holds of the supply is the reserve."""
+    """A chain's beginning. Whatever no account, vault or stake holds of the supply is the reserve."""
 
     chain_id: str
     time_ms: TimeMs
     params: Params
     accounts: tuple[GenesisAccount, ...]
     validators: tuple[GenesisValidator, ...]
+    locked: tuple[GenesisVault, ...] = ()
 
     @property
     def reserve(self) -> Amount:
@@ -115,7 +128,8 @@ class Genesis:
 
     @property
     def _held(self) -> int:
-        return sum(row.balance for row in self.accounts) + sum(row.stake for row in self.validators)
+        amounts = [row.balance for row in self.accounts] + [row.stake for row in self.validators]
+        return sum(amounts) + sum(row.amount for row in self.locked)
 
     # -- reading and writing
 
@@ -141,12 +155,16 @@ class Genesis:
 
     def record(self) -> GenesisRecord:
         """For the database."""
-        return GenesisRecord(self.chain_id, self.time_ms, self.params, self.accounts, self.validators)
+        return GenesisRecord(
+            self.chain_id, self.time_ms, self.params, self.accounts, self.validators, self.locked
+        )
 
     @classmethod
     def from_record(cls, record: GenesisRecord) -> "Genesis":
         """From the database, where it was checked before it came there."""
-        return cls(record.chain_id, record.time_ms, record.params, record.accounts, record.validators)
+        return cls(
+            record.chain_id, record.time_ms, record.params, record.accounts, record.validators, record.locked
+        )
 
     def checked(self) -> "Genesis":
         """Itself, when it can begin a chain; else raises GenesisError."""
@@ -216,6 +234,10 @@ def _fill(view: View, genesis: Genesis) -> None:
     balances = {row.address: int(row.balance) for row in genesis.accounts}
     for row in genesis.validators:
         balances[row.address] = balances.get(row.address, 0) + row.stake
+    for grant in genesis.locked:
+        schedule = (grant.start_ms, grant.cliff_ms, grant.end_ms)
+        vault = Vault(grant.holder, NO_PROPOSER, grant.amount, *schedule, Amount(0))
+        balances[vaults.enter(view, vault)] = int(grant.amount)
     for address, balance in balances.items():
         view.put(ACCOUNTS, Account(Amount(balance), 0), Address(address))
     view.put(POTS, PotTotal(Amount(sum(balances.values()))), Pot.ACCOUNTS.value)
@@ -238,13 +260,21 @@ def _checked(genesis: Genesis) -> Genesis:
         )
     if genesis._held > SUPPLY_MAX:
         raise GenesisError(
-            "accounts and stakes are more than the supply",
+            "accounts, locked money and stakes are more than the supply",
             value=format_omnit(genesis._held),
             remedy=f"they may sum to {format_omnit(SUPPLY_MAX)}; the rest becomes the reserve",
         )
     addresses = [row.address for row in genesis.accounts]
+    for owner in (*addresses, *(row.address for row in genesis.validators)):
+        if not has_known_version(owner):
+            raise GenesisError(
+                "an account is of nobody who could order anything",
+                value=format_address(owner),
+                remedy="give an address of version 0 or 1; locked money has a list of its own",
+            )
     if len(set(addresses)) != len(addresses):
         raise GenesisError("an account stands twice in the list", remedy="give each account once")
+    _check_locked(genesis)
     for row in genesis.validators:
         if row.stake < genesis.params.validator_stake_min or row.stake < STAKE_UNIT:
             raise GenesisError(
@@ -268,12 +298,34 @@ def _checked(genesis: Genesis) -> Genesis:
     return genesis
 
 
+def _check_locked(genesis: Genesis) -> None:
+    for row in genesis.locked:
+        if not has_known_version(row.holder) or row.amount == 0:
+            raise GenesisError(
+                "locked money is of nobody, or nothing",
+                value=format_address(row.holder),
+                remedy="give an address of version 0 or 1 and an amount above zero",
+            )
+        try:
+            vaults.check_schedule(row.start_ms, row.cliff_ms, row.end_ms)
+        except Rejected as error:
+            raise GenesisError(error.reason, value=error.value, remedy=error.remedy) from error
+
+
 # -- the document
 
 
 class _AccountDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str
     balance: str
+
+
+class _VaultDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    holder: str
+    amount: str
+    start_ms: TimeMsF
+    cliff_ms: TimeMsF
+    end_ms: TimeMsF
 
 
 class _ValidatorDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -292,6 +344,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accounts: list[_AccountDocument]
     validators: list[_ValidatorDocument]
     reserve: str | None = None
+    locked: list[_VaultDocument] = []
 
 
 def _strict_json(text: str | bytes) -> dict[str, Any]:
@@ -344,10 +397,14 @@ def _from_document(document: dict[str, Any]) -> Genesis:
             )
             for row in read.validators
         ),
+        locked=tuple(
+            GenesisVault(_address(row.holder), _amount(row.amount), row.start_ms, row.cliff_ms, row.end_ms)
+            for row in read.locked
+        ),
     )
     if genesis.reserve >= 0 and read.reserve is not None and _amount(read.reserve) != genesis.reserve:
         raise GenesisError(
-            "accounts, stakes and reserve do not sum to the supply",
+            "accounts, locked money, stakes and reserve do not sum to the supply",
             value=read.reserve,
             remedy=f"the reserve is {genesis.reserve}, or leave it out",
         )
@@ -378,7 +435,18 @@ def _to_document(genesis: Genesis) -> dict[str, Any]:
             }
             for row in genesis.validators
         ],
+        **({"locked": [_vault_document(row) for row in genesis.locked]} if genesis.locked else {}),
         "reserve": str(genesis.reserve),
+    }
+
+
+def _vault_document(row: GenesisVault) -> dict[str, Any]:
+    return {
+        "holder": format_address(row.holder),
+        "amount": str(row.amount),
+        "start_ms": row.start_ms,
+        "cliff_ms": row.cliff_ms,
+        "end_ms": row.end_ms,
     }
 
 

@@ -11,7 +11,7 @@ from omnitensor.protocol.blocks import BlockResult
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.types import Height
 from state.ledger.prepared import Prepared
-from state.records import UNIT, TransactionRef
+from state.records import UNIT, TransactionRef, Vault
 from state.records_review import Batch, Campaign, Item, Seat, Submission
 from state.schema import (
     BATCHES,
@@ -28,6 +28,8 @@ from state.schema import (
     SUBMISSIONS,
     SUBMISSIONS_BY_CONTRIBUTOR,
     TRANSACTIONS_BY_ADDRESS,
+    VAULTS,
+    VAULTS_BY_HOLDER,
     KeyPart,
     Table,
 )
@@ -64,12 +66,17 @@ def _of_seat(key: tuple[bytes, ...], row: Seat) -> Iterator[Entry]:
     yield SEATS_BY_VALIDATOR, (validator, batch, round_), UNIT
 
 
+def _of_vault(key: tuple[bytes, ...], row: Vault) -> Iterator[Entry]:
+    yield VAULTS_BY_HOLDER, (row.holder, *key), UNIT
+
+
 OF_STATE: Final[dict[Table[Any], Derive]] = {
     CAMPAIGNS: _of_campaign,
     SUBMISSIONS: _of_submission,
     ITEMS: _of_item,
     BATCHES: _of_batch,
     SEATS: _of_seat,
+    VAULTS: _of_vault,
 }
 """By table of the state, what indexes have of its rows."""
 
@@ -81,6 +88,7 @@ INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     ITEMS_BY_CONTENT,
     BATCHES_BY_CAMPAIGN,
     SEATS_BY_VALIDATOR,
+    VAULTS_BY_HOLDER,
 )
 INDEXES_OF_HISTORY: Final[tuple[Table[Any], ...]] = (TRANSACTIONS_BY_ADDRESS, EVENTS_BY_ADDRESS)
 INDEXES: Final[tuple[Table[Any], ...]] = (*INDEXES_OF_HISTORY, *INDEXES_OF_STATE)

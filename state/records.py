@@ -10,6 +10,7 @@ from omnitensor.protocol.codec import Record
 from omnitensor.protocol.limits import validators_max
 from omnitensor.protocol.rows import Account as Account
 from omnitensor.protocol.rows import Multisig as Multisig
+from omnitensor.protocol.rows import Vault as Vault
 from omnitensor.protocol.types import (
     U16,
     U32,

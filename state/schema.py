@@ -38,6 +38,7 @@ from state.records import (
     Unit,
     Validator,
     ValidatorSet,
+    Vault,
 )
 from state.records_governance import (
     Deposit,
@@ -226,6 +227,7 @@ OPEN_SEATS = Table(0x1D, Unit, "open seats", (ADDRESS, INT, INT))
 """Seats that hold a bond, by validator, batch and round."""
 MULTISIGS = Table(rows.MULTISIGS_PREFIX, Multisig, "multisignature accounts", (ADDRESS,))
 """Those that have ordered something; an address alone says nothing of its members."""
+VAULTS = Table(rows.VAULTS_PREFIX, Vault, "vaults", (ADDRESS,))
 
 # -- state: campaigns, submissions, reviews (0x20 .. 0x4f)
 CAMPAIGNS = Table(rows.CAMPAIGNS_PREFIX, Campaign, "campaigns", (INT,))
@@ -303,3 +305,4 @@ INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
 """One row under the empty key while the indexes are made anew (see ``state.indexing``); without it they are whole."""
 VOTES_BY_VOTER = Table(0x8C, Unit, "votes by voter", (ADDRESS, INT), Kind.INDEX)
 """By voter and proposal."""
+VAULTS_BY_HOLDER = Table(0x8F, Unit, "vaults by holder", (ADDRESS, ADDRESS), Kind.INDEX)

@@ -10,7 +10,7 @@ from importlib import metadata
 import click
 from click.shell_completion import get_completion_class
 
-from omnitensor.cli import account, apikey, campaign, chain, data, evidence, multisig, review, stake
+from omnitensor.cli import account, apikey, campaign, chain, data, evidence, multisig, review, stake, vault
 from omnitensor.cli.app import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -60,6 +60,7 @@ for command in (
     evidence.evidence,
     apikey.api_key,
     multisig.multisig,
+    vault.vault,
     account.transfer,
     account.tx,
     account.status,

@@ -26,7 +26,8 @@ from omnitensor.sdk.multisig import (
     policy_from,
     read_file,
 )
-from omnitensor.sdk.results import AccountInfo, MultisigInfo, TransactionResult
+from omnitensor.sdk.results import AccountInfo, TransactionResult
+from omnitensor.sdk.results_account import MultisigInfo
 
 FILE = click.Path(path_type=Path)
 

@@ -22,6 +22,7 @@ from omnitensor.protocol.types import (
     ACCOUNT_VERSION,
     ADDRESS_BYTES,
     MULTISIG_VERSION,
+    VAULT_VERSION,
     Address,
     PublicKey,
     Signature,
@@ -121,7 +122,7 @@ def is_own_key(address: Address, public: PublicKey) -> bool:
 
 
 def has_known_version(address: Address) -> bool:
-    """Whether an address is of a kind that this chain has: a key's, or of several keys together."""
+    """Whether an address is of somebody who can order something: of a key, or of several keys together."""
     return address[0] in (ACCOUNT_VERSION, MULTISIG_VERSION)
 
 
@@ -134,11 +135,11 @@ def parse_address(text: str) -> Address:
     """The address that `text` names. Raises KeyFormatError naming the text, unless it looks like a secret."""
     try:
         _, payload = bech32m.decode(text.strip(), ADDRESS_HRP)
-        if len(payload) != ADDRESS_BYTES or not has_known_version(Address(payload)):
+        if len(payload) != ADDRESS_BYTES or payload[0] > VAULT_VERSION:
             raise KeyFormatError(
                 "of an unknown length or version",
                 value=payload,
-                remedy=f"an address has {ADDRESS_BYTES} bytes, the first of them 0 or 1",
+                remedy=f"an address has {ADDRESS_BYTES} bytes, the first of them {VAULT_VERSION} at most",
             )
     except KeyFormatError as error:
         shown = None if _looks_secret(text) else text

@@ -9,6 +9,8 @@ Amounts in nanoOMNIT, times as height and milliseconds, ratios in basis points.
 from enum import IntEnum
 from typing import Final
 
+from msgspec.structs import replace
+
 from omnitensor.protocol.bodies import CampaignSpec
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.content import ContentId
@@ -33,6 +35,7 @@ ACCOUNTS_PREFIX: Final = 0x11
 CAMPAIGNS_PREFIX: Final = 0x20
 ITEMS_PREFIX: Final = 0x24
 MULTISIGS_PREFIX: Final = 0x1E
+VAULTS_PREFIX: Final = 0x1F
 
 
 def account_key(address: Address) -> bytes:
@@ -55,6 +58,11 @@ def multisig_key(address: Address) -> bytes:
     return bytes([MULTISIGS_PREFIX]) + address
 
 
+def vault_key(address: Address) -> bytes:
+    """Key of a ``Vault``."""
+    return bytes([VAULTS_PREFIX]) + address
+
+
 class Account(Record, frozen=True):
     """Spendable balance in nanoOMNIT, and the nonce that the account's next transaction must have."""
 
@@ -67,6 +75,33 @@ class Multisig(Record, frozen=True):
 
     policy: Policy
     sequence: U64
+
+
+class Vault(Record, frozen=True):
+    """An account of locked money: whose it is, and when it opens. What it holds is its balance as an account."""
+
+    holder: AddressF
+    granter: AddressF
+    """Whose money it was; zeros where it is from genesis."""
+    total: AmountF
+    """What was locked at first."""
+    start_ms: TimeMsF
+    cliff_ms: TimeMsF
+    end_ms: TimeMsF
+    withdrawn: U64
+    """What its holder took so far: what staking earned included, so beyond the total in the end."""
+
+    def with_withdrawn(self, withdrawn: int) -> "Vault":
+        return replace(self, withdrawn=withdrawn)
+
+
+def vested(vault: Vault, now_ms: int) -> int:
+    """nanoOMNIT of a vault's total that have vested at a time: nothing before the cliff, then by the time passed."""
+    if now_ms < vault.cliff_ms:
+        return 0
+    if now_ms >= vault.end_ms:
+        return vault.total
+    return vault.total * (now_ms - vault.start_ms) // (vault.end_ms - vault.start_ms)
 
 
 class Labelled(IntEnum):

@@ -34,7 +34,8 @@ Weight = NewType("Weight", int)
 Hash = NewType("Hash", bytes)
 """32 bytes of tagged SHA-256."""
 Address = NewType("Address", bytes)
-"""33 bytes: version byte, then an Ed25519 public key (version 0) or a hash of several and how many must sign (version 1)."""
+"""33 bytes: version byte, then an Ed25519 public key (version 0), or a hash: of several keys and
+how many must sign (version 1), of a vault's number (version 2)."""
 PublicKey = NewType("PublicKey", bytes)
 """32 bytes of an Ed25519 public key."""
 Signature = NewType("Signature", bytes)
@@ -58,6 +59,7 @@ ParameterNumber = NewType("ParameterNumber", int)
 ADDRESS_BYTES: Final = 33
 ACCOUNT_VERSION: Final = 0
 MULTISIG_VERSION: Final = 1
+VAULT_VERSION: Final = 2
 ZERO_HASH: Final = Hash(bytes(32))
 
 # Field types: what a decoder accepts. Constructing a record does not check them, decoding does.

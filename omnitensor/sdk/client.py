@@ -206,5 +206,7 @@ class Client(Blocking[AsyncClient]):
     multisig = blocking(AsyncClient.multisig)
     multisig_order = blocking(AsyncClient.multisig_order)
     send_multisig = blocking(AsyncClient.send_multisig)
+    vaults = blocking(AsyncClient.vaults)
+    vault = blocking(AsyncClient.vault)
     evidence = blocking(AsyncClient.evidence)
     submit_evidence = blocking(AsyncClient.submit_evidence)

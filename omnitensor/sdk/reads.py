@@ -18,6 +18,7 @@ from omnitensor.sdk import results
 from omnitensor.sdk.errors import NotFoundError, WrongChainError
 from omnitensor.sdk.proofs import header_from, proof_from, table_from
 from omnitensor.sdk.results import Cursor, hash_given, read
+from omnitensor.sdk.results_account import MultisigInfo, VaultInfo, VaultPage
 from omnitensor.sdk.transport import Transport
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ Paged = TypeVar(
     results.AssignmentPage,
     results.ValidatorPage,
     results.EvidencePage,
+    VaultPage,
 )
 
 PAGE_ITEMS: Final = 100
@@ -160,9 +162,18 @@ class Reads:
         """Whose session key this is. Raises NotFoundError."""
         return await self._ask(results.SessionInfo, "account.session", key=key.hex())
 
-    async def multisig(self, address: Address | str) -> results.MultisigInfo:
+    async def multisig(self, address: Address | str) -> MultisigInfo:
         """An account of several keys: its next sequence number, and its members once it has ordered something."""
-        return await self._ask(results.MultisigInfo, "account.multisig", address=address_text(address))
+        return await self._ask(MultisigInfo, "account.multisig", address=address_text(address))
+
+    async def vaults(self, holder: Address | str) -> list[VaultInfo]:
+        """Every vault of a holder, with what it can take out now."""
+        pages = self._pages(VaultPage, "vault.list", holder=address_text(holder))
+        return [each async for page in pages for each in page.vaults]
+
+    async def vault(self, address: Address | str) -> VaultInfo:
+        """One vault. Raises NotFoundError."""
+        return await self._ask(VaultInfo, "vault.get", vault=address_text(address))
 
     async def rewards(self, address: Address | str) -> results.Rewards:
         return await self._ask(results.Rewards, "account.rewards", address=address_text(address))

@@ -100,15 +100,6 @@ class AccountInfo(Result, frozen=True):
     session_keys: list[SessionKeyInfo] = []
 
 
-class MultisigInfo(Result, frozen=True):
-    """`threshold` and `members` are None before the account's first order: its address hides them."""
-
-    address: str
-    sequence: int
-    threshold: int | None = None
-    members: list[str] | None = None
-
-
 class SessionInfo(Result, frozen=True):
     owner: str
     scopes: list[str]

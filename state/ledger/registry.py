@@ -27,6 +27,7 @@ from state.ledger import (
     submissions,
     transfers,
     validators,
+    vaults,
 )
 from state.ledger.context import BlockContext
 from state.ledger.view import View
@@ -56,6 +57,8 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.ProposalDeposit: proposals.deposit,
     bodies.ProposalVote: ballots.vote,
     bodies.ProposalCancel: proposals.cancel,
+    bodies.VaultGrant: vaults.grant,
+    bodies.VaultWithdraw: vaults.withdraw,
 }
 
 

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import NANO, SUPPLY_MAX
 from state.genesis import Genesis, GenesisError, GenesisRecord
 from state.ledger.supply import check_everything, totals
+from state.ledger.vaults import vault_address
 from state.local_genesis import local_genesis
+from state.schema import ACCOUNTS, VAULTS
 from tests.state.chain_fixtures import key, make_genesis
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +32,32 @@ def edited(edit: Edit) -> str:
     document = json.loads(json.dumps(DOCUMENT))
     edit(document)
     return json.dumps(document)
+
+
+LOCKED: dict[str, object] = {
+    "holder": format_address(key("a9").address),
+    "amount": "5000",
+    "start_ms": 1_000,
+    "cliff_ms": 2_000,
+    "end_ms": 5_000,
+}
+VAULT_TEXT = format_address(vault_address(0))
+
+
+def test_locked_money_is_in_vaults_from_the_beginning() -> None:
+    later = LOCKED | {"amount": "7", "end_ms": 6_000}
+    genesis = Genesis.from_json(edited(lambda d: d.update(locked=[LOCKED, later]) or d.pop("reserve")))
+    assert Genesis.from_json(genesis.to_json()) == genesis
+    assert Genesis.from_record(decode(GenesisRecord, encode(genesis.record()))) == genesis
+    check_everything(genesis.rows)
+    vaults = {bytes(key): row for key, row in genesis.rows.scan(VAULTS)}
+    assert {row.total for row in vaults.values()} == {5_000, 7}
+    assert {row.holder for row in vaults.values()} == {key("a9").address}
+    for address, row in vaults.items():
+        held = genesis.rows.get(ACCOUNTS, address)
+        assert held is not None
+        assert held.balance == row.total
+    assert genesis.reserve == Genesis.from_json(json.dumps(DOCUMENT)).reserve - 5_007
 
 
 def test_file_at_the_top_is_the_local_genesis() -> None:
@@ -66,6 +95,7 @@ def test_round_trips() -> None:
         lambda d: d["validators"].pop() and d.pop("reserve"),
         lambda d: d["validators"][0].update(name="renamed"),
         lambda d: d["validators"][0].update(commission_bps=1),
+        lambda d: d.update(locked=[LOCKED]) or d.pop("reserve"),
     ],
 )
 def test_hash_binds_every_part(edit: Edit) -> None:
@@ -115,6 +145,14 @@ def test_hash_binds_every_part(edit: Edit) -> None:
             "possession",
         ),
         (lambda d: d["validators"][0].update(commission_bps=10_001), "commission_bps"),
+        (lambda d: d.update(locked=[LOCKED | {"amount": "0"}]) or d.pop("reserve"), "nothing"),
+        (lambda d: d.update(locked=[LOCKED | {"amount": str(SUPPLY_MAX)}]) or d.pop("reserve"), "supply"),
+        (lambda d: d.update(locked=[LOCKED]), "reserve"),
+        (lambda d: d.update(locked=[LOCKED | {"cliff_ms": 9_000}]) or d.pop("reserve"), "in order"),
+        (lambda d: d.update(locked=[LOCKED | {"end_ms": 1_000}]) or d.pop("reserve"), "in order"),
+        (lambda d: d.update(locked=[LOCKED | {"end_ms": -1}]) or d.pop("reserve"), "end_ms"),
+        (lambda d: d.update(locked=[LOCKED | {"holder": VAULT_TEXT}]) or d.pop("reserve"), VAULT_TEXT),
+        (lambda d: d["accounts"][0].update(address=VAULT_TEXT), VAULT_TEXT),
     ],
 )
 def test_refuses_naming_what_is_wrong(edit: Edit, says: str) -> None:

@@ -39,6 +39,7 @@ from omnitensor.protocol.bodies.governance import (
 )
 from omnitensor.protocol.bodies.reviews import ReportCommit, ReportReveal, SeatAccept, SeatDecline
 from omnitensor.protocol.bodies.staking import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
+from omnitensor.protocol.bodies.vaults import VaultGrant, VaultWithdraw
 from omnitensor.protocol.multisig import MemberSignature, Policy
 from omnitensor.protocol.types import U64, AddressF, HeightF
 
@@ -67,6 +68,8 @@ Order = (
     | ProposalDeposit
     | ProposalVote
     | ProposalCancel
+    | VaultGrant
+    | VaultWithdraw
 )
 """Every kind that an account can order by itself; on the wire an array headed by the kind's tag."""
 
@@ -112,6 +115,8 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     ReportCommit,
     ReportReveal,
     EvidenceSubmit,
+    VaultGrant,
+    VaultWithdraw,
     MultisigExecute,
     ProposalSubmit,
     ProposalDeposit,
@@ -124,6 +129,8 @@ __all__ = [
     "Body",
     "Order",
     "MultisigExecute",
+    "VaultGrant",
+    "VaultWithdraw",
     "Scope",
     "SCOPES_ALL",
     "BodyBase",
