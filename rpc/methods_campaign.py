@@ -36,10 +36,22 @@ from rpc.fields import (
 from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
 from state.reader import Reader
-from state.records_review import Campaign, CampaignStatus, Item, ItemStatus, Submission, SubmissionStatus
+from state.records_review import (
+    AppealState,
+    Campaign,
+    CampaignStatus,
+    Escalation,
+    Item,
+    ItemStatus,
+    Submission,
+    SubmissionStatus,
+)
 from state.schema import (
+    APPEALS,
+    BATCHES,
     CAMPAIGNS,
     CAMPAIGNS_BY_SPONSOR,
+    GOLD_SETS,
     ITEMS,
     ITEMS_BY_CAMPAIGN,
     ITEMS_BY_CONTRIBUTOR,
@@ -47,8 +59,10 @@ from state.schema import (
     number,
 )
 
-CampaignStatusText = Literal["open", "closing", "closed", "expired"]
-ItemStatusText = Literal["revealed", "queued", "in_review", "accepted", "rejected", "undecided", "paid"]
+CampaignStatusText = Literal["open", "closing", "closed", "expired", "cancelled"]
+ItemStatusText = Literal[
+    "revealed", "queued", "in_review", "escalated", "accepted", "rejected", "undecided", "paid"
+]
 
 
 class EscrowShown(Result, frozen=True):
@@ -56,6 +70,15 @@ class EscrowShown(Result, frozen=True):
     reward: AmountText
     review: AmountText
     escalation: AmountText
+
+
+class GoldSetShown(Result, frozen=True):
+    root: HashText
+    count: Count
+    bond_each: AmountText
+    committed_at: Count
+    returned: Annotated[Count, Meta(description="Pieces whose bonds returned")]
+    taken: Annotated[Count, Meta(description="Pieces whose bonds burned: voided, withheld, or never opened")]
 
 
 class CampaignShown(Result, frozen=True):
@@ -68,6 +91,7 @@ class CampaignShown(Result, frozen=True):
         dict[str, Count], Meta(description="Items: all that were submitted, then by what they are now")
     ]
     submissions_open: Count
+    gold: Annotated[GoldSetShown | None, Meta(description="What its sponsor committed to as gold")]
     funded: AmountText
     paid_contributors: AmountText
     paid_reviewers: AmountText
@@ -79,7 +103,8 @@ class CampaignShown(Result, frozen=True):
     proof: Annotated[RowProof | UnsetType, Meta(description="Of the campaign's row, when asked for")] = UNSET
 
 
-def _campaign(key: int, row: Campaign) -> CampaignShown:
+def _campaign(reader: Reader, key: int, row: Campaign) -> CampaignShown:
+    gold = reader.get(GOLD_SETS, key)
     return CampaignShown(
         campaign=key,
         sponsor=shown(row.sponsor),
@@ -88,6 +113,7 @@ def _campaign(key: int, row: Campaign) -> CampaignShown:
         escrow=EscrowShown(**present.record(row.escrow)),
         counts=present.record(row.counts),
         submissions_open=row.submissions_open,
+        gold=GoldSetShown(**present.record(gold)) if gold is not None else None,
         funded=present.amount_text(row.funded),
         paid_contributors=present.amount_text(row.paid_contributors),
         paid_reviewers=present.amount_text(row.paid_reviewers),
@@ -119,7 +145,7 @@ def campaigns(context: Context, params: CampaignsParams) -> CampaignsPage:
         if len(found) == params.limit or seen == limits.rpc_scan_rows_max:
             return CampaignsPage(campaigns=found, next=str(key))
         if params.status is None or CampaignStatus(row.status).label == params.status:
-            found.append(_campaign(key, row))
+            found.append(_campaign(context.reader, key, row))
     return CampaignsPage(campaigns=found, next=None)
 
 
@@ -154,7 +180,7 @@ def campaign_row(reader: Reader, key: int) -> Campaign:
 def campaign(context: Context, params: CampaignParams) -> CampaignShown:
     """A campaign: what it asks for, its money, and how far it has come."""
     key = number_of(params.campaign)
-    found = _campaign(key, campaign_row(context.reader, key))
+    found = _campaign(context.reader, key, campaign_row(context.reader, key))
     if not params.proof:
         return found
     return replace(found, proof=row_proof(context.reader, campaign_key(CampaignId(key))))
@@ -171,6 +197,14 @@ class ScoresShown(Result, frozen=True):
     accuracy: Count
     relevance: Count
     overall: Count
+
+
+class AppealShown(Result, frozen=True):
+    appellant: AddressText
+    state: Literal["open", "turned", "upheld", "void"]
+    bond: Annotated[AmountText, Meta(description="Held now")]
+    appealed_at: Count
+    batch: Count
 
 
 class ItemShown(Result, frozen=True):
@@ -190,10 +224,24 @@ class ItemShown(Result, frozen=True):
     reward: AmountText | None
     paid: AmountText
     batch: Count | None
+    second: Annotated[Count | None, Meta(description="The batch of its second round")]
+    escalation: Annotated[
+        Literal["none", "disagreement", "flags", "audit", "appeal"],
+        Meta(description="Why it went to a second round"),
+    ]
+    appeal_until: Annotated[
+        Count | None,
+        Meta(description="Up to which height its verdict can be appealed; null when it can't be"),
+    ]
+    appeal: Annotated[AppealShown | None, Meta(description="The appeal of its verdict")]
+    bond: Annotated[AmountText, Meta(description="Held now")]
+    bond_cost: Annotated[
+        AmountText, Meta(description="What its rejection costs of it, unless an appeal turns it")
+    ]
     proof: Annotated[RowProof | UnsetType, Meta(description="Of the item's row, when asked for")] = UNSET
 
 
-def _item(key: int, row: Item) -> ItemShown:
+def _item(reader: Reader, key: int, row: Item) -> ItemShown:
     scores = None
     if row.scores:
         completeness, accuracy, relevance = row.scores
@@ -224,6 +272,31 @@ def _item(key: int, row: Item) -> ItemShown:
         reward=present.amount_text(row.reward) if row.status in _REWARDED else None,
         paid=present.amount_text(row.paid),
         batch=row.batch or None,
+        second=row.second or None,
+        escalation=Escalation(row.escalation).label,  # type: ignore[arg-type]  # its labels are these
+        appeal_until=_appeal_until(reader, row),
+        appeal=_appeal(reader, key) if row.escalation == Escalation.APPEAL else None,
+        bond=present.amount_text(row.bond),
+        bond_cost=present.amount_text(row.bond_cost),
+    )
+
+
+def _appeal_until(reader: Reader, row: Item) -> int | None:
+    """Up to which height a verdict can be appealed: a first round's, until it is settled."""
+    batch = reader.get(BATCHES, row.open_verdict) if row.open_verdict else None
+    return batch.settle_at if batch is not None and batch.round == 1 else None
+
+
+def _appeal(reader: Reader, key: int) -> AppealShown | None:
+    row = reader.get(APPEALS, key)
+    if row is None:
+        return None
+    return AppealShown(
+        appellant=shown(row.appellant),
+        state=AppealState(row.state).label,  # type: ignore[arg-type]  # its labels are these
+        bond=present.amount_text(row.bond),
+        appealed_at=row.appealed_at,
+        batch=row.batch,
     )
 
 
@@ -260,7 +333,7 @@ def items(context: Context, params: ItemsParams) -> ItemsPage:
         row = reader.get(ITEMS, number(key))
         assert row is not None, "an index names what is there"
         if row.campaign == of_campaign and params.status in (None, ItemStatus(row.status).label):
-            found.append(_item(number(key), row))
+            found.append(_item(reader, number(key), row))
     return ItemsPage(items=found, next=None)
 
 
@@ -280,7 +353,7 @@ def item_row(reader: Reader, key: int) -> Item:
 @TABLE.method("item.get")
 def item(context: Context, params: ItemParams) -> ItemShown:
     """An item: its content, every status it had, scores, reasons and pay."""
-    found = _item(params.item, item_row(context.reader, params.item))
+    found = _item(context.reader, params.item, item_row(context.reader, params.item))
     if not params.proof:
         return found
     return replace(found, proof=row_proof(context.reader, item_key(ItemId(params.item))))

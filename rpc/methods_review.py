@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta
 
 from omnitensor.protocol import limits
-from omnitensor.protocol.types import BatchId
+from omnitensor.protocol.types import Address, BatchId
 from rpc import present
 from rpc.errors import not_found
 from rpc.fields import (
@@ -33,8 +33,10 @@ from state.reader import Reader
 from state.records_review import SEATS_LIVE, Batch, BatchOutcome, BatchPhase, ItemStatus, Seat, SeatState
 from state.schema import BATCHES, REVIEWERS, SEATS, SEATS_BY_VALIDATOR, number
 
-SeatText = Literal["seated", "committed", "revealed", "declined", "missed", "released"]
-PhaseText = Literal["frozen", "accept", "commit", "reveal", "done"]
+SeatText = Literal[
+    "seated", "committed", "revealed", "declined", "missed", "released", "leaked", "contradicted"
+]
+PhaseText = Literal["frozen", "accept", "commit", "reveal", "gold", "second", "done"]
 
 _SEAT_TEXTS: Final[dict[SeatState, SeatText]] = {
     SeatState.SEATED: "seated",
@@ -45,6 +47,8 @@ _SEAT_TEXTS: Final[dict[SeatState, SeatText]] = {
     SeatState.MISSED: "missed",
     SeatState.WITHHELD: "missed",
     SeatState.RELEASED: "released",
+    SeatState.LEAKED: "leaked",
+    SeatState.CONTRADICTED: "contradicted",
 }
 """A seat's state as reviewers see it: an accepted seat is one to commit from, a withheld reveal one missed."""
 
@@ -58,6 +62,10 @@ def phase_of(batch: Batch, height: int) -> PhaseText:
             return "accept" if height < batch.accept_until else "commit"
         case BatchPhase.REVEAL:
             return "reveal"
+        case BatchPhase.GOLD:
+            return "gold"
+        case BatchPhase.SECOND:
+            return "second"
         case BatchPhase.DONE:
             return "done"
 
@@ -142,11 +150,30 @@ class BatchParams(Params, frozen=True):
     round: Number = 1
 
 
+class DuplicateShown(Result, frozen=True):
+    place: Count
+    item: Count
+
+
+class GoldShown(Result, frozen=True):
+    item: Count
+    completeness: bool
+    accuracy: bool
+    relevance: bool
+    voided: bool
+
+
 class SeatShown(Result, frozen=True):
     validator: AddressText
     state: SeatText
     drawn_at: Count
     report: Annotated[HexText | None, Meta(description="Four bytes an item, once revealed")]
+    duplicates: Annotated[list[DuplicateShown], Meta(description="What items it flags as duplicates repeat")]
+    vote: Annotated[Count, Meta(description="Weight of its report in the verdict; 0 before")]
+    quality_bps: Annotated[int, Meta(description="Its reviewer's standing after the batch")]
+    closeness_bps: Count
+    peer_bps: Annotated[int, Meta(description="Points against the other reviewers, or the second round")]
+    gold_bps: Annotated[int, Meta(description="Points against gold")]
     paid: AmountText
     penalty: AmountText
 
@@ -170,15 +197,26 @@ class BatchShown(Result, frozen=True):
     title: str
     instructions: str
     spec: Annotated[dict[str, Any], Meta(description="The campaign's specification")]
+    origin: Annotated[Count | None, Meta(description="Of a second round: the batch of the first")]
+    second: Annotated[Count | None, Meta(description="The batch in which disputed items are judged again")]
+    appellant: Annotated[AddressText | None, Meta(description="Whose appeal it judges")]
+    asked: Annotated[Count, Meta(description="Seats to be drawn")]
+    places: Annotated[Count, Meta(description="Seats that a verdict reckons with")]
+    thin: Annotated[bool, Meta(description="Members of the first round could be drawn: too few others exist")]
     seats: list[SeatShown]
     items: list[BatchItemShown]
+    gold: Annotated[list[GoldShown], Meta(description="Items that were gold, once their sponsor said so")]
     formed_at: Count
     draw_at: Count
     accept_until: Count
     commit_until: Count
     reveal_from: Count | None
     reveal_until: Count | None
+    gold_until: Annotated[
+        Count | None, Meta(description="Up to which height the sponsor can say what was gold")
+    ]
     decided_at: Count | None
+    settle_at: Annotated[Count | None, Meta(description="Up to which height its verdicts can be appealed")]
     redraws: Count
     settled: bool
     fee: AmountText
@@ -208,6 +246,22 @@ def batch(context: Context, params: BatchParams) -> BatchShown:
         title=spec.title,
         instructions=spec.instructions,
         spec=present.record(spec),
+        origin=row.origin or None,
+        second=row.second or None,
+        appellant=shown(Address(row.appellant)) if row.appellant else None,
+        asked=row.asked,
+        places=row.places,
+        thin=row.thin,
+        gold=[
+            GoldShown(
+                item=row.items[gold.place],
+                completeness=bool(gold.bits & 1),
+                accuracy=bool(gold.bits & 2),
+                relevance=bool(gold.bits & 4),
+                voided=gold.voided,
+            )
+            for gold in row.gold
+        ],
         seats=_seats(reader, params.batch, row),
         items=[
             BatchItemShown(
@@ -227,7 +281,9 @@ def batch(context: Context, params: BatchParams) -> BatchShown:
         commit_until=row.commit_until,
         reveal_from=row.reveal_from or None,
         reveal_until=row.reveal_until or None,
+        gold_until=row.gold_until or None,
         decided_at=row.decided_at or None,
+        settle_at=row.settle_at or None,
         redraws=row.redraws,
         settled=row.settled,
         fee=present.amount_text(row.fee),
@@ -246,6 +302,12 @@ def _seats(reader: Reader, key: int, row: Batch) -> list[SeatShown]:
                 state=_SEAT_TEXTS[SeatState(seat.state)],
                 drawn_at=seat.drawn_at,
                 report=seat.report.hex() or None,
+                duplicates=[DuplicateShown(place=each.place, item=each.item) for each in seat.duplicates],
+                vote=seat.vote,
+                quality_bps=seat.quality_bps,
+                closeness_bps=seat.closeness_bps,
+                peer_bps=seat.peer_bps,
+                gold_bps=seat.gold_bps,
                 paid=present.amount_text(seat.paid),
                 penalty=present.amount_text(seat.penalty),
             )

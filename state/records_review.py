@@ -5,10 +5,12 @@ Amounts in nanoOMNIT, times as height and milliseconds, ratios in basis points. 
 
 from enum import IntEnum
 
+from omnitensor.protocol.bodies import DuplicateOf
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.rows import BaseRates as BaseRates
 from omnitensor.protocol.rows import Campaign as Campaign
 from omnitensor.protocol.rows import CampaignStatus as CampaignStatus
+from omnitensor.protocol.rows import Escalation as Escalation
 from omnitensor.protocol.rows import Escrow as Escrow
 from omnitensor.protocol.rows import Item as Item
 from omnitensor.protocol.rows import ItemCounts as ItemCounts
@@ -24,6 +26,7 @@ from omnitensor.protocol.types import (
     BatchIdF,
     Bps,
     CampaignIdF,
+    HashF,
     HeightF,
     ItemIdF,
     TimeMsF,
@@ -43,6 +46,10 @@ class BatchPhase(Labelled):
     COMMIT = 1
     REVEAL = 2
     DONE = 3
+    GOLD = 4
+    """The reports are open; the sponsor says which items were gold."""
+    SECOND = 5
+    """The first verdict is there; what went to a second round must come back before the reviewers are paid."""
 
 
 class BatchOutcome(Labelled):
@@ -66,6 +73,10 @@ class SeatState(Labelled):
     """A committed report was not revealed in time."""
     RELEASED = 7
     """Let go without fault: the batch ended before its turn."""
+    LEAKED = 8
+    """Somebody else opened its commitment before the time."""
+    CONTRADICTED = 9
+    """Its validator signed two reports for it."""
 
 
 SEATS_LIVE = (SeatState.SEATED, SeatState.ACCEPTED, SeatState.COMMITTED, SeatState.REVEALED)
@@ -108,12 +119,35 @@ class Count(Record, frozen=True):
     number: U64
 
 
+class BatchGold(Record, frozen=True):
+    """An item of a batch that turned out to be gold: its place, its index in the campaign's tree, and which criteria pass."""
+
+    place: U16
+    index: U32
+    bits: U16
+    voided: bool = False
+    """The committee contradicted it."""
+
+
 class Batch(Record, frozen=True):
-    """Items reviewed together, and the windows of their review. The windows end early when all seats have done their part."""
+    """Items reviewed together, and the windows of their review. The windows end early when all seats have done their part.
+
+    A second round is a batch of its own.
+    """
 
     campaign: CampaignIdF
     round: U16
-    """1: the first round."""
+    """1 or 2."""
+    origin: BatchIdF
+    """Of a second round: the batch of the first; else 0."""
+    second: BatchIdF
+    """The batch in which the items go that the first round did not settle; 0 without one. Appeals have batches of their own."""
+    appellant: bytes
+    """Whoever appealed, who may not sit; empty without an appeal."""
+    asked: U16
+    """Seats to be drawn."""
+    thin: bool
+    """Members of the first round could be drawn, because fewer fresh reviewers existed than a second round needs."""
     items: tuple[ItemIdF, ...]
     contributors: tuple[AddressF, ...]
     """Sorted; none of them may sit."""
@@ -144,8 +178,15 @@ class Batch(Record, frozen=True):
     reveal_from: HeightF
     """0 until the reveal opens."""
     reveal_until: HeightF
+    gold_until: HeightF
+    """0 until the sponsor is asked for gold."""
+    gold_said: bool
+    """The sponsor has answered."""
+    gold: tuple[BatchGold, ...]
     decided_at: HeightF
-    """0 until done."""
+    """Height of the verdict; 0 until then."""
+    settle_at: HeightF
+    """Up to this height its verdicts can be appealed, then its items are settled; 0 before the verdict."""
     settled: bool
     """The challenge window is over, and everything paid."""
 
@@ -166,6 +207,10 @@ class Seat(Record, frozen=True):
     """The report under a key of its reviewer's, until it is revealed."""
     report: bytes
     """Four bytes an item, once revealed."""
+    duplicates: tuple[DuplicateOf, ...]
+    """What the items that it flags as duplicates repeat."""
+    vote: U16
+    """Weight of its report in the verdict; 0 before."""
     paid: AmountF
     penalty: AmountF
     quality_bps: int
@@ -173,6 +218,44 @@ class Seat(Record, frozen=True):
     closeness_bps: Bps
     peer_bps: int
     """Points against peers in this batch; 0 also where there was nothing to hold it against."""
+    gold_bps: int
+    """The same against gold."""
+
+
+class AppealState(Labelled):
+    OPEN = 0
+    TURNED = 1
+    """The second round said otherwise: the bond returned."""
+    UPHELD = 2
+    """It said the same: the bond paid for it."""
+    VOID = 3
+    """No second round came about: the first verdict stands, and the bond returned."""
+
+
+class Appeal(Record, frozen=True):
+    """Somebody's objection to a verdict."""
+
+    appellant: AddressF
+    bond: AmountF
+    """Held while open."""
+    appealed_at: HeightF
+    batch: BatchIdF
+    state: U16
+    """An AppealState."""
+
+
+class GoldSet(Record, frozen=True):
+    """A campaign's gold: what its sponsor bound itself to, and how much of it is accounted for."""
+
+    root: HashF
+    count: U32
+    bond_each: AmountF
+    """Held for each that is neither returned nor taken."""
+    committed_at: HeightF
+    returned: U32
+    """Confirmed by a committee, or opened as unused."""
+    taken: U32
+    """Voided, or withheld from its batch, or never opened."""
 
 
 class Reputation(Record, frozen=True):
@@ -238,6 +321,8 @@ class DueKind(IntEnum):
     """A window of a batch ended, or its seats are to be drawn, or all did their part."""
     SETTLE = 4
     """Challenge window of a batch."""
+    GOLD = 5
+    """Bonds of gold that an ended campaign's sponsor did not open."""
 
 
 class Due(Record, frozen=True):

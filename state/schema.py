@@ -49,11 +49,13 @@ from state.records_governance import (
     Vote,
 )
 from state.records_review import (
+    Appeal,
     Batch,
     Campaign,
     Count,
     Due,
     Earnings,
+    GoldSet,
     Holder,
     Item,
     QueuedItem,
@@ -250,6 +252,12 @@ REVIEWERS = Table(0x2A, Reviewer, "reviewers", (ADDRESS,))
 EARNINGS = Table(0x2B, Earnings, "earnings", (ADDRESS,))
 DUE = Table(0x2C, Due, "due", (INT, INT, INT))
 """What to look at, by height, DueKind, and id."""
+APPEALS = Table(0x2D, Appeal, "appeals", (INT,))
+"""By item: each is appealed once."""
+GOLD_SETS = Table(0x2E, GoldSet, "gold sets", (INT,))
+"""By campaign."""
+GOLD_USED = Table(0x2F, Unit, "used gold", (INT, INT))
+"""By campaign and index in its tree: each serves once."""
 
 # -- state: delegated stake and rewards (0x30 .. 0x35, 0x60 .. 0x63)
 DELEGATIONS = Table(0x30, Delegation, "delegations", (ADDRESS, ADDRESS))

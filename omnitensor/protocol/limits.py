@@ -64,6 +64,12 @@ submission_items_max: Final = 256
 batch_items_max: Final = 64
 seats_per_round_max: Final = 31
 sealed_report_bytes_max: Final = 1_024
+gold_items_max: Final = 65_536
+gold_path_hashes_max: Final = 16
+"""Siblings of one gold item in a tree of ``gold_items_max``."""
+gold_retired_per_order_max: Final = 64
+contradiction_bytes_max: Final = 2 * KIB
+"""Each of two transactions that commit one seat to two reports."""
 session_keys_per_account_max: Final = 32
 multisig_members_max: Final = 16
 submissions_open_per_account_max: Final = 64

@@ -62,6 +62,17 @@ class ReviewParams(ChainParams, frozen=True):
     report_reveal_blocks: Annotated[
         U32, Spec(Area.REVIEW, "blocks", 1, BLOCKS_MAX, BLOCK, "Time to reveal a report.")
     ] = 240
+    gold_reveal_blocks: Annotated[
+        U32,
+        Spec(
+            Area.REVIEW,
+            "blocks",
+            1,
+            BLOCKS_MAX,
+            BLOCK,
+            "Time to say which items of a batch were gold, once its reports are open.",
+        ),
+    ] = 240
     challenge_blocks: Annotated[
         U32,
         Spec(
@@ -93,6 +104,34 @@ class ReviewParams(ChainParams, frozen=True):
     contributor_paid_at_verdict_bps: Annotated[
         Bps, Spec(Area.REVIEW, "bps", 0, BPS, BLOCK, "Share of a reward that is paid with the verdict.")
     ] = 8_000
+    fresh_seats_min: Annotated[
+        U32,
+        Spec(
+            Area.REVIEW,
+            "seats",
+            1,
+            limits.seats_per_round_max,
+            BLOCK,
+            "With fewer fresh reviewers for a second round, those of the first may be drawn again.",
+        ),
+    ] = 3
+    gold_veto_bps: Annotated[
+        Bps,
+        Spec(
+            Area.REVIEW,
+            "bps",
+            BPS // 2 + 1,
+            BPS,
+            BLOCK,
+            "Share of a committee's weight that voids a gold item by contradicting it.",
+        ),
+    ] = 8_000
+    leak_finder_bps: Annotated[
+        Bps,
+        Spec(
+            Area.REVIEW, "bps", 0, BPS, BLOCK, "The finder's share of the bond of a seat whose report leaked."
+        ),
+    ] = 5_000
     no_commit_slash_bps: Annotated[
         Bps, Spec(Area.REVIEW, "bps", 0, BPS, BLOCK, "Share of its bond that a seat without a report loses.")
     ] = 5_000

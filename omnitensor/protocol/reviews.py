@@ -83,3 +83,8 @@ def report_commitment(
 ) -> Hash:
     """What a reviewer commits to before any report is seen; bound to chain, batch, round and reviewer, so it can't be copied."""
     return hashing.REPORT(encode((chain_id, int(batch), int(round_), bytes(validator), bytes(salt), report)))
+
+
+def gold_leaf(chain_id: str, campaign: int, chunk_root: Hash, bits: int, salt: Hash) -> bytes:
+    """A leaf of a campaign's gold tree: a content, and which criteria it passes (1, 2 and 4), hidden by the salt."""
+    return hashing.GOLD(encode((chain_id, int(campaign), bytes(chunk_root), int(bits), bytes(salt))))

@@ -120,6 +120,8 @@ class CampaignStatus(Labelled):
     """Ended by its sponsor: everything is settled and the rest returned."""
     EXPIRED = 3
     """Ended by its deadline, likewise."""
+    CANCELLED = 4
+    """Ended by its sponsor without waiting for what was committed and not shown."""
 
 
 class ItemStatus(Labelled):
@@ -131,6 +133,19 @@ class ItemStatus(Labelled):
     UNDECIDED = 5
     PAID = 6
     """Accepted, and fully settled."""
+    ESCALATED = 7
+    """Waits for a second round."""
+
+
+class Escalation(Labelled):
+    """Why an item went to a second round."""
+
+    NONE = 0
+    DISAGREEMENT = 1
+    FLAGS = 2
+    AUDIT = 3
+    """Drawn by lot, whatever the first round said."""
+    APPEAL = 4
 
 
 class Escrow(Record, frozen=True):
@@ -165,6 +180,7 @@ class ItemCounts(Record, frozen=True):
     rejected: U64
     undecided: U64
     paid: U64
+    escalated: U64
 
 
 class Campaign(Record, frozen=True):
@@ -176,6 +192,8 @@ class Campaign(Record, frozen=True):
     """A CampaignStatus."""
     expired: bool
     """Its end came by the deadline, not by the sponsor."""
+    cancelled: bool
+    """Its sponsor takes nothing in any more, not even what is committed."""
     escrow: Escrow
     counts: ItemCounts
     submissions_open: U64
@@ -183,8 +201,12 @@ class Campaign(Record, frozen=True):
     admitted: U64
     """Items that reserved money, ever: the whole of which a contributor may have a share."""
     category_counts: tuple[U64, ...]
-    """Items that fill each category's target: admitted and neither rejected nor undecided."""
+    """Items that fill each category's target: admitted, and neither rejected for good nor undecided."""
+    rejections_open: U64
+    """Rejected items that can still be appealed, and hold their reserves until then."""
     base_rates: BaseRates
+    gold_rates: BaseRates
+    """The same over its gold items, each counted once."""
     funded: U64
     """This and the next four are sums over a lifetime: money that goes round is counted each time, beyond the supply."""
     paid_contributors: U64
@@ -231,7 +253,17 @@ class Item(Record, frozen=True):
     bond: AmountF
     """Held; 0 once returned or taken."""
     batch: BatchIdF
-    """0 until it is in one."""
+    """Of its first round; 0 until it is in one."""
+    second: BatchIdF
+    """Of its second round; 0 without one."""
+    open_verdict: BatchIdF
+    """The batch whose verdict can still be appealed; 0 before a verdict, and once it is settled."""
+    escalation: U16
+    """An Escalation."""
+    first: U16
+    """The ItemStatus that the first round alone would give it: accepted, rejected or undecided; 0 before."""
+    bond_cost: AmountF
+    """What of its bond the rejection costs, once it can't be appealed any more."""
     displaced: bool
     """An earlier commitment turned out to own its content while it was in review."""
     scores: tuple[U16, ...]
@@ -239,7 +271,7 @@ class Item(Record, frozen=True):
     overall: U16
     agreement_bps: Bps
     reasons: tuple[str, ...]
-    """Why it was rejected or is undecided."""
+    """Why it was rejected or is undecided; while escalated, why the first round would."""
     reward: AmountF
     """What it earned, once accepted."""
     paid: AmountF

@@ -33,6 +33,10 @@ def settle_batch(view: View, height: int, batch: BatchId) -> None:
     view.put(DUE, BY_ID, height, DueKind.SETTLE, batch)
 
 
+def look_at_gold(view: View, height: int, campaign: CampaignId) -> None:
+    view.put(DUE, BY_ID, height, DueKind.GOLD, campaign)
+
+
 def expire_submission(
     view: View, campaign: CampaignId, commitment: bytes, account: Address, submission: Submission
 ) -> None:

@@ -1,5 +1,6 @@
 """Batches: queued items of a campaign, mixed over contributors in the beacon's order, frozen before their seats can be known."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from omnitensor.protocol import limits
@@ -17,6 +18,7 @@ from state.schema import BATCHES, BATCHES_BY_CAMPAIGN, QUEUE, number
 
 BATCH_COUNTER: Final = b"batch"
 ROUND_ONE: Final = 1
+ROUND_TWO: Final = 2
 
 Queued = tuple[ItemId, QueuedItem]
 
@@ -94,11 +96,43 @@ def _freeze(
             )
         )
     escrow.put(view, campaign_number, campaign)
+    formed = create(
+        view,
+        ctx,
+        campaign_number,
+        batch_number,
+        picked,
+        taken,
+        round_=ROUND_ONE,
+        asked=campaign.spec.first_seats,
+    )
+    return (formed, *events)
+
+
+def create(
+    view: View,
+    ctx: BlockContext,
+    campaign: CampaignId,
+    batch_number: BatchId,
+    picked: Sequence[ItemId],
+    taken: Sequence[Item],
+    *,
+    round_: int,
+    asked: int,
+    origin: BatchId = BatchId(0),  # noqa: B008 # a constant number, made once
+    appellant: bytes = b"",
+) -> Event:
+    """Puts a new batch in, whose seats are drawn by a beacon that does not exist yet."""
     fee = sum(item.fee for item in taken)
     draw_at = Height(ctx.height + ctx.params.seed_delay_blocks)
     batch = Batch(
-        campaign=campaign_number,
-        round=ROUND_ONE,
+        campaign=campaign,
+        round=round_,
+        origin=origin,
+        second=BatchId(0),
+        appellant=appellant,
+        asked=asked,
+        thin=False,
         items=tuple(picked),
         contributors=tuple(sorted({item.contributor for item in taken})),
         phase=BatchPhase.FROZEN,
@@ -116,18 +150,22 @@ def _freeze(
         commit_until=Height(0),
         reveal_from=Height(0),
         reveal_until=Height(0),
+        gold_until=Height(0),
+        gold_said=False,
+        gold=(),
         decided_at=Height(0),
+        settle_at=Height(0),
         settled=False,
     )
     view.put(BATCHES, batch, batch_number)
-    view.put(BATCHES_BY_CAMPAIGN, UNIT, campaign_number, batch_number)
+    view.put(BATCHES_BY_CAMPAIGN, UNIT, campaign, batch_number)
     agenda.look_at_batch(view, max(draw_at, ctx.height + 1), batch_number)
-    formed = event(
+    return event(
         "batch.formed",
         batch=batch_number,
-        campaign=campaign_number,
+        round=round_,
+        campaign=campaign,
         items=len(picked),
         contributors=len(batch.contributors),
         draw_at=draw_at,
     )
-    return (formed, *events)

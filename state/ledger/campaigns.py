@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.bodies import CampaignClose, CampaignFund, CampaignOpen, CampaignSpec
+from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen, CampaignSpec
 from omnitensor.protocol.types import BPS, Address, Amount, CampaignId, Height
 from state.ledger import agenda, earnings, escrow
 from state.ledger.accounts import next_number
@@ -21,7 +21,7 @@ from state.ledger.pay import reserve
 from state.ledger.view import ReadView, View
 from state.records import UNIT
 from state.records_review import BaseRates, Campaign, CampaignStatus, Escrow, ItemCounts
-from state.schema import CAMPAIGNS, CAMPAIGNS_BY_SPONSOR
+from state.schema import CAMPAIGNS, CAMPAIGNS_BY_SPONSOR, GOLD_SETS
 
 CAMPAIGN_COUNTER: Final = b"campaign"
 FACTOR_BPS_MAX: Final = 1_000_000
@@ -65,12 +65,15 @@ def open_campaign(view: View, ctx: BlockContext, sender: Address, body: Campaign
         spec=spec,
         status=CampaignStatus.OPEN,
         expired=False,
+        cancelled=False,
         escrow=Escrow(Amount(0), Amount(0), Amount(0), Amount(0)),
-        counts=ItemCounts(0, 0, 0, 0, 0, 0, 0),
+        counts=ItemCounts(0, 0, 0, 0, 0, 0, 0, 0),
         submissions_open=0,
         admitted=0,
         category_counts=(0,) * len(spec.categories),
+        rejections_open=0,
         base_rates=BaseRates((0, 0, 0), (0, 0, 0)),
+        gold_rates=BaseRates((0, 0, 0), (0, 0, 0)),
         funded=Amount(0),
         paid_contributors=Amount(0),
         paid_reviewers=Amount(0),
@@ -89,7 +92,7 @@ def open_campaign(view: View, ctx: BlockContext, sender: Address, body: Campaign
 
 def fund_campaign(view: View, ctx: BlockContext, sender: Address, body: CampaignFund) -> tuple[Event, ...]:
     """Adds to a campaign's money. Only its sponsor does: the rest returns there."""
-    campaign = _of_sponsor(view, sender, body.campaign)
+    campaign = open_of_sponsor(view, sender, body.campaign)
     if body.amount == 0:
         raise Rejected("amount", "funding of nothing", value=0, remedy="give an amount above zero")
     campaign = escrow.fund(view, campaign, sender, body.amount)
@@ -107,8 +110,21 @@ def fund_campaign(view: View, ctx: BlockContext, sender: Address, body: Campaign
 
 def close_campaign(view: View, ctx: BlockContext, sender: Address, body: CampaignClose) -> tuple[Event, ...]:
     """Takes no further commitments. What was committed may still be revealed; the rest returns when all is settled."""
-    campaign = _of_sponsor(view, sender, body.campaign)
-    return begin_closing(view, ctx, body.campaign, campaign, expired=False)
+    campaign = open_of_sponsor(view, sender, body.campaign)
+    return begin_closing(view, ctx, body.campaign, campaign, cause="sponsor")
+
+
+def cancel_campaign(
+    view: View, ctx: BlockContext, sender: Address, body: CampaignCancel
+) -> tuple[Event, ...]:
+    """Takes nothing in any more. What nobody has seen may not be revealed; what was revealed is judged and paid."""
+    campaign = of_sponsor(view, sender, body.campaign)
+    if campaign.cancelled or escrow.is_over(campaign):
+        raise _not_open(body.campaign, campaign)
+    if campaign.status == CampaignStatus.OPEN:
+        return begin_closing(view, ctx, body.campaign, replace(campaign, cancelled=True), cause="cancelled")
+    escrow.put(view, body.campaign, replace(campaign, cancelled=True))
+    return (event("campaign.closing", campaign=body.campaign, cause="cancelled"),)
 
 
 def reach_deadline(view: View, ctx: BlockContext, number: CampaignId) -> tuple[Event, ...]:
@@ -117,15 +133,13 @@ def reach_deadline(view: View, ctx: BlockContext, number: CampaignId) -> tuple[E
     assert campaign is not None, "campaigns are never deleted"
     if campaign.status != CampaignStatus.OPEN:
         return ()
-    return begin_closing(view, ctx, number, campaign, expired=True)
+    return begin_closing(view, ctx, number, replace(campaign, expired=True), cause="deadline")
 
 
 def begin_closing(
-    view: View, ctx: BlockContext, number: CampaignId, campaign: Campaign, *, expired: bool
+    view: View, ctx: BlockContext, number: CampaignId, campaign: Campaign, *, cause: str
 ) -> tuple[Event, ...]:
-    closing = replace(campaign, status=CampaignStatus.CLOSING, expired=expired, closing_at=ctx.height)
-    escrow.put(view, number, closing)
-    cause = "deadline" if expired else "sponsor"
+    escrow.put(view, number, replace(campaign, status=CampaignStatus.CLOSING, closing_at=ctx.height))
     return (event("campaign.closing", campaign=number, cause=cause), *end_if_idle(view, ctx, number))
 
 
@@ -137,7 +151,13 @@ def end_if_idle(view: View, ctx: BlockContext, number: CampaignId) -> tuple[Even
         return ()
     campaign, amount = escrow.refund(view, campaign)
     assert campaign.escrow.total == 0, f"campaign {number} ends with {campaign.escrow}"
-    status = CampaignStatus.EXPIRED if campaign.expired else CampaignStatus.CLOSED
+    status = CampaignStatus.CLOSED
+    if campaign.cancelled:
+        status = CampaignStatus.CANCELLED
+    elif campaign.expired:
+        status = CampaignStatus.EXPIRED
+    if view.get(GOLD_SETS, number) is not None:
+        agenda.look_at_gold(view, ctx.height + max(1, ctx.params.challenge_blocks), number)
     escrow.put(view, number, replace(campaign, status=status, ended_at=ctx.height))
     earnings.record(view, ctx, campaign.sponsor, earnings.REFUND, amount, number)
     return (
@@ -174,7 +194,8 @@ def _bad(reason: str, value: object) -> Rejected:
     return Rejected("campaign_spec", reason, value=value, remedy="correct the campaign's specification")
 
 
-def _of_sponsor(view: ReadView, sender: Address, number: CampaignId) -> Campaign:
+def of_sponsor(view: ReadView, sender: Address, number: CampaignId) -> Campaign:
+    """The campaign, which must be the sender's. Raises Rejected."""
     campaign = campaign_of(view, number)
     if campaign.sponsor != sender:
         raise Rejected(
@@ -183,6 +204,12 @@ def _of_sponsor(view: ReadView, sender: Address, number: CampaignId) -> Campaign
             value=sender,
             remedy="sign with the account that opened the campaign",
         )
+    return campaign
+
+
+def open_of_sponsor(view: ReadView, sender: Address, number: CampaignId) -> Campaign:
+    """The same where it still takes submissions. Raises Rejected."""
+    campaign = of_sponsor(view, sender, number)
     if campaign.status != CampaignStatus.OPEN:
         raise _not_open(number, campaign)
     return campaign

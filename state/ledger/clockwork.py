@@ -6,10 +6,10 @@ What is left over waits for the next block: it stays first in line.
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import BatchId, CampaignId
-from state.ledger import batches, campaigns, rounds, submissions, verdicts
+from state.ledger import batches, campaigns, gold, outcomes, rounds, submissions
 from state.ledger.context import BlockContext
 from state.ledger.view import ReadView, View
-from state.records_review import BatchPhase, Due, DueKind
+from state.records_review import Batch, BatchPhase, Due, DueKind
 from state.schema import BATCHES, DUE, number
 
 ENTRY_WORK = 50
@@ -49,7 +49,9 @@ def _do(view: View, ctx: BlockContext, kind: DueKind, id_: int, due: Due) -> tup
         case DueKind.BATCH:
             return rounds.advance(view, ctx, BatchId(id_))
         case DueKind.SETTLE:
-            return verdicts.settle(view, ctx, BatchId(id_))
+            return outcomes.settle(view, ctx, BatchId(id_))
+        case DueKind.GOLD:
+            return gold.expire(view, ctx, CampaignId(id_))
 
 
 def _work(view: ReadView, ctx: BlockContext, kind: DueKind, id_: int) -> int:
@@ -62,20 +64,25 @@ def _work(view: ReadView, ctx: BlockContext, kind: DueKind, id_: int) -> int:
         looked_at = min(queued, limits.batch_window_items_max)
         taken = min(queued, ctx.params.batch_items, limits.batch_items_max)
         return ENTRY_WORK + QUEUED_WORK * looked_at + TAKEN_WORK * taken
-    if kind in (DueKind.SUBMISSION, DueKind.CAMPAIGN):
+    if kind in (DueKind.SUBMISSION, DueKind.CAMPAIGN, DueKind.GOLD):
         return ENTRY_WORK
     batch = view.get(BATCHES, id_)
     assert batch is not None, "batches are never deleted"
     if kind is DueKind.SETTLE:
         return ENTRY_WORK + ITEM_WORK * len(batch.items)
     match BatchPhase(batch.phase):
-        case BatchPhase.DONE:
+        case BatchPhase.DONE | BatchPhase.SECOND:
             return ENTRY_WORK
         case BatchPhase.FROZEN:
             return DRAW_WORK
         case BatchPhase.COMMIT:
             draws = bool(batch.vacancies) or ctx.height >= batch.commit_until
             return ENTRY_WORK + SEAT_WORK * len(batch.seats) + (DRAW_WORK if draws else 0)
-        case BatchPhase.REVEAL:
-            per_item = ITEM_WORK + COMPARISON_WORK * len(batch.seats) ** 2
-            return ENTRY_WORK + per_item * len(batch.items)
+        case BatchPhase.REVEAL | BatchPhase.GOLD:
+            origin = view.get(BATCHES, batch.origin) if batch.origin else None
+            return ENTRY_WORK + _verdict_work(batch) + (_verdict_work(origin) if origin else 0)
+
+
+def _verdict_work(batch: Batch) -> int:
+    """Units for judging a batch's items and scoring its reviewers."""
+    return (ITEM_WORK + COMPARISON_WORK * len(batch.seats) ** 2) * len(batch.items)

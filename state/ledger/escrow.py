@@ -84,6 +84,13 @@ def take_penalty(
     return replace(kept, penalties=lifetime_sum(campaign.penalties, amount - burned)), burned
 
 
+def forfeit(view: View, campaign: Campaign, source: Pot, amount: int) -> Campaign:
+    """Gives a campaign what somebody lost to it, whole."""
+    move(view, source, Pot.ESCROW, amount)
+    kept = shifted(campaign, available=amount)
+    return replace(kept, penalties=lifetime_sum(campaign.penalties, amount))
+
+
 def refund(view: View, campaign: Campaign) -> tuple[Campaign, int]:
     """Returns everything available to the sponsor; also says how much."""
     amount = campaign.escrow.available
@@ -113,13 +120,16 @@ def _changed(counts: ItemCounts, status: ItemStatus, by: int) -> ItemCounts:
             return replace(counts, undecided=counts.undecided + by)
         case ItemStatus.PAID:
             return replace(counts, paid=counts.paid + by)
+        case ItemStatus.ESCALATED:
+            return replace(counts, escalated=counts.escalated + by)
 
 
 def idle(campaign: Campaign) -> bool:
-    """Whether nothing is under way: no commitment to reveal, no item waiting for a verdict or for its last pay."""
+    """Whether nothing is under way: no commitment to reveal, no item waiting for a verdict, for an appeal or its last pay."""
     counts = campaign.counts
-    return campaign.submissions_open + counts.queued + counts.in_review + counts.accepted == 0
+    waiting = counts.queued + counts.in_review + counts.escalated + counts.accepted
+    return campaign.submissions_open + waiting + campaign.rejections_open == 0
 
 
 def is_over(campaign: Campaign) -> bool:
-    return campaign.status in (CampaignStatus.CLOSED, CampaignStatus.EXPIRED)
+    return campaign.status in (CampaignStatus.CLOSED, CampaignStatus.EXPIRED, CampaignStatus.CANCELLED)

@@ -51,7 +51,7 @@ def _let_go(view: View, ctx: BlockContext, address: Address, number_: BatchId, r
     batch = view.get(BATCHES, number_)
     seat = view.get(SEATS, number_, round_, address)
     assert batch is not None and seat is not None, "an open seat has its batch"
-    assert batch.phase in (BatchPhase.COMMIT, BatchPhase.REVEAL), "seats are open in these phases alone"
+    assert batch.phase not in (BatchPhase.FROZEN, BatchPhase.DONE), "no seat is open in these phases"
     seats.release(view, number_, batch, seats.Seated(address, seat), SeatState.RELEASED)
     vacancies = batch.vacancies
     if batch.phase == BatchPhase.COMMIT and seat.fills < ctx.params.seat_redraws_max:

@@ -1,10 +1,18 @@
 """Reports: committed unseen, then revealed. Knows their form, and when a seat may do which; nothing of what they are worth."""
 
+from itertools import pairwise
+
 from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import ReportCommit, ReportReveal
-from omnitensor.protocol.reviews import ReportError, decode_report, report_commitment
+from omnitensor.protocol.reviews import (
+    REPORT_ITEM_BYTES,
+    Flag,
+    ReportError,
+    decode_report,
+    report_commitment,
+)
 from omnitensor.protocol.types import Address
 from state.ledger import agenda
 from state.ledger.context import BlockContext
@@ -13,7 +21,7 @@ from state.ledger.events import event
 from state.ledger.seats import batch_and_seat
 from state.ledger.view import View
 from state.records_review import Batch, BatchPhase, SeatState
-from state.schema import SEATS
+from state.schema import ITEMS, SEATS
 
 
 def commit(view: View, ctx: BlockContext, sender: Address, body: ReportCommit) -> tuple[Event, ...]:
@@ -82,9 +90,10 @@ def reveal(view: View, ctx: BlockContext, sender: Address, body: ReportReveal) -
         decode_report(body.report, len(batch.items))
     except ReportError as error:
         raise Rejected("report", error.reason, error.value, error.remedy) from error
+    _check_duplicates(view, batch, body)
     view.put(
         SEATS,
-        replace(seat, state=SeatState.REVEALED, sealed=b"", report=body.report),
+        replace(seat, state=SeatState.REVEALED, sealed=b"", report=body.report, duplicates=body.duplicates),
         body.batch,
         body.round,
         sender,
@@ -97,6 +106,32 @@ def reveal(view: View, ctx: BlockContext, sender: Address, body: ReportReveal) -
     )
 
 
+def _check_duplicates(view: View, batch: Batch, body: ReportReveal) -> None:
+    """Raises Rejected unless each reference is from an item of the batch, flagged, to an earlier one of the same campaign."""
+    places = [reference.place for reference in body.duplicates]
+    ordered = all(place < after for place, after in pairwise(places))
+    for reference in body.duplicates:
+        flagged = (
+            ordered
+            and reference.place < len(batch.items)
+            and body.report[REPORT_ITEM_BYTES * reference.place + 3] & Flag.DUPLICATE
+        )
+        own = view.get(ITEMS, batch.items[reference.place]) if flagged else None
+        other = view.get(ITEMS, reference.item)
+        if (
+            own is None
+            or other is None
+            or other.campaign != batch.campaign
+            or (other.sequence, reference.item) >= (own.sequence, batch.items[reference.place])
+        ):
+            raise Rejected(
+                "duplicate_reference",
+                "a reference is from a flagged item of the batch, in their order, to an earlier item of the campaign",
+                value=f"{reference.place}: {reference.item}",
+                remedy="reveal again without it",
+            )
+
+
 def _phase_text(batch: Batch) -> str:
     match BatchPhase(batch.phase):
         case BatchPhase.FROZEN:
@@ -105,5 +140,9 @@ def _phase_text(batch: Batch) -> str:
             return f"the batch takes commitments up to height {batch.commit_until}"
         case BatchPhase.REVEAL:
             return f"the batch takes reveals up to height {batch.reveal_until}"
+        case BatchPhase.GOLD:
+            return "the batch waits for its sponsor's gold"
+        case BatchPhase.SECOND:
+            return "the batch waits for its second round"
         case BatchPhase.DONE:
             return "the batch is done"

@@ -1,21 +1,27 @@
 """The clock of a batch: draws its seats, closes its windows (early, when all have done their part), replaces what is missing.
 
-Called at the end of a block for each batch on the agenda. Whatever was missed is charged; a verdict is ``verdicts``' business.
+Called at the end of a block for each batch on the agenda. Whatever was missed is charged; what a verdict makes of items is
+``outcomes``' business, what it makes of reviewers ``reviewer_pay``'s.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.types import BPS, BatchId, Height
-from state.ledger import agenda, escrow, items, verdicts
+from omnitensor.protocol.types import BPS, BatchId, Height, ItemId
+from state.ledger import agenda, committees, escalation, escrow, gold, items, outcomes
+from state.ledger.batches import ROUND_ONE
 from state.ledger.campaigns import campaign_of, end_if_idle
+from state.ledger.committees import Committee
 from state.ledger.context import BlockContext
 from state.ledger.events import event
+from state.ledger.reviewer_pay import pay_committee
+from state.ledger.scoring import Triple
 from state.ledger.seats import Seated, fill, miss, release, seats_of
 from state.ledger.view import View
-from state.records_review import Batch, BatchOutcome, BatchPhase, SeatState
+from state.records_review import Batch, BatchOutcome, BatchPhase, Campaign, SeatState
 from state.schema import BATCHES
 
 NO_QUORUM = "no_quorum"
@@ -46,7 +52,9 @@ def advance(view: View, ctx: BlockContext, number: BatchId) -> tuple[Event, ...]
                 step = _commit_phase(view, ctx, number, batch)
             case BatchPhase.REVEAL:
                 step = _reveal_phase(view, ctx, number, batch)
-            case BatchPhase.DONE:
+            case BatchPhase.GOLD:
+                step = _gold_phase(view, ctx, number, batch)
+            case BatchPhase.SECOND | BatchPhase.DONE:
                 break
         batch, go_on = step.batch, step.go_on
         events += step.events
@@ -65,7 +73,7 @@ def _draw_first(view: View, ctx: BlockContext, number: BatchId, batch: Batch) ->
     if ctx.height < batch.draw_at:
         return Step(batch, ())
     campaign = campaign_of(view, batch.campaign)
-    batch, events = fill(view, ctx, number, batch, campaign, (0,) * campaign.spec.first_seats)
+    batch, events = fill(view, ctx, number, batch, campaign, (0,) * batch.asked)
     if batch.seats:
         return Step(replace(batch, places=len(batch.seats), draw_at=ctx.height), events)
     if ctx.height >= batch.draw_at + ctx.params.report_commit_blocks:
@@ -121,8 +129,88 @@ def _reveal_phase(view: View, ctx: BlockContext, number: BatchId, batch: Batch) 
     if revealed < quorum(batch.places, ctx.params.seat_quorum_bps):
         step = _replace_missing(view, ctx, number, batch, revealed)
         return Step(step.batch, (*withheld, *step.events), step.go_on)
-    decided = verdicts.decide(view, ctx, number, batch)
-    return Step(_done(ctx, batch, BatchOutcome.VERDICT), (*withheld, *decided))
+    if gold.is_expected(view, batch):
+        until = Height(ctx.height + max(1, ctx.params.gold_reveal_blocks))
+        agenda.look_at_batch(view, until, number)
+        said = event("batch.gold", batch=number, campaign=batch.campaign, gold_until=until)
+        return Step(replace(batch, phase=BatchPhase.GOLD, gold_until=until), (*withheld, said))
+    batch, decided = _conclude(view, ctx, number, batch)
+    return Step(batch, (*withheld, *decided))
+
+
+def _gold_phase(view: View, ctx: BlockContext, number: BatchId, batch: Batch) -> Step:
+    """When the sponsor has said which items were gold, or its time is over: the verdict."""
+    if not batch.gold_said and ctx.height < batch.gold_until:
+        return Step(batch, ())
+    if not any(one.seat.state == SeatState.REVEALED for one in seats_of(view, number, batch)):
+        return _give_up(view, ctx, number, batch, BatchOutcome.NO_QUORUM, NO_QUORUM)
+    return Step(*_conclude(view, ctx, number, batch))
+
+
+def _conclude(
+    view: View, ctx: BlockContext, number: BatchId, batch: Batch
+) -> tuple[Batch, tuple[Event, ...]]:
+    """The verdict: items first, then whoever is paid now, all from the same reports and standings."""
+    campaign = campaign_of(view, batch.campaign)
+    committee = committees.at_verdict(view, ctx, number, batch)
+    decided = event(
+        "batch.decided",
+        batch=number,
+        round=batch.round,
+        campaign=batch.campaign,
+        reports=len(committee.sitting),
+    )
+    batch = _done(ctx, batch, BatchOutcome.VERDICT)
+    agenda.settle_batch(view, batch.settle_at, number)
+    if batch.round == ROUND_ONE:
+        batch, campaign, events = _first_verdict(view, ctx, number, batch, campaign, committee)
+    else:
+        campaign, events = _second_verdict(view, ctx, number, batch, campaign, committee)
+    escrow.put(view, batch.campaign, campaign)
+    return batch, (decided, *events)
+
+
+def _first_verdict(
+    view: View, ctx: BlockContext, number: BatchId, batch: Batch, campaign: Campaign, committee: Committee
+) -> tuple[Batch, Campaign, tuple[Event, ...]]:
+    """Ends what it can. The reviewers wait for what goes to a second round: they are held against it."""
+    batch, events = gold.judge(view, ctx, campaign, batch, committee)
+    ended = outcomes.by_first_round(view, ctx, number, batch, campaign, committee)
+    campaign = ended.campaign
+    if ended.disputed:
+        campaign, second_number, formed = escalation.open_round(
+            view, ctx, number, batch.campaign, campaign, ended.disputed
+        )
+        batch = replace(batch, phase=BatchPhase.SECOND, second=second_number)
+        return batch, campaign, (*events, *ended.events, formed)
+    campaign, paid, _ = pay_committee(view, ctx, number, batch, campaign, committee, {})
+    return batch, campaign, (*events, *ended.events, *paid)
+
+
+def _second_verdict(
+    view: View, ctx: BlockContext, number: BatchId, batch: Batch, campaign: Campaign, committee: Committee
+) -> tuple[Campaign, tuple[Event, ...]]:
+    """Ends every item for good, and pays both rounds' reviewers."""
+    ended, bits = outcomes.by_second_round(view, ctx, number, batch, campaign, committee)
+    campaign, paid, amount = pay_committee(view, ctx, number, batch, ended.campaign, committee, {})
+    events = (*ended.events, *paid)
+    if batch.appellant:
+        campaign, closed = escalation.end_appeal(view, ctx, batch, campaign, amount)
+        return campaign, (*events, *closed)
+    campaign, paid = _pay_origin(view, ctx, batch, campaign, bits)
+    return campaign, (*events, *paid)
+
+
+def _pay_origin(
+    view: View, ctx: BlockContext, batch: Batch, campaign: Campaign, bits: Mapping[ItemId, Triple]
+) -> tuple[Campaign, tuple[Event, ...]]:
+    """Pays the reviewers of the first round, who waited for this second one."""
+    origin = view.get(BATCHES, batch.origin)
+    assert origin is not None and origin.phase == BatchPhase.SECOND, "a first round waits for its second"
+    committee = committees.as_decided(view, batch.origin, origin)
+    campaign, events, _ = pay_committee(view, ctx, batch.origin, origin, campaign, committee, bits)
+    view.put(BATCHES, replace(origin, phase=BatchPhase.DONE), batch.origin)
+    return campaign, events
 
 
 def _replace_missing(view: View, ctx: BlockContext, number: BatchId, batch: Batch, have: int) -> Step:
@@ -146,22 +234,26 @@ def _give_up(
         elif seated.seat.state == SeatState.REVEALED:
             release(view, number, batch, seated, SeatState.REVEALED)
     campaign = campaign_of(view, batch.campaign)
-    events: list[Event] = [
-        event("batch.undecided", batch=number, round=batch.round, campaign=batch.campaign, reason=reason)
-    ]
-    for item_number in batch.items:
-        item = items.item_at(view, item_number)
-        if item.displaced:
-            campaign, said = verdicts.reject_displaced(view, ctx, campaign, item_number, item)
-        else:
-            campaign, said = items.leave_undecided(view, ctx, campaign, item_number, item, (reason,))
-        events += said
+    said = event("batch.undecided", batch=number, round=batch.round, campaign=batch.campaign, reason=reason)
+    batch = _done(ctx, batch, outcome)
+    ended = outcomes.without_round(view, ctx, number, batch, campaign, reason)
+    campaign = items.free_reviews(view, ended.campaign, batch.items, batch.round)
+    events: tuple[Event, ...] = ()
+    if batch.appellant:
+        campaign, events = escalation.end_appeal(view, ctx, batch, campaign, 0, void=True)
+    elif batch.origin:
+        campaign, events = _pay_origin(view, ctx, batch, campaign, {})
     escrow.put(view, batch.campaign, campaign)
-    return Step(replace(_done(ctx, batch, outcome), settled=True), tuple(events))
+    if batch.origin:
+        agenda.settle_batch(view, batch.settle_at, number)
+    else:
+        batch = replace(batch, settled=True)
+    return Step(batch, (said, *ended.events, *events))
 
 
 def _done(ctx: BlockContext, batch: Batch, outcome: BatchOutcome) -> Batch:
-    return replace(batch, phase=BatchPhase.DONE, outcome=outcome, decided_at=ctx.height)
+    settle_at = Height(ctx.height + max(1, ctx.params.challenge_blocks))
+    return replace(batch, phase=BatchPhase.DONE, outcome=outcome, decided_at=ctx.height, settle_at=settle_at)
 
 
 def _charge(

@@ -96,6 +96,14 @@ def passes(scores: Triple, bar: Bar) -> bool:
     )
 
 
+def bits_of(scores: Triple, bar: Bar) -> Triple:
+    """Which criteria reach their thresholds."""
+    completeness, accuracy, relevance = (
+        int(score >= threshold) for score, threshold in zip(scores, bar.thresholds, strict=True)
+    )
+    return completeness, accuracy, relevance
+
+
 def tally(reports: Sequence[Triple], weights: Sequence[int], bar: Bar) -> Tally:
     """Verdict of a committee on one item; ``reports[i]`` has the weight ``weights[i]``."""
     scores = (

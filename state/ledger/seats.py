@@ -3,6 +3,7 @@
 Knows nothing of what the reports say.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -51,13 +52,30 @@ def seats_of(view: ReadView, number: BatchId, batch: Batch) -> list[Seated]:
     return found
 
 
-def eligible(view: ReadView, ctx: BlockContext, campaign: Campaign, batch: Batch) -> dict[Address, int]:
-    """Weight in the draw of everyone who may sit, by address.
+def eligible(
+    view: ReadView, ctx: BlockContext, campaign: Campaign, batch: Batch
+) -> tuple[dict[Address, int], bool]:
+    """Weight in the draw of everyone who may sit, by address; and whether members of the first round are among them.
 
     A registered validator, not jailed, with stake free for the bond; not the sponsor, nobody with an item in the batch, nobody
-    who sat in it.
+    who appealed or sat in it. In a second round, nobody of the first either, where enough others exist.
     """
-    barred = {campaign.sponsor, *batch.contributors, *batch.seats}
+    barred = {campaign.sponsor, *batch.contributors, *batch.seats, batch.appellant}
+    if not batch.origin:
+        return _weights(view, ctx, batch, barred), False
+    origin = view.get(BATCHES, batch.origin)
+    assert origin is not None, "a second round has a first"
+    fresh = _weights(view, ctx, batch, barred.union(origin.seats))
+    drawn_fresh = sum(address not in origin.seats for address in batch.seats)
+    if len(fresh) + drawn_fresh >= ctx.params.fresh_seats_min:
+        return fresh, False
+    everybody = _weights(view, ctx, batch, barred)
+    return everybody, len(everybody) > len(fresh)
+
+
+def _weights(
+    view: ReadView, ctx: BlockContext, batch: Batch, barred: Collection[bytes]
+) -> dict[Address, int]:
     found: dict[Address, int] = {}
     for key, row in view.scan(VALIDATORS):
         address = Address(key)
@@ -75,8 +93,9 @@ def fill(
     The seed comes from this block's beacon. Opens the accept and commit windows anew where anybody was drawn.
     """
     seed = draw.seats_seed(ctx.beacon, number, batch.round, batch.draws)
-    drawn = draw.draw(seed, eligible(view, ctx, campaign, batch), len(fills))
-    batch = replace(batch, draws=batch.draws + 1)
+    weights, thin = eligible(view, ctx, campaign, batch)
+    drawn = draw.draw(seed, weights, len(fills))
+    batch = replace(batch, draws=batch.draws + 1, thin=batch.thin or thin)
     if not drawn:
         return batch, ()
     params = ctx.params
@@ -98,11 +117,14 @@ def fill(
             commitment=b"",
             sealed=b"",
             report=b"",
+            duplicates=(),
+            vote=0,
             paid=Amount(0),
             penalty=Amount(0),
             quality_bps=0,
             closeness_bps=0,
             peer_bps=0,
+            gold_bps=0,
         )
         view.put(SEATS, seat, number, batch.round, address)
         view.put(SEATS_BY_VALIDATOR, UNIT, address, number, batch.round)
@@ -171,24 +193,40 @@ def slash(
     cause: str,
 ) -> tuple[Campaign, tuple[Event, ...]]:
     """Frees a seat's bond but for ``amount``, which is taken from the validator's stake: half burned, half to the campaign."""
+    amount = take(view, ctx, number, batch, seated, amount, state)
+    if amount == 0:
+        return campaign, ()
+    campaign, burned = escrow.take_penalty(view, ctx, campaign, Pot.STAKE, amount)
+    return campaign, (
+        event("penalty", account=seated.validator, amount=amount, burned=burned, cause=cause, batch=number),
+    )
+
+
+def take(
+    view: View,
+    ctx: BlockContext,
+    number: BatchId,
+    batch: Batch,
+    seated: Seated,
+    amount: int,
+    state: SeatState,
+) -> int:
+    """Frees a seat's bond, and takes up to ``amount`` of it out of the validator's row; its caller moves that money."""
     address = seated.validator
     row = view.get(VALIDATORS, address)
     assert row is not None, "validators are never deleted"
     amount = min(amount, seated.seat.bond, row.stake)
     release(view, number, batch, seated, state)
     if amount == 0:
-        return campaign, ()
+        return 0
     row = view.get(VALIDATORS, address)
     assert row is not None, "validators are never deleted"
     view.put(VALIDATORS, row.with_stake(row.stake - amount), address)
-    campaign, burned = escrow.take_penalty(view, ctx, campaign, Pot.STAKE, amount)
     seat = view.get(SEATS, number, batch.round, address)
     assert seat is not None, "it was just released"
     view.put(SEATS, replace(seat, penalty=Amount(seat.penalty + amount)), number, batch.round, address)
     earnings.record(view, ctx, address, earnings.PENALTY, amount, batch.campaign, batch=number)
-    return campaign, (
-        event("penalty", account=address, amount=amount, burned=burned, cause=cause, batch=number),
-    )
+    return amount
 
 
 def miss(

@@ -26,6 +26,7 @@ from state.records_review import (
     Campaign,
     Count,
     Due,
+    Escalation,
     Holder,
     Item,
     ItemStatus,
@@ -111,6 +112,13 @@ def reveal(view: View, ctx: BlockContext, sender: Address, body: SubmissionRevea
     """
     submission = _to_reveal(view, ctx, sender, body)
     campaign = campaign_of(view, body.campaign)
+    if campaign.cancelled:
+        raise Rejected(
+            "campaign_cancelled",
+            "the campaign takes nothing in any more",
+            value=body.campaign,
+            remedy="the bond returns by itself; submit to another campaign",
+        )
     for declared in body.items:
         check_declared(campaign.spec, declared)
     events: list[Event] = []
@@ -338,6 +346,11 @@ def _new_item(
         escalation_reserved=nothing,
         bond=submission.item_bond,
         batch=BatchId(0),
+        second=BatchId(0),
+        open_verdict=BatchId(0),
+        escalation=Escalation.NONE,
+        first=ItemStatus.REVEALED,
+        bond_cost=nothing,
         displaced=False,
         scores=(),
         overall=0,

@@ -154,7 +154,7 @@ def test_a_near_miss_costs_nothing() -> None:
 
 def test_disagreement_leaves_an_item_undecided_and_refunds_all() -> None:
     world = World()
-    campaign, number = started(world, spec=replace(SPEC, agree_min_bps=9_000))
+    campaign, number = started(world, spec=replace(SPEC, agree_min_bps=9_000, second_seats=0))
     before = world.balance("ann")
     seated = world.seats(number, SeatState.SEATED)
     review(world, {name: GOOD if place < 4 else BAD for place, name in enumerate(seated)})

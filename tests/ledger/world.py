@@ -51,12 +51,23 @@ from state.ledger.supply import check_everything
 from state.ledger.transition import Execution, Outcome
 from state.overlay import DictBase, Overlay
 from state.records import Account, PotTotal, Validator
-from state.records_review import SEATS_LIVE, Batch, BatchPhase, Campaign, CampaignStatus, Item, SeatState
+from state.records_review import (
+    SEATS_LIVE,
+    Batch,
+    BatchPhase,
+    Campaign,
+    CampaignStatus,
+    Item,
+    ItemStatus,
+    SeatState,
+)
 from state.schema import (
     ACCOUNTS,
+    APPEALS,
     BATCHES,
     CAMPAIGNS,
     DUE,
+    GOLD_SETS,
     ITEMS,
     POTS,
     SEATS,
@@ -77,6 +88,7 @@ QUICK = Params(
     report_commit_blocks=8,
     report_reveal_blocks=4,
     challenge_blocks=5,
+    gold_reveal_blocks=4,
     submission_reveal_blocks=6,
     base_fee_initial=1,
 )
@@ -380,9 +392,10 @@ def check_books(world: World) -> None:
     assert pots[Pot.ESCROW] == sum(row.escrow.total for row in campaigns.values())
     items = [row for _, row in view.scan(ITEMS)]
     open_submissions = [row for _, row in view.scan(SUBMISSIONS) if row.status == 0]
-    assert pots[Pot.BONDS] == sum(item.bond for item in items) + sum(
-        row.count * row.item_bond for row in open_submissions
-    )
+    gold = sum((row.count - row.returned - row.taken) * row.bond_each for _, row in view.scan(GOLD_SETS))
+    appeals = sum(row.bond for _, row in view.scan(APPEALS))
+    submitted = sum(row.count * row.item_bond for row in open_submissions)
+    assert pots[Pot.BONDS] == sum(item.bond for item in items) + submitted + gold + appeals
     open_by_account: dict[bytes, int] = {}
     for row in open_submissions:
         open_by_account[row.contributor] = open_by_account.get(row.contributor, 0) + 1
@@ -396,7 +409,7 @@ def check_books(world: World) -> None:
         assert escrow.escalation == sum(item.escalation_reserved for item in mine)
         counts = campaign.counts
         assert counts.submitted == len(mine)
-        by_status = [sum(item.status == status for item in mine) for status in range(7)]
+        by_status = [sum(item.status == status for item in mine) for status in ItemStatus]
         assert by_status == [
             0,
             counts.queued,
@@ -405,11 +418,14 @@ def check_books(world: World) -> None:
             counts.rejected,
             counts.undecided,
             counts.paid,
+            counts.escalated,
         ]
+        rejected_open = [item for item in mine if item.status == ItemStatus.REJECTED and item.open_verdict]
+        assert campaign.rejections_open == len(rejected_open)
         assert campaign.funded + campaign.penalties == (
             escrow.total + campaign.paid_contributors + campaign.paid_reviewers + campaign.refunded
         )
-        if campaign.status in (CampaignStatus.CLOSED, CampaignStatus.EXPIRED):
+        if campaign.status in (CampaignStatus.CLOSED, CampaignStatus.EXPIRED, CampaignStatus.CANCELLED):
             assert escrow.total == 0
             assert sum(item.bond for item in mine) == 0
     held: dict[bytes, int] = {}

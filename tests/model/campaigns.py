@@ -44,6 +44,7 @@ class Campaigns(Ground):
             spec=spec,
             status=OPEN,
             expired=False,
+            cancelled=False,
             available=body.budget,
             reward=0,
             review=0,
@@ -55,11 +56,15 @@ class Campaigns(Ground):
             rejected=0,
             undecided=0,
             paid=0,
+            escalated=0,
             submissions_open=0,
             admitted=0,
             category_counts=(0,) * len(spec.categories),
             ones=(0, 0, 0),
             totals=(0, 0, 0),
+            gold_ones=(0, 0, 0),
+            gold_totals=(0, 0, 0),
+            rejections_open=0,
             funded=body.budget,
             paid_contributors=0,
             paid_reviewers=0,
@@ -122,7 +127,7 @@ class Campaigns(Ground):
     def end_if_idle(self, number: int) -> None:
         """Nothing is under way in a closing campaign: what is left returns."""
         row = self.campaigns[number]
-        busy = row.submissions_open + row.queued + row.in_review + row.accepted
+        busy = row.submissions_open + row.queued + row.in_review + row.accepted + row.rejections_open
         if row.status != CLOSING or busy:
             return
         assert row.reward == row.review == row.escalation == 0, (number, row.values())

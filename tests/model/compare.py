@@ -160,7 +160,8 @@ def campaign(model: Model, key: bytes) -> Any:
     escrow = Escrow(*(plain.pop(name) for name in ("available", "reward", "review", "escalation")))
     counts = ItemCounts(*(plain.pop(name) for name in ItemCounts.__struct_fields__))
     rates = BaseRates(plain.pop("ones"), plain.pop("totals"))
-    return Campaign(escrow=escrow, counts=counts, base_rates=rates, **plain)
+    gold = BaseRates(plain.pop("gold_ones"), plain.pop("gold_totals"))
+    return Campaign(escrow=escrow, counts=counts, base_rates=rates, gold_rates=gold, **plain)
 
 
 def submission(model: Model, key: bytes) -> Any:

@@ -42,7 +42,7 @@ SPEC = CampaignSpec(
     thresholds=(60, 60, 60),
     overall_threshold=60,
     first_seats=3,
-    second_seats=5,
+    second_seats=0,  # the model does not have second rounds yet
     agree_min_bps=7_000,
     contributor_share_max_bps=10_000,
     item_bytes_max=1_000_000,
@@ -193,7 +193,7 @@ def campaign_open(scene: Scene, chance: Chance) -> Made:
         SPEC,
         closes_at=Height(max(0, height + chance.choice([0, 3, 20, 40, 80, 80]))),
         first_seats=chance.choice([1, 2, 3, 3, 4, 5]),
-        second_seats=chance.choice([0, 3, 5]),
+        second_seats=0,
         review_fee=Amount(chance.choice([3, 10**6 + 1, NANO // 7, NANO // 3])),
         unit_price=Amount(chance.choice([0, 1, 999_999_999, 3 * NANO + 7])),
         item_bond=Amount(chance.choice([0, 1, NANO // 3])),

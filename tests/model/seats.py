@@ -185,6 +185,7 @@ class Seats(Ground):
             return
         self.decide(number)
         batch.phase, batch.outcome, batch.decided_at = DONE, VERDICT, self.height
+        batch.settle_at = self.height + max(1, self.p.challenge_blocks)
 
     def _quorum(self, batch: Thing) -> int:
         return max(1, -(-batch.places * self.p.seat_quorum_bps // BPS))
@@ -210,6 +211,7 @@ class Seats(Ground):
             else:
                 self.leave_undecided(item, (reason,))
         batch.phase, batch.outcome, batch.decided_at, batch.settled = DONE, outcome, self.height, True
+        batch.settle_at = self.height + max(1, self.p.challenge_blocks)
 
     # -- the draw
 
@@ -264,6 +266,9 @@ class Seats(Ground):
                 quality_bps=0,
                 closeness_bps=0,
                 peer_bps=0,
+                gold_bps=0,
+                vote=0,
+                duplicates=(),
             )
             self.hold_bond(address, batch.bond)
         return len(drawn)

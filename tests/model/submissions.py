@@ -59,7 +59,7 @@ class Submissions(Ground):
         self.batches = self.table()
         self.open_batches = self.table()
         self.settling = self.table()
-        """Batches with accepted items, by the height that ends their challenge window."""
+        """Batches with verdicts, by the height that ends their challenge window."""
 
     # -- orders
 
@@ -146,6 +146,11 @@ class Submissions(Ground):
             escalation_reserved=0,
             bond=submission.item_bond,
             batch=0,
+            second=0,
+            open_verdict=0,
+            escalation=0,
+            first=0,
+            bond_cost=0,
             displaced=False,
             scores=(),
             overall=0,
@@ -222,6 +227,7 @@ class Submissions(Ground):
         campaign = self.campaigns[item.campaign]
         self.set_aside(campaign, -item.reward_reserved, -item.review_reserved, -item.escalation_reserved)
         item.reward_reserved = item.review_reserved = item.escalation_reserved = 0
+        item.bond_cost = item.open_verdict = 0
         if item.status != SHOWN:
             self._count_category(campaign, item.category, -1)
 
@@ -241,6 +247,14 @@ class Submissions(Ground):
         self._return_bond(number, cost)
         self.earned(item.contributor).items_rejected += 1
 
+    def hold_rejected(self, number: int, reasons: tuple[str, ...], cost: int) -> None:
+        """Rejected, and everything stays held until the challenge window ends."""
+        item = self.items[number]
+        self.advance(number, REJECTED)
+        item.reasons, item.bond_cost, item.open_verdict = reasons, cost, item.batch
+        self.campaigns[item.campaign].rejections_open += 1
+        self.earned(item.contributor).items_rejected += 1
+
     def leave_undecided(self, number: int, reasons: tuple[str, ...]) -> None:
         item = self.items[number]
         self._let_go(number)
@@ -257,9 +271,10 @@ class Submissions(Ground):
         item.reward = parts_of(item.reward_reserved, max(0, min(BPS, share)))
         now = parts_of(item.reward, self.p.contributor_paid_at_verdict_bps)
         unearned = item.reward_reserved - item.reward
-        self.set_aside(campaign, -unearned, -item.review_reserved, -item.escalation_reserved)
-        item.review_reserved = item.escalation_reserved = 0
+        self.set_aside(campaign, -unearned, -item.review_reserved, 0)
+        item.review_reserved = 0
         item.reward_reserved = item.reward - now
+        item.open_verdict = item.batch
         self.advance(number, ACCEPTED)
         row = self.earned(item.contributor)
         row.items_accepted += 1
@@ -338,6 +353,15 @@ class Submissions(Ground):
             draw_at=self.height + self.p.seed_delay_blocks,
             places=0,
             vacancies=(),
+            origin=0,
+            second=0,
+            appellant=b"",
+            asked=self.campaigns[number].spec.first_seats,
+            thin=False,
+            gold_until=0,
+            gold_said=False,
+            gold=(),
+            settle_at=0,
             accept_until=0,
             commit_until=0,
             reveal_from=0,
@@ -354,10 +378,17 @@ class Submissions(Ground):
             del self.settling[due, batch]
             for number in self.batches[batch].items:
                 item = self.items[number]
+                campaign = self.campaigns[item.campaign]
+                if item.status == REJECTED and item.open_verdict:
+                    cost = item.bond_cost
+                    self._let_go(number)
+                    campaign.rejections_open -= 1
+                    self._return_bond(number, cost)
                 if item.status != ACCEPTED:
                     continue
                 rest = item.reward_reserved
-                item.reward_reserved = 0
+                self.set_aside(campaign, 0, 0, -item.escalation_reserved)
+                item.reward_reserved = item.escalation_reserved = item.open_verdict = 0
                 self.advance(number, PAID)
                 self.earned(item.contributor).pending -= rest
                 self._pay_contributor(number, rest)

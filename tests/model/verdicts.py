@@ -103,32 +103,34 @@ class Verdicts(Ground):
             [tuple(report[4 * place : 4 * place + 4]) for report in reports]
             for place in range(len(batch.items))
         ]
-        accepted = False
+        for address, weight in zip(sitting, weights, strict=True):
+            self.seats[number, batch.round, address].vote = weight
+        by_item = [[(*said[:3], said[3] & ~1) for said in reports] for reports in by_item]
         for item, said in zip(batch.items, by_item, strict=True):
-            accepted |= self._end_item(item, Judged(campaign.spec, said, weights))
+            self._end_item(item, Judged(campaign.spec, said, weights))
+        for item in batch.items:
+            self.set_aside(campaign, 0, -self.items[item].review_reserved, 0)
+            self.items[item].review_reserved = 0
         self._reward(number, batch, campaign, sitting, weights, by_item)
-        if accepted:
-            self.settling[self.height + max(1, self.p.challenge_blocks), number] = True
+        self.settling[self.height + max(1, self.p.challenge_blocks), number] = True
 
-    def _end_item(self, number: int, judged: Judged) -> bool:
+    def _end_item(self, number: int, judged: Judged) -> None:
         item = self.items[number]
         if item.displaced:
             self.reject(number, ("duplicate",), parts_of(item.bond, self.p.reject_bond_bps))
-            return False
+            return
         item.scores, item.overall = judged.scores, judged.overall
         item.agreement_bps = judged.agreement
         if judged.agreement < judged.spec.agree_min_bps:
             self.leave_undecided(number, ("disagreement", *judged.heard))
         elif not judged.good:
-            self.reject(number, (*judged.failed(), *judged.heard), self._rejection_cost(item, judged))
+            self.hold_rejected(number, (*judged.failed(), *judged.heard), self._rejection_cost(item, judged))
         elif not judged.flagged:
             self.accept(number, judged.overall)
-            return True
         elif judged.agreed:
-            self.reject(number, judged.agreed, self._rejection_cost(item, judged, flagged=True))
+            self.hold_rejected(number, judged.agreed, self._rejection_cost(item, judged, flagged=True))
         else:
             self.leave_undecided(number, ("flagged", *judged.heard))
-        return False
 
     def _rejection_cost(self, item: Thing, judged: Judged, flagged: bool = False) -> int:
         if {"illegal", "poisoned"} & set(judged.agreed):

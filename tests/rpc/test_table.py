@@ -95,12 +95,13 @@ def test_every_record_can_be_shown(kind: type) -> None:
 
 
 NUMBERS_IN_EVENTS = frozenset(
-    "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch item items new_key overall"
-    " proposal until quality_bps reports reveal_from reveal_until round scopes sequence size valid_until validators view".split()
+    "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch gold_until item items new_key"
+    " overall proposal until quality_bps reports reveal_from reveal_until round scopes sequence size valid_until validators"
+    " view".split()
 )
 WORDS_IN_EVENTS = frozenset(
-    "account cause chunk_root code commitment content contributor depositor evidence fault key media_type name"
-    " option order owner proposer reason reasons reporter sponsor status table title to validator voter".split()
+    "account appellant cause chunk_root code commitment content contributor depositor evidence fault finder key media_type name"
+    " option order owner proposer reason reasons reporter root sponsor state status table title to validator voter".split()
 )
 
 OF_VAULTS_AND_SEASONS = frozenset("granter holder vault cliff_ms end_ms start_ms".split())

@@ -11,16 +11,19 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.accounts import SessionKeyAdd, SessionKeyRemove, Transfer
 from omnitensor.protocol.bodies.base import SCOPES_ALL, BodyBase, Scope
 from omnitensor.protocol.bodies.campaigns import (
+    CampaignCancel,
     CampaignClose,
     CampaignFund,
     CampaignOpen,
     CampaignSpec,
     Category,
+    ItemAppeal,
     ItemDeclaration,
     SubmissionCommit,
     SubmissionReveal,
 )
 from omnitensor.protocol.bodies.evidence import EvidenceSubmit
+from omnitensor.protocol.bodies.gold import GoldCommit, GoldOpening, GoldRetire, GoldReveal, GoldSpare
 from omnitensor.protocol.bodies.governance import (
     AdmissionChange,
     Content,
@@ -37,7 +40,15 @@ from omnitensor.protocol.bodies.governance import (
     UpgradeCancel,
     VoteOption,
 )
-from omnitensor.protocol.bodies.reviews import ReportCommit, ReportReveal, SeatAccept, SeatDecline
+from omnitensor.protocol.bodies.reviews import (
+    DuplicateOf,
+    ReportCommit,
+    ReportContradiction,
+    ReportLeak,
+    ReportReveal,
+    SeatAccept,
+    SeatDecline,
+)
 from omnitensor.protocol.bodies.staking import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
 from omnitensor.protocol.bodies.vaults import VaultGrant, VaultWithdraw
 from omnitensor.protocol.multisig import MemberSignature, Policy
@@ -57,12 +68,19 @@ Order = (
     | CampaignOpen
     | CampaignFund
     | CampaignClose
+    | CampaignCancel
+    | GoldCommit
+    | GoldReveal
+    | GoldRetire
     | SubmissionCommit
     | SubmissionReveal
+    | ItemAppeal
     | SeatAccept
     | SeatDecline
     | ReportCommit
     | ReportReveal
+    | ReportLeak
+    | ReportContradiction
     | EvidenceSubmit
     | ProposalSubmit
     | ProposalDeposit
@@ -108,12 +126,19 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     CampaignOpen,
     CampaignFund,
     CampaignClose,
+    CampaignCancel,
+    GoldCommit,
+    GoldReveal,
+    GoldRetire,
     SubmissionCommit,
     SubmissionReveal,
+    ItemAppeal,
     SeatAccept,
     SeatDecline,
     ReportCommit,
     ReportReveal,
+    ReportLeak,
+    ReportContradiction,
     EvidenceSubmit,
     VaultGrant,
     VaultWithdraw,
@@ -146,13 +171,23 @@ __all__ = [
     "CampaignOpen",
     "CampaignFund",
     "CampaignClose",
+    "CampaignCancel",
+    "GoldCommit",
+    "GoldOpening",
+    "GoldReveal",
+    "GoldRetire",
+    "GoldSpare",
     "ItemDeclaration",
+    "ItemAppeal",
     "SubmissionCommit",
     "SubmissionReveal",
     "SeatAccept",
     "SeatDecline",
     "ReportCommit",
     "ReportReveal",
+    "DuplicateOf",
+    "ReportLeak",
+    "ReportContradiction",
     "EvidenceSubmit",
     "VoteOption",
     "ParameterChange",

@@ -16,6 +16,7 @@ from omnitensor.protocol.types import (
     CampaignIdF,
     HashF,
     HeightF,
+    ItemIdF,
 )
 
 
@@ -62,6 +63,8 @@ class CampaignSpec(Record, frozen=True):
     item_bytes_max: Annotated[int, Meta(ge=1, le=limits.content_bytes_max)]
     closes_at: HeightF
     """Submissions are taken up to this height; what is under way is finished, then the rest returns to the sponsor."""
+    audit_bps: Bps = 0
+    """Chance that an item goes to a second round whatever the first says."""
 
 
 class CampaignOpen(BodyBase, frozen=True, tag=30):
@@ -83,6 +86,13 @@ class CampaignClose(BodyBase, frozen=True, tag=32):
     """Takes no further submissions; the rest of the money returns when nothing is under way."""
 
     KIND: ClassVar[str] = "campaign_close"
+    campaign: CampaignIdF
+
+
+class CampaignCancel(BodyBase, frozen=True, tag=33):
+    """Takes nothing in any more, not even what is committed and not shown; what was shown is judged and paid."""
+
+    KIND: ClassVar[str] = "campaign_cancel"
     campaign: CampaignIdF
 
 
@@ -115,3 +125,17 @@ class SubmissionReveal(BodyBase, frozen=True, tag=41):
 
     def weight(self) -> int:
         return 100 + 400 * len(self.items)
+
+
+class ItemAppeal(BodyBase, frozen=True, tag=42):
+    """Asks for a second round about a verdict, with a bond of what one costs, which returns if the verdict turns.
+
+    A rejection is its contributor's to appeal; an acceptance anybody else's.
+    """
+
+    KIND: ClassVar[str] = "item_appeal"
+    SCOPE: ClassVar[Scope | None] = Scope.UPLOAD
+    item: ItemIdF
+
+    def weight(self) -> int:
+        return 1_000
