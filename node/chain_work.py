@@ -123,7 +123,9 @@ class ChainWork:
     ) -> Block | None:
         """A block of waiting transactions; None when none can be built on this parent."""
         try:
-            return self.chain.build(build.parent_hash, build.timestamp_ms, builder, reveal, waiting)
+            return self.chain.build(
+                build.parent_hash, build.timestamp_ms, builder, reveal, waiting, build.attendance
+            )
         except (BlockError, NoRoomError) as error:
             log.warning("no block built", view=build.view, reason=str(error))
             return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from omnitensor.protocol import bls, limits
+from omnitensor.protocol.attendance import attendants, check_attendance
 from omnitensor.protocol.blocks import (
     HEADER_VERSION,
     Block,
@@ -22,7 +23,7 @@ from omnitensor.protocol.epochs import epoch_of, is_boundary
 from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
-from omnitensor.protocol.votes import FinalityProof, ValidatorTable
+from omnitensor.protocol.votes import Attendance, FinalityProof, ValidatorTable
 from state import history, indexing, opening, pruning, steps
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
@@ -44,7 +45,7 @@ from state.signatures import SignatureChecker
 from state.store import Store
 
 HEADER_ROOM_BYTES: Final = 1_024
-"""Kept free for the header when a block is built; a header takes about 550."""
+"""Kept free for the header when a block is built; a header takes about 700."""
 TABLES_KEPT: Final = 4
 """Validator tables in memory: this epoch's, and those that blocks at its end would begin the next with."""
 
@@ -183,18 +184,20 @@ class Chain:
         proposer: Address,
         beacon_reveal: bytes,
         transactions: Sequence[Prepared],
+        attendance: Attendance | None = None,
     ) -> Block:
         """A block on an executed parent, of those transactions that can stand in it and fit, in the order given.
 
-        Their signatures must have been checked (the mempool does). Raises BlockError where the parent is unknown, NoRoomError.
+        Their signatures must have been checked (the mempool does), and so must ``attendance``, the voters of the parent, without
+        which a block is valid as the first of an epoch alone. Raises BlockError where the parent is unknown, NoRoomError.
         """
         tip = self._tip_of(parent_hash)
         timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
-        ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal)
+        ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal, attendance)
         room = limits.block_bytes_max - HEADER_ROOM_BYTES
         executed = execute(tip, ctx, transactions[: limits.block_transactions_max], self._pages.read, room)
         block = Block(
-            self._header(tip, ctx, beacon_reveal, executed),
+            self._header(tip, ctx, beacon_reveal, executed, attendance),
             tuple([prepared.transaction for prepared in executed.transactions]),
         )
         self._keep(pending_of(tip, assemble(block, executed.transactions), executed), tip)
@@ -213,14 +216,14 @@ class Chain:
         header = prepared.header
         tip = self._tip_of(header.parent)
         self._check_before_execution(tip, prepared)
-        ctx = self._context(tip, header.timestamp_ms, header.proposer, header.beacon_reveal)
+        ctx = self._context_of(tip, header)
         try:
             executed = execute(tip, ctx, prepared.transactions, self._pages.read)
         except Unpayable as refusal:
             raise BlockError(
                 f"a transaction can't stand in the block: {refusal.reason}", value=refusal.value
             ) from refusal
-        expected = self._header(tip, ctx, header.beacon_reveal, executed)
+        expected = self._header(tip, ctx, header.beacon_reveal, executed, header.attendance)
         _compare(header, expected)
         assert header == expected
         self._keep(pending_of(tip, prepared, executed), tip)
@@ -236,12 +239,12 @@ class Chain:
         except BlockError:
             return None, None
         header = block.header
-        ctx = self._context(tip, header.timestamp_ms, header.proposer, header.beacon_reveal)
+        ctx = self._context_of(tip, header)
         try:
             executed = execute(tip, ctx, prepared.transactions, self._pages.read)
         except (Unpayable, SupplyError):
             return tip.header, None
-        return tip.header, self._header(tip, ctx, header.beacon_reveal, executed)
+        return tip.header, self._header(tip, ctx, header.beacon_reveal, executed, header.attendance)
 
     def _check_before_execution(self, tip: Tip, prepared: PreparedBlock) -> None:
         """What is wrong without executing, the cheap things first. Raises BlockError."""
@@ -272,14 +275,25 @@ class Chain:
             raise BlockError(
                 "the beacon reveal is not the proposer's for this height", value=header.beacon_reveal
             )
+        check_attendance(header, parent, table, self.scheme)
         bad = self.signatures.first_bad(prepared.transactions)
         if bad is not None:
             raise BlockError(
                 f"the signature of transaction {bad} does not verify", value=prepared.transactions[bad].id
             )
 
+    def _context_of(self, tip: Tip, header: Header) -> BlockContext:
+        return self._context(
+            tip, header.timestamp_ms, header.proposer, header.beacon_reveal, header.attendance
+        )
+
     def _context(
-        self, tip: Tip, timestamp_ms: TimeMs, proposer: Address, beacon_reveal: bytes
+        self,
+        tip: Tip,
+        timestamp_ms: TimeMs,
+        proposer: Address,
+        beacon_reveal: bytes,
+        attendance: Attendance | None,
     ) -> BlockContext:
         parent, params = tip.header, tip.params
         height = Height(parent.height + 1)
@@ -293,6 +307,7 @@ class Chain:
             params=params,
             base_fee=_base_fee_above(parent, params),
             scheme=self.scheme,
+            attended=attendants(attendance, self._table_above(tip)),
         )
 
     def _table_above(self, tip: Tip) -> ValidatorTable:
@@ -316,7 +331,14 @@ class Chain:
         assert following is not None, "a boundary fixes the next set"
         return following.hash
 
-    def _header(self, tip: Tip, ctx: BlockContext, beacon_reveal: bytes, executed: Executed) -> Header:
+    def _header(
+        self,
+        tip: Tip,
+        ctx: BlockContext,
+        beacon_reveal: bytes,
+        executed: Executed,
+        attendance: Attendance | None,
+    ) -> Header:
         table = self._table_above(tip)
         return Header(
             version=HEADER_VERSION,
@@ -337,6 +359,7 @@ class Chain:
             validators_hash=table.hash,
             next_validators_hash=self._hash_of_next_table(ctx, table, executed),
             history_root=history.root_of(tip.history),
+            attendance=attendance,
         )
 
     # -- committing

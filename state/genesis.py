@@ -220,6 +220,7 @@ class Genesis:
             validators_hash=self.table.hash,
             next_validators_hash=self.table.hash,
             history_root=Hash(merkle.EMPTY_ROOT),
+            attendance=None,
         )
         return Block(header, ())
 

@@ -145,7 +145,11 @@ class Core(Standstill):
     def _take_vote(self, vote: Vote, peer: Peer) -> None:
         view = View(vote.view)
         self._heard(vote.signer, min(view, self.view))
-        if not self.final.view < view <= self.view + limits.views_ahead_max or vote.epoch != self.table.epoch:
+        if vote.epoch != self.table.epoch:
+            return
+        if self._is_late_attendance(vote):
+            self._take_late(vote)
+        if not self.final.view < view <= self.view + limits.views_ahead_max:
             return
         slot = self._slots.at(view)
         if vote.signer == self.me:
@@ -166,6 +170,14 @@ class Core(Standstill):
         if counted.certificate is not None and slot.holds(vote.kind) is None:
             self.fired[Rule.R7] += 1
             self._take_certificate(counted.certificate)
+
+    def _take_late(self, vote: Vote) -> None:
+        """A vote for what is final already: the next leader names it, and it may still convict its signer."""
+        last = self._slots.last
+        assert last is not None and last.book is not None
+        counted = last.book.add(vote)
+        if counted.conflict is not None:
+            self._emit(Accuse(counted.conflict))
 
     def _remembers(self, certificate: Certificate, signers: tuple[int, ...]) -> bool:
         """Whether this validator is not in a certificate, or did cast that vote. Only a stolen or set back key is unlike that."""

@@ -30,6 +30,7 @@ from consensus.stake.evidence import Evidence
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.types import BlsSignature, Epoch, Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import (
+    Attendance,
     Candidate,
     Certificate,
     FinalityProof,
@@ -99,13 +100,17 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Build a block on ``parent_hash`` with exactly ``timestamp_ms``, now (the core has waited for the pace, R2)."""
+    """Build a block on ``parent_hash`` with exactly ``timestamp_ms``, now (the core has waited for the pace, R2).
+
+    ``attendance`` is all that this node has heard of who voted for the parent; None on the epoch's root.
+    """
 
     view: View
     parent_id: Hash
     parent_hash: Hash
     parent_height: Height
     timestamp_ms: TimeMs
+    attendance: Attendance | None
 
 
 @dataclass(frozen=True, slots=True)

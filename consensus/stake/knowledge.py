@@ -95,6 +95,7 @@ class Knowledge:
         self.halted: bool = False
         self.fired: Counter[Rule] = Counter()
         self._floor: View = ROOT_VIEW
+        self._scheme: Final = scheme
         self._slots: Final = Slots(table, scheme)
         self._candidates: Final = Candidates(
             limits.final_candidates_kept_max, limits.candidates_missing_max, settings.boundary
@@ -154,11 +155,25 @@ class Knowledge:
             return False
         if vote.view <= self.final.view:
             # Too late to count, but a slow validator must not be taken for one that is gone.
-            return vote.view > self._last_active[vote.signer] and self.is_inactive(vote.signer)
+            return self._is_late_attendance(vote) or (
+                vote.view > self._last_active[vote.signer] and self.is_inactive(vote.signer)
+            )
         if vote.view > self.view + limits.views_ahead_max:
             return False
         slot = self._slots.get(View(vote.view))
         return slot is None or (slot.book is not None and not slot.book.knows(vote))
+
+    def _is_late_attendance(self, vote: Vote) -> bool:
+        """Whether a vote finalizes the newest final candidate, and is not known: the next block may still name it."""
+        last = self._slots.last
+        return (
+            last is not None
+            and last.book is not None
+            and vote.view == last.view == self.final.view
+            and vote.kind == VoteKind.FINALIZE
+            and vote.candidate_id == self.final.candidate_id
+            and not last.book.knows(vote)
+        )
 
     def wants_certificate(self, certificate: Certificate) -> bool:
         """Whether a certificate is worth verifying; decided in O(1) before any cryptography."""

@@ -3,6 +3,7 @@
 from consensus.stake.candidates import Status
 from consensus.stake.effects import Build, Propose
 from consensus.stake.knowledge import Rule
+from consensus.stake.roll import fullest
 from consensus.stake.safety import Kept
 from consensus.stake.slots import Slot
 from consensus.stake.timing import Alarm
@@ -10,7 +11,7 @@ from consensus.stake.voting import Voting
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.types import Hash, TimeMs, View
-from omnitensor.protocol.votes import SKIP_ID, Candidate, Certificate, VoteKind
+from omnitensor.protocol.votes import SKIP_ID, Attendance, Candidate, Certificate, VoteKind
 
 
 class Leading(Voting):
@@ -82,7 +83,22 @@ class Leading(Voting):
             self._alarms.set(Alarm.PACE, due_ms)
             return
         slot.building = (parent_view, parent_id)
-        self._emit(Build(self.view, parent_id, parent_hash, height, TimeMs(self.now_ms)))
+        attendance = self._attendance(parent_view, parent_id)
+        self._emit(Build(self.view, parent_id, parent_hash, height, TimeMs(self.now_ms), attendance))
+
+    def _attendance(self, parent_view: View, parent_id: Hash) -> Attendance | None:
+        """Who voted for the parent, as far as is known here: it has a certificate at least, since R2 chose it (none at the root)."""
+        if parent_id != self.final.candidate_id:
+            entry, slot = self._candidates.get(parent_id), self._slots.get(parent_view)
+            assert entry is not None and slot is not None, "R2 builds on what is here"
+            return fullest(entry.candidate, slot.certificates(), slot.book, self.table, self._scheme)
+        proof, last = self.final.proof, self._slots.last
+        if proof is None:
+            return None
+        certificates, book = [proof.certificate], None
+        if last is not None and last.view == self.final.view:
+            certificates, book = [*certificates, *last.certificates()], last.book
+        return fullest(proof.candidate, certificates, book, self.table, self._scheme)
 
     def _built(self, view: View, block: Block | None) -> None:
         """The answer to ``Build``: offer the block if the view still is ours to lead; without one skip it at once (R4)."""

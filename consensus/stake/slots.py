@@ -81,6 +81,8 @@ class Slots:
         self._slots: dict[View, Slot] = {}
         self._remembered: dict[View, list[VoteRecord]] = {}
         self._proposed: set[View] = set()
+        self.last: Slot | None = None
+        """The final view, where it was seen: late votes for what became final in it are still attendance."""
 
     def remember(self, memory: SafetyMemory) -> None:
         """Take in what was signed before a restart (R9)."""
@@ -115,7 +117,9 @@ class Slots:
             slot.offer = None
 
     def prune(self, final_view: View) -> None:
-        """Forget all views up to the final one (R6)."""
+        """Forget all views up to the final one (R6), but for the votes of that."""
+        if self.last is None or self.last.view != final_view:
+            self.last = self._slots.get(final_view)
         for view in [view for view in self._slots if view <= final_view]:
             del self._slots[view]
         for view in [view for view in self._remembered if view <= final_view]:

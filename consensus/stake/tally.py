@@ -78,6 +78,15 @@ class VoteBook:
     def of_signer(self, signer: int) -> tuple[Vote, ...]:
         return tuple(self._by_signer.get(signer, ()))
 
+    def votes_for(self, kind: VoteKind, candidate_id: Hash) -> list[Vote]:
+        """Every vote that is known for one thing, by signer."""
+        return [
+            vote
+            for signer in sorted(self._by_signer)
+            for vote in self._by_signer[signer]
+            if (vote.kind, vote.candidate_id) == (kind, candidate_id)
+        ]
+
     def weight(self, kind: VoteKind, candidate_id: Hash) -> int:
         tally = self._tallies.get((kind, candidate_id))
         return tally.weight if tally is not None else 0

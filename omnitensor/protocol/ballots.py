@@ -1,4 +1,4 @@
-"""What a validator says of a view, and what a quorum said: votes and certificates. Data only; the rules are in ``consensus``.
+"""What a validator says of a view, and what a quorum said: votes, certificates, attendance. Data only; the rules are in ``consensus``.
 
 Apart from ``votes``, because transactions carry votes as evidence, and proposals carry transactions.
 """
@@ -71,3 +71,17 @@ class Certificate(Record, frozen=True):
 
     def message(self, chain_id: str) -> bytes:
         return vote_message(chain_id, self.epoch, self.kind, self.view, self.candidate_id)
+
+
+class Attendance(Record, frozen=True):
+    """Who voted for the block below, as its child's header says it: a quorum's NOTARIZE or FINALIZE votes for a candidate of it.
+
+    The candidate's epoch and block hash are the parent's, so these fields give its whole id (see ``attendance``).
+    """
+
+    kind: VoteKind
+    view: ViewF
+    parent_view: ViewF
+    parent_id: HashF
+    signers: Annotated[bytes, Meta(min_length=1, max_length=(validators_max + 7) // 8)]
+    signature: BlsSignatureF

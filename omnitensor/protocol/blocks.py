@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta
 
 from omnitensor.protocol import hashing, merkle
+from omnitensor.protocol.ballots import Attendance
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.limits import block_transactions_max, chain_id_chars_max
 from omnitensor.protocol.transactions import Transaction
@@ -64,6 +65,8 @@ class Header(Record, frozen=True):
     this header trusts the voters of the next epoch, and goes one step an epoch."""
     history_root: HashF
     """Over the hashes of all blocks below, genesis first; as many as the height says, so this root is not counted."""
+    attendance: Attendance | None
+    """Whose votes for the block below the leader saw; None where that is of another epoch, and at genesis."""
 
     @property
     def hash(self) -> Hash:

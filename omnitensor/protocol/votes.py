@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from omnitensor.protocol import hashing
-from omnitensor.protocol.ballots import SKIP_ID, Certificate, Vote, VoteKind, vote_message
+from omnitensor.protocol.ballots import SKIP_ID, Attendance, Certificate, Vote, VoteKind, vote_message
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.errors import ProtocolError
@@ -29,6 +29,7 @@ from omnitensor.protocol.types import (
 
 __all__ = [
     "SKIP_ID",
+    "Attendance",
     "Candidate",
     "Certificate",
     "FinalityProof",

@@ -37,3 +37,5 @@ class BlockContext:
     base_fee: int
     scheme: Scheme = bls.SCHEME
     verify_key: VerifyKey = keys.verify
+    attended: tuple[int, ...] = ()
+    """Whose votes for the block below this one names: indexes in the table of this epoch, ascending."""

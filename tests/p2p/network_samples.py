@@ -77,6 +77,7 @@ def header_of(height: int, parent: Hash) -> Header:
         validators_hash=hash_of(5),
         next_validators_hash=hash_of(5),
         history_root=hash_of(6),
+        attendance=None,
     )
 
 

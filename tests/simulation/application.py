@@ -76,6 +76,7 @@ def make_block(
         validators_hash=ZERO_HASH,
         next_validators_hash=ZERO_HASH,
         history_root=ZERO_HASH,
+        attendance=None,
     )
     return Block(header, ())
 
@@ -83,7 +84,7 @@ def make_block(
 def genesis_block(timestamp_ms: int) -> Block:
     root = Header(
         1, CHAIN_ID, Height(0), Epoch(0), ZERO_HASH, TimeMs(timestamp_ms), Address(bytes(33)), b"", ZERO_HASH,
-        1, Weight(0), EMPTY_ROOT, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH,
+        1, Weight(0), EMPTY_ROOT, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, ZERO_HASH, None,
     )  # fmt: skip
     return Block(root, ())
 

@@ -6,6 +6,7 @@ LevelDB's face and, where the world says so, the consensus signatures.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -192,4 +193,4 @@ class LedgerChain:
 
 
 def replaced_time(order: Build, timestamp_ms: TimeMs) -> Build:
-    return Build(order.view, order.parent_id, order.parent_hash, order.parent_height, timestamp_ms)
+    return dataclasses.replace(order, timestamp_ms=timestamp_ms)
