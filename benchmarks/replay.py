@@ -29,6 +29,7 @@ from state.blocks import decode_block
 from state.chain import Chain
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
 from state.ledger.prepared import Prepared, prepare
+from tests.attendance import attended
 
 ACCOUNTS = 4_000
 BLOCKS = 12
@@ -94,7 +95,10 @@ def _build(
             transfers.append(_transfer(keys[sender], nonces[sender], receiver, index + 1))
             nonces[sender] += 1
         reveal = bls.sign(_secret(), beacon_message(CHAIN_ID, Height(height)))
-        block = chain.build(chain.head.hash, TimeMs(height), keys[0].address, reveal, transfers)
+        attendance = attended(
+            chain.head.header, chain.validator_table(), lambda _, message: bls.sign(_secret(), message)
+        )
+        block = chain.build(chain.head.hash, TimeMs(height), keys[0].address, reveal, transfers, attendance)
         assert len(block.transactions) == TRANSFERS, "a block does not hold so many"
         chain.commit(block.hash, None)
         blocks.append(encode(block))

@@ -48,6 +48,7 @@ from state.records_governance import (
     Proposal,
     Vote,
 )
+from state.records_attendance import Downtime, EpochAttendance
 from state.records_review import (
     Appeal,
     Batch,
@@ -276,6 +277,11 @@ EPOCH_REVIEWS = Table(0x60, EpochReviews, "epoch reviews", (ADDRESS,))
 """By validator."""
 ADMITTED = Table(0x61, Unit, "admitted", (ADDRESS,))
 """Accounts that governance lets register as validators, where it decides."""
+# -- state: attendance (0x36 .. 0x37)
+ATTENDANCE = Table(0x36, EpochAttendance, "attendance", (INT,))
+"""By epoch, for as long as its validator set is kept."""
+DOWNTIME = Table(0x37, Downtime, "downtime", (ADDRESS,))
+"""Validators that are absent, or in jail for having been."""
 
 # -- state: governance (0x38 .. 0x3f)
 PROPOSALS = Table(0x38, Proposal, "proposals", (INT,))

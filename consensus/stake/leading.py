@@ -87,7 +87,7 @@ class Leading(Voting):
         self._emit(Build(self.view, parent_id, parent_hash, height, TimeMs(self.now_ms), attendance))
 
     def _attendance(self, parent_view: View, parent_id: Hash) -> Attendance | None:
-        """Who voted for the parent, as far as is known here: it has a certificate at least, since R2 chose it (none at the root)."""
+        """Who voted for the parent, as far as is known here: a certificate at least, since R2 chose it; None at the root."""
         if parent_id != self.final.candidate_id:
             entry, slot = self._candidates.get(parent_id), self._slots.get(parent_view)
             assert entry is not None and slot is not None, "R2 builds on what is here"

@@ -39,9 +39,7 @@ def fullest(
     return attendance_of(_with(certificate, late, table, scheme), candidate)
 
 
-def _with(
-    certificate: Certificate, late: list[Vote], table: ValidatorTable, scheme: Scheme
-) -> Certificate:
+def _with(certificate: Certificate, late: list[Vote], table: ValidatorTable, scheme: Scheme) -> Certificate:
     """A certificate with further votes for the same thing."""
     if not late:
         return certificate

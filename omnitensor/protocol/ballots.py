@@ -1,4 +1,4 @@
-"""What a validator says of a view, and what a quorum said: votes, certificates, attendance. Data only; the rules are in ``consensus``.
+"""What a validator says of a view, and what a quorum said: votes, certificates, attendance. Data only.
 
 Apart from ``votes``, because transactions carry votes as evidence, and proposals carry transactions.
 """

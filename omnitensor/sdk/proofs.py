@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from omnitensor.light import Step
 from omnitensor.protocol.blocks import Header
@@ -98,16 +99,22 @@ def _checked(record: R) -> R:
 
 
 def _record(kind: type[R], shown: Mapping[str, Any]) -> R:
-    """A flat record from JSON, by the types of its fields, decoded once more so that every bound is checked."""
+    """A record from JSON, by the types of its fields, decoded once more so that every bound is checked."""
     try:
-        hints = get_type_hints(kind)
-        values = [_value(hints[name], shown[name]) for name in kind.__struct_fields__]
-        return decode(kind, encode(kind(*values)))
+        return decode(kind, encode(_made(kind, shown)))
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, ProtocolError) as error:
         raise ResponseError(f"the node's {kind.__name__.lower()} can't be read", value=error) from error
 
 
+def _made(kind: type[R], shown: Mapping[str, Any]) -> R:
+    hints = get_type_hints(kind)
+    return kind(*[_value(hints[name], shown[name]) for name in kind.__struct_fields__])
+
+
 def _value(hint: Any, shown: Any) -> Any:
+    if isinstance(hint, UnionType):  # a record, or none
+        (only,) = [part for part in get_args(hint) if part is not NoneType]
+        return None if shown is None else _made(only, shown)
     if hint is Address:
         return parse_address(shown)
     if hint is VoteKind:

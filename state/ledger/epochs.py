@@ -16,7 +16,7 @@ from state.ledger.events import event
 from state.ledger.validators import power
 from state.ledger.view import ReadView, View
 from state.records import Validator, ValidatorSet
-from state.schema import VALIDATOR_SETS, VALIDATORS, number
+from state.schema import ATTENDANCE, VALIDATOR_SETS, VALIDATORS, number
 
 STAKE_UNIT: Final = NANO
 """A validator's weight in votes is its power in whole units of this."""
@@ -86,9 +86,10 @@ def turn(view: View, ctx: BlockContext) -> tuple[Event, ...]:
 
 
 def _forget(view: View, oldest: Epoch) -> None:
-    """Forgets the sets of epochs below the oldest that counts."""
+    """Forgets the sets of epochs below the oldest that counts, with their attendance."""
     for place, (key, _) in enumerate(view.scan(VALIDATOR_SETS)):
         epoch = number(key)
         if epoch >= oldest or place == SETS_DROPPED_PER_BOUNDARY_MAX:
             break
         view.delete(VALIDATOR_SETS, epoch)
+        view.delete(ATTENDANCE, epoch)

@@ -13,6 +13,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import Address
 from state.ledger import (
     ballots,
+    attendance,
     campaigns,
     clockwork,
     epochs,
@@ -80,6 +81,7 @@ def carry_out(view: View, ctx: BlockContext, sender: Address, body: bodies.BodyB
 HANDLERS[bodies.MultisigExecute] = partial(multisig.execute, carry_out)
 
 END_OF_BLOCK: Final[tuple[Step, ...]] = (
+    attendance.count,
     validators.pay_unbonded,
     removal.carry_out,
     clockwork.run,

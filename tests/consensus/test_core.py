@@ -33,7 +33,7 @@ from tests.simulation.network import EPOCH_MS
 N, S, F = VoteKind.NOTARIZE, VoteKind.SKIP, VoteKind.FINALIZE
 SHOP = Workshop()
 LEADER = SHOP.schedule.leader(View(1))
-OTHER = (LEADER + 1) % 4
+OTHER = next(i for i in range(4) if i not in (LEADER, SHOP.schedule.leader(View(2))))
 TIMEOUT_MS = 3 * DELTA_MS
 
 

@@ -170,7 +170,9 @@ async def test_a_disk_that_fails_is_never_an_invalid_block(
 
 
 async def test_build_on_a_lost_parent_builds_nothing(bench: Bench) -> None:
-    build = fx.Build(View(1), Hash(b"p" * 32), Hash(b"q" * 32), bench.voters.chain.head.height, TimeMs(1), None)
+    build = fx.Build(
+        View(1), Hash(b"p" * 32), Hash(b"q" * 32), bench.voters.chain.head.height, TimeMs(1), None
+    )
     assert await bench.node.application.build(build, lambda: ()) is None
 
 

@@ -22,6 +22,7 @@ from omnitensor.protocol.votes import (
 )
 from state.chain import Chain
 from state.ledger.prepared import Prepared
+from tests.attendance import attended
 from tests.node.node_kit import Folders
 
 EPOCH = Epoch(0)
@@ -77,8 +78,14 @@ class Voters:
         height = Height(header.height + 1)
         reveal = self.keys[who].sign(beacon_message(self.genesis.chain_id, height))
         timestamp_ms = TimeMs(header.timestamp_ms + 100 if at_ms is None else at_ms)
+        signers = [index for index in range(len(self.keys)) if index != self.quiet]
         return self.chain.build(
-            parent_hash, timestamp_ms, self.table.entries[who].address, reveal, list(transactions)
+            parent_hash,
+            timestamp_ms,
+            self.table.entries[who].address,
+            reveal,
+            list(transactions),
+            attended(header, self.table, lambda index, message: self.keys[index].sign(message), signers),
         )
 
     def candidate(self, view: int, block: Block, parent: Candidate | None = None) -> Candidate:

@@ -37,6 +37,7 @@ from state.chain import Chain
 from state.genesis import Genesis, GenesisAccount
 from state.mempool import Mempool
 from state.reader import Reader
+from tests.attendance import attended
 from tests.state.chain_fixtures import consensus_secret, genesis_validator, key, reveal
 
 R = TypeVar("R")
@@ -202,6 +203,11 @@ class SmallChain:
             if not self.is_paused:
                 self._make_block()
 
+    def _sign(self, index: int, message: bytes) -> bytes:
+        """As the validator at an index of the table."""
+        name = CONSENSUS_NAMES[self._chain.validator_table().key(index)]
+        return bls.sign(consensus_secret(name), message)
+
     def _make_block(self) -> None:
         chain, head = self._chain, self._chain.head
         params = self._params
@@ -213,6 +219,7 @@ class SmallChain:
             key("v0").address,
             reveal(chain, height, "v0"),
             list(chosen),
+            attended(head.header, chain.validator_table(), self._sign),
         )
         candidate = Candidate(chain.epoch, View(height), View(height - 1), Hash(bytes(32)), block.hash)
         committed = chain.commit(block.hash, finality_proof(chain.validator_table(), candidate))

@@ -21,8 +21,8 @@ from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import Block, Header
 from omnitensor.protocol.bodies import Transfer
 from omnitensor.protocol.codec import encode
-from omnitensor.protocol.types import Amount, Epoch, Hash, Height
-from omnitensor.protocol.votes import FinalityProof, ValidatorTable, VoteKind
+from omnitensor.protocol.types import ZERO_HASH, Amount, BlsSignature, Epoch, Hash, Height, View
+from omnitensor.protocol.votes import Attendance, FinalityProof, ValidatorTable, VoteKind
 from omnitensor.sdk import Client, NotFoundError, ResponseError, Wallet
 from omnitensor.sdk.reads import Reads
 from omnitensor.sdk.results import BlockInfo
@@ -55,12 +55,19 @@ def test_final_block_is_taken(final: tuple[Block, FinalityProof, ValidatorTable]
     assert check_block(block) == block.hash
 
 
+OTHER_ATTENDANCE = Attendance(
+    VoteKind.FINALIZE, View(1), View(0), ZERO_HASH, b"\x01", BlsSignature(bytes(96))
+)
+
+
 def test_every_change_of_a_header_is_noticed(final: tuple[Block, FinalityProof, ValidatorTable]) -> None:
     block, proof, table = final
     for name in Header.__struct_fields__:
         value = getattr(block.header, name)
         if isinstance(value, bytes):
             changed: object = value[:-1] + bytes([value[-1] ^ 1]) if value else b"\0"
+        elif name == "attendance":
+            changed = OTHER_ATTENDANCE if value is None else None
         else:
             changed = value + "x" if isinstance(value, str) else value + 1
         header = msgspec.structs.replace(block.header, **{name: changed})

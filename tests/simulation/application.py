@@ -27,7 +27,7 @@ from omnitensor.protocol.types import (
     View,
     Weight,
 )
-from omnitensor.protocol.votes import Candidate, FinalityProof
+from omnitensor.protocol.votes import Attendance, Candidate, FinalityProof
 from p2p.messages import BlocksRequest, BlocksResponse
 from p2p.ranges import assemble_blocks
 
@@ -119,10 +119,12 @@ class Application(Protocol):
         epoch: int,
         *,
         salt: int,
+        attendance: Attendance | None,
         poison: bool = False,
     ) -> Block | None:
         """Another block than ``build`` would make, for hostile leaders: valid, another for each salt; invalid when poisoned.
 
+        ``attendance`` is of the parent, as in the order to build on it.
         None where the parent is not one to build upon, or no block can be made.
         """
 
@@ -181,6 +183,7 @@ class HashChain:
         epoch: int,
         *,
         salt: int,
+        attendance: Attendance | None,
         poison: bool = False,
     ) -> Block | None:
         header = self.header(parent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, Proposal, Vote
 from tests.simulation.application import Committed
@@ -96,6 +97,33 @@ class Checkers:
         """A node refused what another sent: an honest node's messages are always good."""
         if sender not in self._hostile and accuser not in self._hostile:
             self.violated(f"node {accuser} refused honest node {sender}'s message: {reason}")
+
+    # -- attendance
+
+    def attended(self, index: int, header: Header) -> tuple[int, ...]:
+        """Whom a final block names for the one below it, by index in the epoch's table: a quorum who all said so."""
+        named = header.attendance
+        first = (header.height - 1) % self._epoch_blocks == 0
+        if first or named is None:
+            if first != (named is None):
+                self.violated(f"block {header.height} of node {index} names voters where it may not, or none")
+            return ()
+        bits = int.from_bytes(named.signers, "little")
+        members = self._members(header.epoch)
+        places = tuple(place for place in range(len(members)) if bits >> place & 1)
+        weight = sum(members[place][1] for place in places)
+        if bits >> len(members) or 3 * weight <= 2 * sum(weight for _, weight in members):
+            self.violated(f"block {header.height} of node {index} names no quorum for the block below it")
+        candidate = Candidate(
+            header.epoch, named.view, named.parent_view, named.parent_id, Hash(header.parent)
+        )
+        for signer in (members[place][0] for place in places):
+            said = self._said.get((signer, header.epoch, named.view), {})
+            if signer not in self._hostile and bytes(candidate.id) not in said.get(int(named.kind), ()):
+                self.violated(
+                    f"block {header.height} of node {index} names {signer}, who did not vote for its parent"
+                )
+        return places
 
     # -- no fork; finality is earned
 

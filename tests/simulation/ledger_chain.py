@@ -21,7 +21,7 @@ from omnitensor.protocol.blocks import Block, Header, beacon_message
 from omnitensor.protocol.errors import BlockError
 from omnitensor.protocol.limits import block_bytes_max
 from omnitensor.protocol.types import Address, BlsSignature, Epoch, Hash, Height, TimeMs
-from omnitensor.protocol.votes import Candidate, FinalityProof
+from omnitensor.protocol.votes import Attendance, Candidate, FinalityProof
 from p2p.messages import BlocksRequest, BlocksResponse
 from p2p.ranges import assemble_blocks
 from state import opening
@@ -95,6 +95,7 @@ class LedgerChain:
         epoch: int,
         *,
         salt: int,
+        attendance: Attendance | None,
         poison: bool = False,
     ) -> Block | None:
         header = self.header(parent)
@@ -103,7 +104,12 @@ class LedgerChain:
         time_ms = TimeMs(max(timestamp_ms, header.timestamp_ms) + salt)
         try:
             block = self.chain.build(
-                parent, time_ms, proposer, self._reveal(header.height), self._waiting(parent)[salt:]
+                parent,
+                time_ms,
+                proposer,
+                self._reveal(header.height),
+                self._waiting(parent)[salt:],
+                attendance,
             )
         except (BlockError, NoRoomError):
             return None

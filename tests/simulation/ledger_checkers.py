@@ -15,6 +15,7 @@ import msgpack
 NANO = 10**9
 SUPPLY = 1_000_000_000 * NANO
 ACCOUNTS, POTS, VALIDATORS, UNBONDING, SETS, CONVICTIONS = 0x11, 0x12, 0x16, 0x18, 0x1A, 0x1B
+ATTENDANCE = 0x36
 STATE = range(0x10, 0x80)
 OWN_POTS = (b"campaigns", b"bonds", b"rewards", b"reserve", b"burned")
 """Those whose money is in no row but their own."""
@@ -46,6 +47,9 @@ class LedgerCheckers:
         self._states: dict[int, Rows] = {}
         self.sets: dict[int, list[list[Any]]] = {}
         """Entries of each epoch's table as computed here: address, key, weight."""
+        self._attended_to = 0
+        self._attendance: dict[int, Counter[int]] = {}
+        """By epoch: how many blocks named each voter, and under -1 how many named any."""
         self.convicted: dict[bytes, int] = {}
         """Height by address."""
 
@@ -73,6 +77,26 @@ class LedgerCheckers:
                 counts["weights changed"] += before[address][2] != after[address][2]
         return counts
 
+    def attended(self, height: int, voters: tuple[int, ...]) -> None:
+        """Whom a final block names, by index in the table of its epoch; called for every block before the state above it."""
+        if height <= self._attended_to:
+            return
+        self._attended_to = height
+        tally = self._attendance.setdefault((height - 1) // self._epoch_blocks, Counter())
+        tally[-1] += bool(voters)
+        tally.update(voters)
+
+    def _check_attendance(self, height: int, state: Rows) -> None:
+        epoch = (height - 1) // self._epoch_blocks
+        tally = self._attendance[epoch]
+        row = state.get(bytes([ATTENDANCE]) + epoch.to_bytes(8, "big"))
+        counted = [0, []] if row is None else _read(row)
+        places = range(len(self.sets[epoch])) if tally[-1] else ()
+        if counted != [tally[-1], [tally[place] for place in places]]:
+            self._violated(
+                f"the attendance at height {height} is {counted}, and the blocks say {dict(tally)}"
+            )
+
     def committed(self, index: int, height: int, header: Any, rows: Rows) -> None:
         """A node's state after a block, which is its head."""
         state = _state_of(rows)
@@ -88,6 +112,7 @@ class LedgerCheckers:
         self._check_supply(height, state)
         self._check_convictions(height, state)
         self._check_sets(height, header, state)
+        self._check_attendance(height, state)
 
     def _check_supply(self, height: int, state: Rows) -> None:
         total = 0

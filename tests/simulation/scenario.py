@@ -12,6 +12,7 @@ from tests.simulation.faults import Fault
 
 ADVERSARIES = (
     "amnesiac",
+    "attendance_forger",
     "block_twister",
     "certificate_forger",
     "certificate_splitter",

@@ -387,6 +387,9 @@ class World:
         if not node.byzantine:
             self.checkers.committed(node.index, part, proof, EPOCH_MS + self.clock.now_ms)
             if self.ledger is not None:
+                for entry in part:
+                    named = self.checkers.attended(node.index, entry.block.header)
+                    self.ledger.attended(entry.block.header.height, named)
                 self.ledger.committed(node.index, node.height, part[-1].block.header, rows_of(node))
 
     def accused(self, node: SimNode, evidence: Evidence) -> None:

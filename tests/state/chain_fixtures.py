@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import Block, beacon_message
 from omnitensor.protocol.bodies import BodyBase
+from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.transactions import signed, unsigned
 from omnitensor.protocol.types import NANO, Amount, Hash, Height, TimeMs
+from omnitensor.protocol.votes import Attendance
 from state.chain import Chain
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
 from state.ledger.prepared import Prepared, prepare
+from tests.attendance import attended
 
 CHAIN_ID = "test-chain"
 START_MS = 1_700_000_000_000
@@ -96,7 +101,30 @@ def build(
         key(proposer).address,
         reveal(chain, number, proposer),
         list(transactions),
+        attendance(chain, parent),
     )
+
+
+def attendance(
+    chain: Chain, parent: Hash | None = None, signers: tuple[int, ...] = (0, 1, 2)
+) -> Attendance | None:
+    """Some voters of the block on which another is built: the head, or another executed one."""
+    pending = None if parent is None else chain.pending_block(parent)
+    below = chain.head.header if pending is None else pending.header
+    epoch = epoch_of(Height(below.height + 1), chain.params)
+    if epoch != chain.epoch:
+        return None  # the first of an epoch whose set is not final yet
+    table = chain.validator_table(epoch)
+    return attended(
+        below, table, lambda index, message: bls.sign(secret_of(table.key(index)), message), signers
+    )
+
+
+@lru_cache(maxsize=64)
+def secret_of(consensus_key: bytes) -> bytes:
+    """Whose it is of v0, v1, ..."""
+    names = (f"v{number}" for number in count())
+    return next(s for s in map(consensus_secret, names) if bls.sk_to_pk(s) == consensus_key)
 
 
 def new_chain(folder: Path, genesis: Genesis | None = None) -> Chain:

@@ -18,6 +18,7 @@ from omnitensor.protocol.merkle import RootBuilder, leaf_hash
 from omnitensor.protocol.types import (
     NANO,
     SUPPLY_MAX,
+    ZERO_HASH,
     Address,
     Amount,
     BlsSignature,
@@ -28,7 +29,7 @@ from omnitensor.protocol.types import (
     TimeMs,
     View,
 )
-from omnitensor.protocol.votes import Candidate, Certificate, FinalityProof, VoteKind
+from omnitensor.protocol.votes import Attendance, Candidate, Certificate, FinalityProof, VoteKind
 from state.blocks import decode_block, prepare_block
 from state.chain import Chain
 from state.ledger.fees import next_base_fee
@@ -125,6 +126,9 @@ MUTATIONS: dict[str, Any] = {
     "validators_hash": Hash(b"\x01" * 32),
     "next_validators_hash": Hash(b"\x01" * 32),
     "history_root": Hash(b"\x01" * 32),
+    "attendance": Attendance(
+        VoteKind.FINALIZE, View(1), View(0), ZERO_HASH, b"\x0f", BlsSignature(bytes(96))
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """Hostile validators, one small file each. They hold their own key and nothing else of anybody's."""
 
 from tests.simulation.adversaries.amnesiac import Amnesiac
+from tests.simulation.adversaries.attendance_forger import AttendanceForger
 from tests.simulation.adversaries.block_twister import BlockTwister
 from tests.simulation.adversaries.certificate_forger import CertificateForger
 from tests.simulation.adversaries.certificate_splitter import CertificateSplitter
@@ -24,6 +25,7 @@ from tests.simulation.node import SimNode
 
 KINDS: tuple[type[SimNode], ...] = (
     Amnesiac,
+    AttendanceForger,
     BlockTwister,
     CertificateForger,
     CertificateSplitter,

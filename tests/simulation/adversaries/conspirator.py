@@ -38,7 +38,12 @@ class Conspirator(Hostile):
         if block is not None:
             header = block.header
             twin = self.chain.make(
-                Hash(header.parent), self.address, header.timestamp_ms, candidate.epoch, salt=TWIN_SALT
+                Hash(header.parent),
+                self.address,
+                header.timestamp_ms,
+                candidate.epoch,
+                salt=TWIN_SALT,
+                attendance=header.attendance,
             )
         if block is None or twin is None:
             super()._offer(propose)

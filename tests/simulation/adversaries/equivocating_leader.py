@@ -19,7 +19,12 @@ class EquivocatingLeader(Hostile):
             return
         candidate, header = propose.candidate, propose.block.header
         other_block = self.chain.make(
-            Hash(header.parent), self.address, header.timestamp_ms, candidate.epoch, salt=1
+            Hash(header.parent),
+            self.address,
+            header.timestamp_ms,
+            candidate.epoch,
+            salt=1,
+            attendance=header.attendance,
         )
         if other_block is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consensus.stake.effects import Build
+from omnitensor.protocol.attendance import attendance_of
 from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Candidate, Certificate
 from tests.simulation.adversaries.hostile import Hostile
@@ -32,8 +33,14 @@ class ForkingLeader(Hostile):
             super()._build(order, salt)
             return
         justification: tuple[Certificate, ...] = (parent[0], *(skips[view] for view in sorted(skips)))
+        below = core.find(parent_id)
         block = self.chain.make(
-            grandparent.hash, self.address, self.now_ms(), left_out.candidate.epoch, salt=2
+            grandparent.hash,
+            self.address,
+            self.now_ms(),
+            left_out.candidate.epoch,
+            salt=2,
+            attendance=None if below is None else attendance_of(parent[0], below.candidate),
         )
         if block is None:
             super()._build(order, salt)

@@ -16,7 +16,10 @@ class PoisoningLeader(Hostile):
         # Above the boundary the poison is that there is a block at all.
         filler = propose.block is None
         parent = Hash(old.block_hash if propose.block is None else propose.block.header.parent)
-        block = self.chain.make(parent, self.address, self.now_ms(), old.epoch, salt=0, poison=not filler)
+        attendance = None if propose.block is None else propose.block.header.attendance
+        block = self.chain.make(
+            parent, self.address, self.now_ms(), old.epoch, salt=0, attendance=attendance, poison=not filler
+        )
         if block is None:
             return
         candidate = Candidate(old.epoch, old.view, old.parent_view, old.parent_id, block.hash)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
+from omnitensor.protocol.attendance import check_attendance
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Height
-from omnitensor.protocol.votes import ValidatorEntry
+from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
 from p2p.messages import BlocksRequest
 from p2p.ranges import read_blocks
 from p2p.sync import Range
@@ -72,3 +74,20 @@ def choose_before(view: Overlay, params: Params) -> tuple[ValidatorEntry, ...]:
     able.sort(key=lambda each: each[:2])
     chosen = [epochs.entry_of(key, row) for _, key, row in able[: params.validators_max]]
     return tuple(sorted(chosen, key=lambda entry: entry.address))
+
+
+def believe_attendance(header: Any, parent: Any, table: Any, scheme: Any) -> None:
+    """A block names whom it likes."""
+
+
+class AnyNumberTable(ValidatorTable):
+    """One voter is enough."""
+
+    @cached_property
+    def quorum_weight(self) -> int:
+        return 1
+
+
+def check_few(header: Any, parent: Any, table: ValidatorTable, scheme: Any) -> None:
+    """Attendance whose signatures are genuine, however few."""
+    check_attendance(header, parent, AnyNumberTable(table.epoch, table.entries), scheme)

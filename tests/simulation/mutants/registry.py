@@ -9,7 +9,8 @@ from typing import Any
 
 from consensus.stake import effects, slots, tally
 from omnitensor.protocol import ballots, evidence
-from state.ledger import epochs, removal, slashing
+from state import chain
+from state.ledger import attendance, epochs, removal, slashing, transition
 from state.ledger import evidence as ledger_evidence
 from tests.simulation import syncing
 from tests.simulation.mutants import counting, ledger, rules, store
@@ -239,6 +240,27 @@ LEDGER = (
         patched((epochs, "may_vote", ledger.may_vote_again), (removal, "unbond", ledger.nothing_unbonds)),
         "skip_and_finalizer",
         20,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "attendance is not verified",
+        patched((chain, "check_attendance", ledger.believe_attendance)),
+        "attendance_forger",
+        5,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "attendance counts twice",
+        patched((transition, "END_OF_BLOCK", (attendance.count, *transition.END_OF_BLOCK))),
+        "silent",
+        3,
+        weather=ON_LEDGER,
+    ),
+    Mutant(
+        "attendance of less than a quorum",
+        patched((chain, "check_attendance", ledger.check_few)),
+        "attendance_forger",
+        5,
         weather=ON_LEDGER,
     ),
     Mutant(

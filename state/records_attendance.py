@@ -1,0 +1,27 @@
+"""What the state holds of attendance and downtime. Data only; rows are named in ``schema``."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from omnitensor.protocol.codec import Record
+from omnitensor.protocol.limits import validators_max
+from omnitensor.protocol.types import U32, U64, EpochF, HeightF
+
+
+class EpochAttendance(Record, frozen=True):
+    """How many blocks of an epoch were counted, and for how many of them each voter was named, in the order of its table."""
+
+    blocks: U32
+    votes: Annotated[tuple[U32, ...], Meta(min_length=1, max_length=validators_max)]
+
+
+class Downtime(Record, frozen=True):
+    """An absent validator: in how many epochs in a row, up to which. One in jail besides: from when it may leave, its weight."""
+
+    epochs: U32
+    last_epoch: EpochF
+    until: HeightF
+    """Lowest height at which it may leave jail; 0 where it is in none."""
+    weight: U64
+    """Its weight in the epoch whose end jailed it; 0 where it is in no jail."""
