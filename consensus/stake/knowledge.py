@@ -164,14 +164,17 @@ class Knowledge:
         return slot is None or (slot.book is not None and not slot.book.knows(vote))
 
     def _is_late_attendance(self, vote: Vote) -> bool:
-        """Whether a vote finalizes the newest final candidate, and is not known: the next block may still name it."""
-        last = self._slots.last
+        """Whether a vote finalizes the newest final candidate, and its proof and the votes in hand lack it: the next block may
+        still name it."""
+        last, proof = self._slots.last, self.final.proof
         return (
             last is not None
             and last.book is not None
+            and proof is not None
             and vote.view == last.view == self.final.view
             and vote.kind == VoteKind.FINALIZE
             and vote.candidate_id == self.final.candidate_id
+            and not proof.certificate.signers[vote.signer // 8] >> (vote.signer % 8) & 1
             and not last.book.knows(vote)
         )
 
