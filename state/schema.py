@@ -40,6 +40,7 @@ from state.records import (
     ValidatorSet,
     Vault,
 )
+from state.records_attendance import Downtime, EpochAttendance
 from state.records_governance import (
     Deposit,
     Overrides,
@@ -48,7 +49,6 @@ from state.records_governance import (
     Proposal,
     Vote,
 )
-from state.records_attendance import Downtime, EpochAttendance
 from state.records_review import (
     Appeal,
     Batch,

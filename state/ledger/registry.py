@@ -12,8 +12,8 @@ from omnitensor.protocol import bodies
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import Address
 from state.ledger import (
-    ballots,
     attendance,
+    ballots,
     campaigns,
     clockwork,
     epochs,
