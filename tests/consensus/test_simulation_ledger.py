@@ -15,7 +15,7 @@ import pytest
 from state import opening
 from state.store import Store
 from tests.simulation.disk import PowerCut, SimDisk
-from tests.simulation.ledger_checkers import ACCOUNTS, CONVICTIONS, LedgerCheckers
+from tests.simulation.ledger_checkers import ACCOUNTS, ATTENDANCE, CONVICTIONS, LedgerCheckers
 from tests.simulation.ledger_world import LedgerSets
 from tests.simulation.scenario import Scenario, floors_of, on_ledger, scenario_of, tolerated
 from tests.simulation.scheme import RealScheme, SimScheme
@@ -161,6 +161,7 @@ def _checked(change: dict[bytes, bytes | None]) -> list[str]:
     rows = rows_of(world.nodes[0])
     checkers.begin(rows)
     changed = {key: value for key, value in {**rows, **change}.items() if value is not None}
+    checkers.attended(1, ())
     checkers.committed(0, 1, sets.genesis.block.header, changed)
     checkers.committed(1, 1, sets.genesis.block.header, rows)
     return seen
@@ -185,4 +186,6 @@ def test_the_ledgers_checkers_see_what_is_wrong() -> None:
     assert "convicted the honest validator 0" in "\n".join(_checked({honest: conviction}))
     hostile = bytes([CONVICTIONS]) + sets.accounts[3].address
     assert "was slashed by" in "\n".join(_checked({hostile: conviction}))
+    counted = msgpack.packb([1, [1, 1, 1, 1]])
+    assert "the attendance at height 1 is" in "\n".join(_checked({bytes([ATTENDANCE]) + bytes(8): counted}))
     assert "holds another set for epoch 0" in "\n".join(_checked({b"\x1a" + bytes(8): None}))
