@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints what came out, and writes it as one JSON object to ``benchmarks/results/latest.json``.
 
 `python -m benchmarks.run [NAME ...]` runs only those named, and leaves the other numbers of the file as they were. Those on
-a state of a million rows (`commitment`, `replay_1m`) take minutes and run only so.
+a state of a million rows (`commitment`, `snapshots`, `replay_1m`) take minutes and run only so.
 """
 
 import importlib
@@ -73,6 +73,12 @@ BENCHMARKS: Final = (
         "benchmarks.work",
         ("receipt_bytes", "receipt_verify_ms_1024", "receipt_verify_share_1024", "work_overhead_1024"),
     ),
+    Benchmark(
+        "snapshots",
+        "benchmarks.snapshots",
+        ("snapshot_import_rows_s", "snapshot_import_s_1m", "snapshot_take_s_1m", "snapshot_bytes_1m"),
+        by_name=True,
+    ),
     Benchmark("replay_1m", "benchmarks.replay_1m", ("replay_share_of_ed25519_1m",), by_name=True),
     Benchmark(
         "devnet",
@@ -90,6 +96,7 @@ AIMS: Final[dict[str, Aim]] = {
     "receipt_bytes": Aim(at_most=256),
     "receipt_verify_share_1024": Aim(at_most=0.56),
     "work_overhead_1024": Aim(at_most=0.6),
+    "snapshot_import_rows_s": Aim(at_least=20_000),
     "finality_message_delays": Aim(at_most=3.0),
     "finality_block_intervals_p50": Aim(at_most=1.5),
     "node_rss_mb": Aim(at_most=150),

@@ -18,11 +18,12 @@ from omnitensor.protocol.types import Address, Epoch, Hash, Height
 from omnitensor.protocol.votes import FinalityProof
 from state import history
 from state.commitment import Commitment
+from state.history import History
 from state.ledger.accounts import Pot, account, pot
 from state.ledger.parameters import IN_FORCE
 from state.pages import read_page
 from state.records import Account, PlacedReceipt, StepRow
-from state.rows import decode_block_parts, decode_row, read_row, read_rows
+from state.rows import decode_block_parts, decode_row, read_row, read_rows, state_rows
 from state.schema import (
     BLOCK_EVENTS,
     BLOCKS,
@@ -234,6 +235,14 @@ class Reader:
         if row is None:
             raise DamagedStoreError("a node of the tree over all blocks is missing", value=(level, index))
         return row.hash
+
+    def history_below(self) -> History:
+        """The roots of the tree over the hashes of all blocks below the head."""
+        return history.kept_peaks(self.head.height, self._history_node)
+
+    def state_rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every row that the head's state root commits to, as bytes."""
+        return state_rows(self._snapshot)
 
     # -- transactions and events
 

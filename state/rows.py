@@ -11,7 +11,7 @@ from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.limits import rows_cached_max
 from state.overlay import Overlay
-from state.schema import Table
+from state.schema import TABLES, Kind, Table
 from state.store import DamagedStoreError, Snapshot
 
 V = TypeVar("V", bound=Record)
@@ -80,6 +80,13 @@ def read_rows(
         low, high = head + start, _after(head)
     for key, data in store.scan(low, high, include_high=reverse and bool(start), reverse=reverse):
         yield key[1:], decode_row(table, data)
+
+
+def state_rows(store: Snapshot) -> Iterator[tuple[bytes, bytes]]:
+    """Every row that the state root commits to, as bytes, in order of the keys."""
+    for prefix, table in sorted(TABLES.items()):
+        if table.kind is Kind.STATE:
+            yield from store.scan(bytes([prefix]), bytes([prefix + 1]))
 
 
 def decode_row(table: Table[V], data: bytes) -> V:

@@ -25,6 +25,8 @@ STAMP_KEY: Final = b"\x00stamp"
 LOCK_NAME: Final = "OWNER"
 WRITE_BUFFER_BYTES: Final = 8 * MIB
 """Rows in memory before LevelDB writes a table; also the most of its log that an open after a crash reads again."""
+BUILDING_BUFFER_BYTES: Final = 32 * MIB
+"""The same while a database is filled: fewer tables to merge."""
 CACHE_BYTES: Final = 8 * MIB
 
 _RESTORE: Final = (
@@ -124,8 +126,7 @@ class Store(Snapshot):
                 _begin(raw, stamp, rows)
             finally:
                 raw.close()
-        building.rename(path)
-        _sync_folder(path.parent)
+        move_in(building, path)
         return cls.open(path)
 
     @classmethod
@@ -156,6 +157,36 @@ class Store(Snapshot):
         except BaseException:
             os.close(lock)
             raise
+
+    @classmethod
+    def building(cls, path: Path, stamp: Stamp) -> "Store":
+        """A database that is being filled, begun now or gone on with after a kill. Nobody else opens it before ``finish``."""
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+        try:
+            with _refusals(path):
+                raw = plyvel.DB(
+                    str(path),
+                    create_if_missing=True,
+                    paranoid_checks=True,
+                    write_buffer_size=BUILDING_BUFFER_BYTES,
+                    compression=None,
+                    lru_cache_size=CACHE_BYTES,
+                    bloom_filter_bits=10,
+                )
+            return cls(raw, path, stamp, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def finish(self, batch: Batch) -> None:
+        """Writes the last rows of a database that was being filled, and its stamp: from now on it is one."""
+        self.write([*batch, (STAMP_KEY, encode(self.stamp))])
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has its stamp."""
+        return self.get(STAMP_KEY) is not None
 
     @classmethod
     def over(cls, raw: Any, first: tuple[Stamp, Batch] | None = None) -> "Store":
@@ -218,7 +249,14 @@ def _lock(path: Path) -> int:
     return held
 
 
-def _sync_folder(folder: Path) -> None:
+def move_in(building: Path, path: Path) -> None:
+    """Puts a closed database into its place, for good when this returns."""
+    sync_folder(building)
+    building.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
     """Makes a rename in the folder outlive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -83,6 +83,12 @@ def built(entries: list[bytes]) -> Node:
     return _Work({}, _no_page).built(entries, 0, len(entries), 0)
 
 
+def built_below(entries: list[bytes], depth: int) -> tuple[Node, Writes]:
+    """The trie of a whole set of entries, sorted, that have their first ``depth`` bits in common, and its pages by place."""
+    work = _Work({}, _no_page)
+    return work.built(entries, 0, len(entries), depth), work.writes
+
+
 def prove(root: Node, hashed: bytes, read: ReadPage) -> StateProof:
     """The page where a hashed key is or would be, and the siblings on the way to it."""
     number, depth, node = int.from_bytes(hashed, "big"), 0, root
@@ -231,12 +237,12 @@ class _Work:
         if entries == before:
             return page
         if len(entries) > PAGE_BYTES_MAX:
-            return self._replaced(page, before, _split(entries), depth, place)
+            return self._replaced(page, before, split(entries), depth, place)
         return self._page(entries, place)
 
     def _merged(self, entries: bytes, low: int, high: int) -> list[bytes]:
         """Entries with many changes, sorted."""
-        rows = {entry[:HASH_BYTES]: entry for entry in _split(entries)}
+        rows = {entry[:HASH_BYTES]: entry for entry in split(entries)}
         for key, value in zip(self.keys[low:high], self._values[low:high], strict=True):
             if value is None:
                 rows.pop(key, None)
@@ -295,7 +301,8 @@ def _with(entries: bytes, key: bytes, value: bytes | None) -> bytes:
     return entries[:at] + key + value + entries[at:]
 
 
-def _split(entries: bytes) -> list[bytes]:
+def split(entries: bytes) -> list[bytes]:
+    """A page's entries one by one."""
     return [entries[at : at + ENTRY_BYTES] for at in range(0, len(entries), ENTRY_BYTES)]
 
 

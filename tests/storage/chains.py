@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from omnitensor.protocol.bodies import StakeWithdraw, Transfer, ValidatorEdit
@@ -15,9 +16,12 @@ from tests.sdk.small_chain import finality_proof
 from tests.state.chain_fixtures import build, key, make_genesis, order
 
 EPOCH_BLOCKS = 4
-PARAMS = Params(epoch_blocks=EPOCH_BLOCKS, evidence_epochs=3, unbonding_blocks=4 * EPOCH_BLOCKS)
+PARAMS = Params(
+    block_interval_ms=60_000, epoch_blocks=EPOCH_BLOCKS, evidence_epochs=3, unbonding_blocks=4 * EPOCH_BLOCKS
+)
 
 
+@cache
 def genesis_of(accounts: int = 40) -> Genesis:
     return make_genesis(accounts=accounts, params=PARAMS)
 
