@@ -95,6 +95,10 @@ class ChainApplication:
         """Where the core of the epoch that votes now begins; see ``standing``."""
         return self.standing()[1]
 
+    async def prune(self, below: Height) -> int:
+        """Removes some blocks below a height, on the chain's thread; how many."""
+        return await self.call(partial(self.chain.prune, below))
+
     # -- for the driver
 
     async def build(self, build: fx.Build, below: Below) -> Block | None:

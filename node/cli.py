@@ -1,4 +1,4 @@
-"""Command line of ``omnitensor-node``: init, start, keys, safety, index, version. Reads arguments, prints; others do the work."""
+"""Command line of ``omnitensor-node``. Reads arguments and prints; others do the work."""
 
 import asyncio
 import json
@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from node import cli_storage, logs
 from node import config as configuration
 from node import keys as node_keys
-from node import logs
 from node.version import version
 from omnitensor.protocol.errors import ProtocolError
 
@@ -246,6 +246,9 @@ def index_rebuild(home: Path, as_json: bool) -> None:
 def version_command() -> None:
     """Prints the version."""
     click.echo(f"omnitensor-node {version()}")
+
+
+cli_storage.add_to(commands, home_option, _existing)
 
 
 if __name__ == "__main__":

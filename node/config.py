@@ -134,6 +134,34 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "",
         "File (mode 0600) with a session key of the scope report, with which the node submits evidence; none by default",
     ),
+    Setting(
+        "storage.mode",
+        parse_choice("archive", "prune"),
+        "archive",
+        "archive keeps every block; prune removes old ones with their receipts and histories",
+    ),
+    Setting(
+        "storage.keep_blocks",
+        parse_count,
+        0,
+        "Blocks that a node that prunes keeps below its head; 0 for the least that others need (two weeks of them)",
+    ),
+    Setting(
+        "snapshots.every", parse_count, 6, "A snapshot of the state at every so many boundaries; 0 for none"
+    ),
+    Setting("snapshots.keep", parse_count, 2, "Snapshots that are kept, the newest"),
+    Setting(
+        "sync.snapshot",
+        parse_bool,
+        False,
+        "Begin an empty chain with the newest snapshot that peers give, instead of with every block",
+    ),
+    Setting(
+        "sync.checkpoint",
+        parse_text,
+        "",
+        "Final block of an epoch's end, as height:hash, that a snapshot is believed from; genesis without one",
+    ),
     Setting("content.quota_mib", parse_count, 20_480, "Space for contributed content, in MiB"),
     Setting(
         "content.upload_hours",
@@ -163,6 +191,12 @@ class Config:
     p2p_peers_per_address_max: int
     validator_enabled: bool
     evidence_reporter_key_file: str
+    storage_mode: str
+    storage_keep_blocks: int
+    snapshots_every: int
+    snapshots_keep: int
+    sync_snapshot: bool
+    sync_checkpoint: str
     content_quota_mib: int
     content_upload_hours: int
     logs_level: str
@@ -175,6 +209,10 @@ class Config:
     @property
     def chain_path(self) -> Path:
         return self.home / "chain"
+
+    @property
+    def snapshots_path(self) -> Path:
+        return self.home / "snapshots"
 
     @property
     def safety_path(self) -> Path:

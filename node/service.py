@@ -34,6 +34,7 @@ from node.questions import PeerQuestions
 from node.reporting import Reporter, load_key
 from node.safety_files import DiskFiles
 from node.safety_store import FILE_NAME, SafetyStore
+from node.storage import StorageKeeper, StoragePolicy
 from node.syncing import Syncer
 from node.tasks import Tasks
 from node.verification import BatchVerifier
@@ -87,7 +88,7 @@ class Node:
         reporter_key = self._reporter_key()
         genesis = Genesis.load(config.genesis_path)
         with contextlib.ExitStack() as opened:
-            chain = Chain.open(config.chain_path, genesis)
+            chain = Chain.open(config.chain_path, genesis, _migrating)
             opened.callback(chain.close)
             self._safety: Final = self._open_safety(chain)
             if self._safety is not None:
@@ -141,6 +142,17 @@ class Node:
             self.metrics,
             DisputeFolder(config.disputes_path, chain.chain_id, chain.genesis_hash),
             self._head_moved,
+        )
+        self._storage = StorageKeeper(
+            self.application,
+            chain.genesis_hash,
+            StoragePolicy(
+                config.snapshots_path,
+                config.snapshots_every,
+                config.snapshots_keep,
+                config.storage_mode == "prune",
+                config.storage_keep_blocks,
+            ),
         )
         self._handler = PeerHandler(
             self.application,
@@ -235,6 +247,7 @@ class Node:
             ("consensus", self._consensus()),
             ("housekeeping", self._housekeeping()),
             ("evidence", self._look_after_evidence()),
+            ("storage", self._storage.run()),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(self._task_ended)
@@ -261,6 +274,7 @@ class Node:
             # Nobody may still read when the database is closed.
             for threads in (self._crypto, self._disk, self._reads):
                 stack.callback(threads.shutdown, wait=True, cancel_futures=True)
+            stack.push_async_callback(self._storage.stop)
             stack.push_async_callback(self._votes.stop)
             stack.push_async_callback(self._fetcher.stop)
             stack.push_async_callback(self._stop_tasks)
@@ -400,6 +414,7 @@ class Node:
 
     def _head_moved(self) -> None:
         """Tells the peers soon; the sync hears of it when it looks."""
+        self._storage.head_moved(syncing=self._sync.syncing)
         if self._telling is None:
             loop = asyncio.get_running_loop()
             self._telling = loop.call_later(limits.status_pause_ms_min / 1_000, self._tell_head)
@@ -428,6 +443,10 @@ class Node:
                 continue
             if dropped:
                 log.info("uploads dropped", count=len(dropped))
+
+
+def _migrating(what: str, place: int, end: int) -> None:
+    log.info("migrating the database", step=what, done=place, of=end)
 
 
 async def run(config: Config) -> int:

@@ -58,8 +58,18 @@ class Progress(Record, frozen=True):
 _NONE: Final = Progress(ZERO_HASH, 0)
 
 
+def made_path(chain_path: Path) -> Path:
+    """Where a database is made that is to take the place of another."""
+    return chain_path.with_name(chain_path.name + ".made")
+
+
+def move(chain_path: Path) -> None:
+    """Puts a database that was made into the place of the chain, which is empty."""
+    move_in(made_path(chain_path), chain_path)
+
+
 def building_path(path: Path) -> Path:
-    """Where a database is made that belongs at a path."""
+    """Where a database is filled that belongs at a path."""
     return path.with_name(path.name + ".loading")
 
 
@@ -126,7 +136,7 @@ def _begun(building: Path, source: Source, genesis: Genesis) -> Store:
 
 def _fill(store: Store, source: Source, believed: Iterable[StepRow], genesis: Genesis, tell: Tell) -> None:
     manifest = source.manifest
-    block = _block_of(source)
+    block = check_block(source)
     progress = _progress(store)
     rows, size = Batch(), 0
     for index in range(progress.next_chunk, CHUNKS):
@@ -177,8 +187,8 @@ def _write_steps(store: Store, believed: Iterable[StepRow]) -> None:
     store.write(rows)
 
 
-def _block_of(source: Source) -> PreparedBlock:
-    """The boundary block. Raises SnapshotError where it is not the header's."""
+def check_block(source: Source) -> PreparedBlock:
+    """The boundary block, which is the header's. Raises SnapshotError where it is not the header's."""
     manifest = source.manifest
     try:
         block = decode_block(source.block())

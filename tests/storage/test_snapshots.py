@@ -196,7 +196,7 @@ def check_whole(path: Path, genesis: object) -> None:
         trust.follow(source.manifest, source.steps(), genesis, None, NOW_MS)  # type: ignore[arg-type]
         for index in range(CHUNKS):
             chunks.read_chunk(index, source.manifest.chunks[index], source.chunk(index))
-        loading._block_of(source)
+        loading.check_block(source)
 
 
 Change = Callable[[Manifest, list[bytes]], tuple[Manifest, list[bytes]]]
