@@ -73,6 +73,8 @@ class StorageKeeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._stopping = threading.Event()
         self._taking: asyncio.Task[None] | None = None
+        self._taken_height = Height(0)
+        """Of the snapshot under way, or the last one."""
         taking.clean(policy.snapshots)
 
     def head_moved(self, *, syncing: bool) -> None:
@@ -83,6 +85,7 @@ class StorageKeeper:
         every = self._policy.every
         due = every > 0 and (reader.head.header.epoch + 1) % every == 0
         if reader.head.proof is not None and (due or self._wanted.exists()):
+            self._taken_height = reader.head.height
             self._taking = asyncio.create_task(self._take(reader), name="snapshot")
 
     async def run(self) -> None:
@@ -107,7 +110,10 @@ class StorageKeeper:
         keep = kept_blocks(self._policy.keep_blocks, reader.params())
         below = reader.head.height - keep + 1
         # Who begins with a snapshot of this node's asks it for the block of that height, and for those above.
-        below = min([below, *heights_in(self._policy.snapshots)])
+        given = heights_in(self._policy.snapshots)
+        if self._taking is not None:
+            given.append(self._taken_height)
+        below = min([below, *given])
         if below <= max(1, reader.first_block):
             return 0
         pruned = await self._chain.prune(Height(below))
