@@ -3,6 +3,7 @@
 No scope lets a session key move the account's money.
 """
 
+from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import BodyBase, Scope, SessionKeyAdd, SessionKeyRemove
 from omnitensor.protocol.keys import address_of
@@ -89,6 +90,18 @@ def check_session(view: ReadView, height: Height, sender: Address, signer: Publi
         needed = "the account's own key" if scope is None else f"the scope {Scope(scope).name.lower()}"
         raise Unpayable(
             "session_scope", f"{body.KIND} needs {needed}", value=signer, remedy="sign with another key"
+        )
+
+
+def check_session_tip(tip: int, fee: int) -> None:
+    """A session key tips no more than its transaction burns: else whoever stole one, and leads a view, could tip itself all
+    that the account has. Raises Unpayable."""
+    if tip > fee:
+        raise Unpayable(
+            "session_tip",
+            f"a session key tips no more than the fee, which is {format_omnit(fee)}",
+            value=format_omnit(tip),
+            remedy="tip less, or sign with the account's own key",
         )
 
 

@@ -21,7 +21,7 @@ from state.ledger.errors import OrderRefused, Rejected, Unpayable
 from state.ledger.fees import fee_of, next_base_fee
 from state.ledger.prepared import Prepared
 from state.ledger.registry import END_OF_BLOCK, HANDLERS
-from state.ledger.sessions import check_session
+from state.ledger.sessions import check_session, check_session_tip
 from state.ledger.view import ReadView
 from state.overlay import Overlay
 from state.records import Account, PotTotal
@@ -142,7 +142,8 @@ def _payable(view: ReadView, ctx: BlockContext, prepared: Prepared) -> tuple[int
             value=transaction.nonce,
             remedy="sign the transaction again with that nonce",
         )
-    if not is_own_key(transaction.sender, transaction.signer):
+    own = is_own_key(transaction.sender, transaction.signer)
+    if not own:
         check_session(view, ctx.height, transaction.sender, transaction.signer, transaction.body)
     fee = fee_of(prepared.weight, ctx.base_fee)
     if fee > transaction.max_fee:
@@ -152,6 +153,8 @@ def _payable(view: ReadView, ctx: BlockContext, prepared: Prepared) -> tuple[int
             value=format_omnit(transaction.max_fee),
             remedy="sign it again with a higher max_fee",
         )
+    if not own:
+        check_session_tip(transaction.tip, fee)
     if account.balance < transaction.max_fee + transaction.tip:
         raise Unpayable(
             "balance",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import (
+    SCOPES_ALL,
     CampaignFund,
     SessionKeyAdd,
     SessionKeyRemove,
@@ -14,6 +16,9 @@ from omnitensor.protocol.bodies import (
 )
 from omnitensor.protocol.types import SUPPLY_MAX, U64_MAX, Amount, CampaignId, Hash, Height
 from state.ledger import earnings
+from state.ledger.errors import Unpayable
+from state.ledger.prepared import Prepared, prepare
+from state.ledger.transition import check_payable
 from state.records_review import Earnings
 from state.schema import CAMPAIGNS, EARNINGS, SESSION_KEYS, VALIDATORS
 from tests.ledger.world import OMNIT, SPEC, World, address_of, declaration, key_of, review
@@ -102,3 +107,24 @@ def test_keys_that_made_room_stay_their_owners() -> None:
         world.send("ann", SessionKeyAdd(key_of(f"key{number}"), 7, Height(900)))
     assert {receipt.code for receipt in world.block().result.receipts} == {"ok"}
     assert world.do("ann", SessionKeyAdd(key_of("more"), 7, Height(900))).code == "session_limit"
+
+
+def test_a_stolen_session_key_can_not_tip_the_accounts_money_away() -> None:
+    """Its thief may lead a view: what a session key tips is bounded by what its transaction burns."""
+    world = World()
+    assert world.do("ann", SessionKeyAdd(key_of("key"), SCOPES_ALL, Height(1_000))).ok
+    body = SubmissionCommit(CampaignId(1), Hash(bytes(32)), 1)
+    made = world.order("ann", body, signer=key_of("key"), tip=Amount(1_000_000))
+    fee = prepare(made).weight * world.params.base_fee_initial
+    ctx = world.context(world.height + 1)
+
+    def tipping(tip: int, signer: str) -> Prepared:
+        return prepare(replace(made, tip=Amount(tip), signer=key_of(signer)))
+
+    assert fee < 1_000_000
+    assert check_payable(world.view, ctx, tipping(fee - 9, "key"))
+    for tip in (fee + 9, 1_000_000 * OMNIT):
+        with pytest.raises(Unpayable) as refusal:
+            check_payable(world.view, ctx, tipping(tip, "key"))
+        assert refusal.value.code == "session_tip"
+    assert check_payable(world.view, ctx, tipping(1_000_000 * OMNIT, "ann"))

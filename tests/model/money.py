@@ -98,6 +98,8 @@ class Money(Ground):
         self.check_signer(sender, transaction.signer, kind)
         if weight * self.base_fee > transaction.max_fee:
             raise Unpayable("max_fee")
+        if sender != b"\0" + transaction.signer and transaction.tip > weight * self.base_fee:
+            raise Unpayable("session_tip")
         if transaction.max_fee + transaction.tip > self.balances.get(sender, 0):
             raise Unpayable("balance")
 
