@@ -57,6 +57,8 @@ chain_id_chars_max: Final = 32
 reason_chars_max: Final = 200
 
 # Campaigns, submissions, reviews
+campaign_spec_bytes_max: Final = 8 * KIB
+"""A campaign's row is written anew by whatever touches the campaign, and the specification is most of it."""
 campaign_media_max: Final = 16
 campaign_tiers_max: Final = 8
 campaign_categories_max: Final = 64

@@ -8,9 +8,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen, CampaignSpec
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import BPS, Address, Amount, CampaignId, Height
 from state.ledger import agenda, earnings, escrow
 from state.ledger.accounts import next_number
@@ -168,6 +170,11 @@ def end_if_idle(view: View, ctx: BlockContext, number: CampaignId) -> tuple[Even
 
 def check_spec(spec: CampaignSpec, height: Height) -> None:
     """Raises Rejected naming the first field that can't work; what the decoder bounds is taken as checked."""
+    if (size := len(encode(spec))) > limits.campaign_spec_bytes_max:
+        reason = (
+            f"it has more than {limits.campaign_spec_bytes_max} bytes: put the instructions into a document"
+        )
+        raise _bad(reason, f"{size} bytes")
     if sum(spec.criterion_weights) != BPS:
         raise _bad("criterion_weights do not sum to 10,000", spec.criterion_weights)
     if max(*spec.thresholds, spec.overall_threshold) > SCORE_MAX:

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 from omnitensor.protocol.bodies import (
     SCOPES_ALL,
     CampaignFund,
+    CampaignOpen,
+    Category,
     SessionKeyAdd,
     SessionKeyRemove,
     StakeAdd,
@@ -128,3 +130,14 @@ def test_a_stolen_session_key_can_not_tip_the_accounts_money_away() -> None:
             check_payable(world.view, ctx, tipping(tip, "key"))
         assert refusal.value.code == "session_tip"
     assert check_payable(world.view, ctx, tipping(1_000_000 * OMNIT, "ann"))
+
+
+def test_a_campaigns_row_stays_small() -> None:
+    """Whatever touches a campaign writes its row anew: thousands of rows of thirty kilobytes would fit one block."""
+    names = tuple(Category("\U0001f600" * 60 + f"{place:04}", 10_000, 0) for place in range(64))
+    for change in ({"instructions": "\U0001f600" * 4_000}, {"categories": names}):
+        receipt = World().do("sponsor", CampaignOpen(replace(SPEC, **change), Amount(100 * OMNIT)))
+        assert receipt.code == "campaign_spec"
+        assert "put the instructions into a document" in receipt.reason
+    plain = replace(SPEC, instructions="a" * 4_000)
+    assert World().do("sponsor", CampaignOpen(plain, Amount(100 * OMNIT))).ok

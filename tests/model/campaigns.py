@@ -81,7 +81,8 @@ class Campaigns(Ground):
     def _makes_sense(self, spec: Any) -> bool:
         names = [category.name for category in spec.categories]
         return (
-            sum(spec.criterion_weights) == BPS
+            len(self.bytes_of(spec)) <= 8_192
+            and sum(spec.criterion_weights) == BPS
             and all(0 <= each <= 100 for each in (*spec.thresholds, spec.overall_threshold))
             and all(1 <= tier <= FACTOR_MAX for tier in spec.tier_bps)
             and spec.review_fee * min(spec.tier_bps) // BPS >= 1

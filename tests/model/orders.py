@@ -218,6 +218,7 @@ BAD_SPECS: list[dict[str, Any]] = [
     {"categories": (Category("any", 10_000, 0), Category("any", 10_000, 0))},
     {"categories": (Category("any", 0, 0),)},
     {"media": ("text",)},
+    {"instructions": "\u20ac" * 2_800},
     {"media": ("text/plain", "Text/plain")},
 ]
 
