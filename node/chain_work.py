@@ -23,6 +23,7 @@ from omnitensor.protocol.types import Address, BlsPublicKey, BlsSignature, Epoch
 from omnitensor.protocol.votes import Candidate, FinalityProof
 from state.chain import Chain, Committed, NoRoomError
 from state.ledger.prepared import Prepared
+from state.ledger.upgrades import UpgradeError
 from state.reader import Reader
 from state.schema import HEIGHTS
 
@@ -126,7 +127,7 @@ class ChainWork:
             return self.chain.build(
                 build.parent_hash, build.timestamp_ms, builder, reveal, waiting, build.attendance
             )
-        except (BlockError, NoRoomError) as error:
+        except (BlockError, NoRoomError, UpgradeError) as error:
             log.warning("no block built", view=build.view, reason=str(error))
             return None
 
@@ -154,6 +155,9 @@ class ChainWork:
         except NoRoomError as error:
             log.warning("no room for another block", reason=str(error))
             return None
+        except UpgradeError as error:
+            log.warning("a block that newer software alone can judge", reason=str(error))
+            return None
         except BlockError as error:
             return Checked(str(error))
         return Checked(None)
@@ -167,8 +171,8 @@ class ChainWork:
                 return
             try:
                 self.chain.check(block)
-            except NoRoomError as error:
-                log.warning("no room for another block", reason=str(error))
+            except (NoRoomError, UpgradeError) as error:
+                log.warning("a block is not executed again", reason=str(error))
                 return
 
     def _is_final(self, block: Block) -> bool:

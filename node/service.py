@@ -45,7 +45,7 @@ from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import MIB
-from omnitensor.protocol.types import View
+from omnitensor.protocol.types import Height, View
 from p2p.config import HostConfig, parse_seed
 from p2p.host import Host
 from p2p.interface import Charge, Verdict
@@ -54,6 +54,7 @@ from rpc.feed import BlockFeed
 from rpc.server import RpcConfig, RpcServer
 from state.chain import Chain
 from state.genesis import Genesis
+from state.ledger import upgrades
 from state.mempool import Mempool
 
 EXIT_OK: Final = 0
@@ -68,6 +69,8 @@ EVIDENCE_TASKS_MAX: Final = 64
 LISTEN_SECONDS: Final = 5.0
 """How long a validator waits for its peers when it starts, before it signs anything."""
 LISTEN_PAUSE_SECONDS: Final = 0.05
+UPGRADE_LINGER_SECONDS: Final = 3.0
+"""How long a node that has to be upgraded still answers its peers: some may need its last votes and blocks to get as far."""
 
 log = structlog.get_logger("node")
 
@@ -90,6 +93,7 @@ class Node:
         with contextlib.ExitStack() as opened:
             chain = Chain.open(config.chain_path, genesis, _migrating)
             opened.callback(chain.close)
+            upgrades.check_known(chain.reader(), Height(chain.head.height + 1))
             self._safety: Final = self._open_safety(chain)
             if self._safety is not None:
                 opened.callback(self._safety.close)
@@ -209,6 +213,7 @@ class Node:
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._caught_up = asyncio.Event()
+        self._upgrade_due = asyncio.Event()
         self._telling: asyncio.TimerHandle | None = None
 
     def _host_config(self) -> HostConfig:
@@ -248,6 +253,7 @@ class Node:
             ("housekeeping", self._housekeeping()),
             ("evidence", self._look_after_evidence()),
             ("storage", self._storage.run()),
+            ("upgrade", self._stop_for_upgrade()),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(self._task_ended)
@@ -415,6 +421,9 @@ class Node:
     def _head_moved(self) -> None:
         """Tells the peers soon; the sync hears of it when it looks."""
         self._storage.head_moved(syncing=self._sync.syncing)
+        reader = self.application.reader()
+        if upgrades.missing(reader, Height(reader.head.height + 1)) is not None:
+            self._upgrade_due.set()
         if self._telling is None:
             loop = asyncio.get_running_loop()
             self._telling = loop.call_later(limits.status_pause_ms_min / 1_000, self._tell_head)
@@ -424,6 +433,13 @@ class Node:
         self._telling = None
         head = self._handler.head()
         self.network.broadcast_status(StatusUpdate(head.height, head.hash, head.view))
+
+    async def _stop_for_upgrade(self) -> None:
+        """Stops a node that can't go on above its head: raises UpgradeError, once the peers have got what made the head final."""
+        await self._upgrade_due.wait()
+        await asyncio.sleep(UPGRADE_LINGER_SECONDS)
+        reader = self.application.reader()
+        upgrades.check_known(reader, Height(reader.head.height + 1))
 
     def _final_view(self) -> View:
         proof = self.application.reader().head.proof

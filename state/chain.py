@@ -28,7 +28,7 @@ from state import history, indexing, opening, pruning, steps
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
-from state.ledger import epochs
+from state.ledger import epochs, upgrades
 from state.ledger.context import BlockContext, Scheme
 from state.ledger.errors import Unpayable
 from state.ledger.fees import next_base_fee
@@ -189,9 +189,11 @@ class Chain:
         """A block on an executed parent, of those transactions that can stand in it and fit, in the order given.
 
         Their signatures must have been checked (the mempool does), and so must ``attendance``, the voters of the parent, without
-        which a block is valid as the first of an epoch alone. Raises BlockError where the parent is unknown, NoRoomError.
+        which a block is valid as the first of an epoch alone. Raises BlockError where the parent is unknown, NoRoomError,
+        UpgradeError.
         """
         tip = self._tip_of(parent_hash)
+        upgrades.check_known(Overlay(tip.base), Height(tip.header.height + 1))
         timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
         ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal, attendance)
         room = limits.block_bytes_max - HEADER_ROOM_BYTES
@@ -206,7 +208,8 @@ class Chain:
     def check(self, block: Block | PreparedBlock) -> None:
         """Executes a block on its parent, which must be the head or executed, and compares all that its header says.
 
-        Afterwards it can be committed and built upon. Raises BlockError. NoRoomError and SupplyError are no fault of the block.
+        Afterwards it can be committed and built upon. Raises BlockError. NoRoomError, SupplyError and UpgradeError (only newer
+        software can judge it) are no fault of the block.
         """
         prepared = prepare_block(block) if isinstance(block, Block) else block
         # First of all, since the hash is the header's alone: what is known of it says nothing of other transactions.
@@ -215,6 +218,7 @@ class Chain:
             return
         header = prepared.header
         tip = self._tip_of(header.parent)
+        upgrades.check_known(Overlay(tip.base), Height(tip.header.height + 1))
         self._check_before_execution(tip, prepared)
         ctx = self._context_of(tip, header)
         try:

@@ -10,7 +10,19 @@ from importlib import metadata
 import click
 from click.shell_completion import get_completion_class
 
-from omnitensor.cli import account, apikey, campaign, chain, data, evidence, multisig, review, stake, vault
+from omnitensor.cli import (
+    account,
+    apikey,
+    campaign,
+    chain,
+    data,
+    evidence,
+    governance,
+    multisig,
+    review,
+    stake,
+    vault,
+)
 from omnitensor.cli.app import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -58,6 +70,7 @@ for command in (
     stake.stake,
     stake.validator,
     evidence.evidence,
+    governance.governance,
     apikey.api_key,
     multisig.multisig,
     vault.vault,

@@ -27,6 +27,7 @@ from omnitensor.sdk.errors import (
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Fee, Order
+from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.proven import Proven
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.seats import Submitted
@@ -68,6 +69,7 @@ __all__ = [
     "Opened",
     "Order",
     "ProofError",
+    "ProposalDraft",
     "ProtocolError",
     "Proven",
     "RefusedError",

@@ -9,17 +9,18 @@ from typing import Any, Final, Self
 
 from omnitensor.light import Checkpoint
 from omnitensor.protocol import bodies
-from omnitensor.protocol.bodies import EvidenceSubmit, Transfer
+from omnitensor.protocol.bodies import EvidenceSubmit, ProposalVote, Transfer, VoteOption
 from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.multisig import Policy
-from omnitensor.protocol.types import Address, Amount, Height
+from omnitensor.protocol.types import Address, Amount, Height, ProposalId
 from omnitensor.sdk import results
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.home import Home, choose_endpoint
 from omnitensor.sdk.loops import LOOP, Blocking, blocking
 from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Orders
+from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.transport import Retry, Transport
 from omnitensor.sdk.trust import Trust
@@ -107,6 +108,23 @@ class AsyncClient(Orders):
                 remedy="another order came first, or has still to come: have the members sign with this number",
             )
         return await self.execute(wallet, body, tip=tip)
+
+    async def propose(
+        self, wallet: Wallet, draft: ProposalDraft, *, deposit: int | None = None, tip: int = 0
+    ) -> results.TransactionResult:
+        """Make a proposal, and wait until that is final. `deposit`: nanoOMNIT; the whole of it, unless given.
+
+        Raises InputError or ParameterError before anything is spent, RefusedError where the chain refused it.
+        """
+        if deposit is None:
+            deposit = (await self.params()).proposal_deposit_min
+        return await self.execute(wallet, draft.body(deposit), tip=tip)
+
+    async def vote(
+        self, wallet: Wallet, proposal: int, option: VoteOption, *, tip: int = 0
+    ) -> results.TransactionResult:
+        """Vote on a proposal with all stake that the account has or delegated, and wait until that is final."""
+        return await self.execute(wallet, ProposalVote(ProposalId(proposal), option), tip=tip)
 
     async def submit_evidence(
         self, wallet: Wallet, evidence: Evidence | bytes, *, tip: int = 0
@@ -208,5 +226,13 @@ class Client(Blocking[AsyncClient]):
     send_multisig = blocking(AsyncClient.send_multisig)
     vaults = blocking(AsyncClient.vaults)
     vault = blocking(AsyncClient.vault)
+    proposals = blocking(AsyncClient.proposals)
+    proposal = blocking(AsyncClient.proposal)
+    tally = blocking(AsyncClient.tally)
+    votes = blocking(AsyncClient.votes)
+    parameters = blocking(AsyncClient.parameters)
+    upgrades = blocking(AsyncClient.upgrades)
+    propose = blocking(AsyncClient.propose)
+    vote = blocking(AsyncClient.vote)
     evidence = blocking(AsyncClient.evidence)
     submit_evidence = blocking(AsyncClient.submit_evidence)

@@ -13,11 +13,12 @@ from omnitensor.protocol.epochs import boundary_of
 from omnitensor.protocol.parameter import Takes, Value
 from omnitensor.protocol.parameter_rules import ParameterError
 from omnitensor.protocol.params import SPECS, Params
-from omnitensor.protocol.types import ACCOUNT_VERSION, Height, ProposalId
+from omnitensor.protocol.types import Height, ProposalId
 from state.ledger import parameters, upgrades
 from state.ledger.accounts import Pot, move, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
+from state.ledger.transfers import check_recipient
 from state.ledger.view import ReadView, View
 from state.records import UNIT
 from state.records_governance import ParameterOrigin
@@ -91,8 +92,7 @@ def _change(view: View, ctx: BlockContext, number: ProposalId, content: Paramete
 
 def _check_spend(view: ReadView, content: TreasurySpend) -> None:
     for payment in content.payments:
-        if payment.to[0] != ACCOUNT_VERSION:
-            raise Rejected("address", "the address is of an unknown version", value=payment.to)
+        check_recipient(payment.to)
         if payment.amount == 0:
             raise Rejected("amount", "a payment of nothing", value=0, remedy="give an amount above zero")
     total, there = sum(payment.amount for payment in content.payments), pot(view, Pot.RESERVE)
@@ -110,7 +110,6 @@ def _check_admission(content: AdmissionChange) -> None:
     if not named:
         raise Rejected("admission", "no account is admitted or dismissed", remedy="name one at least")
     for address in named:
-        if address[0] != ACCOUNT_VERSION:
-            raise Rejected("address", "the address is of an unknown version", value=address)
+        check_recipient(address)
         if named.count(address) > 1:
             raise Rejected("admission", "an account stands twice", value=address, remedy="give it once")

@@ -299,7 +299,7 @@ def test_a_window_and_what_covers_it_move_together_or_not_at_all(world: Governed
         (ParameterChanges(changes(batch_items=1).changes * 2), "stands twice"),
         (spend(10**18), "the reserve has"),
         (spend(0), "a payment of nothing"),
-        (TreasurySpend((Payment(Address(b"\x01" + bytes(32)), Amount(1)),)), "unknown version"),
+        (TreasurySpend((Payment(Address(b"\x07" + bytes(32)), Amount(1)),)), "unknown version"),
         (AdmissionChange((), ()), "no account"),
         (AdmissionChange((address_of("ben"),), (address_of("ben"),)), "stands twice"),
         (SoftwareUpgrade("two", "2.0", Height(0)), "has come"),

@@ -25,7 +25,7 @@ tx.submit tx.get tx.by_address
 account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
-light.steps
+light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades
 account.multisig vault.get vault.list
 """.split()
 
