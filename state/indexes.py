@@ -13,11 +13,14 @@ from omnitensor.protocol.types import Height
 from state.ledger.prepared import Prepared
 from state.records import UNIT, TransactionRef, Vault
 from state.records_review import Batch, Campaign, Item, Seat, Submission
+from state.records_stake import Delegation
 from state.schema import (
     BATCHES,
     BATCHES_BY_CAMPAIGN,
     CAMPAIGNS,
     CAMPAIGNS_BY_SPONSOR,
+    DELEGATIONS,
+    DELEGATIONS_BY_VALIDATOR,
     EVENTS_BY_ADDRESS,
     ITEMS,
     ITEMS_BY_CAMPAIGN,
@@ -70,6 +73,11 @@ def _of_vault(key: tuple[bytes, ...], row: Vault) -> Iterator[Entry]:
     yield VAULTS_BY_HOLDER, (row.holder, *key), UNIT
 
 
+def _of_delegation(key: tuple[bytes, ...], row: Delegation) -> Iterator[Entry]:
+    delegator, validator = key
+    yield DELEGATIONS_BY_VALIDATOR, (validator, delegator), UNIT
+
+
 OF_STATE: Final[dict[Table[Any], Derive]] = {
     CAMPAIGNS: _of_campaign,
     SUBMISSIONS: _of_submission,
@@ -77,6 +85,7 @@ OF_STATE: Final[dict[Table[Any], Derive]] = {
     BATCHES: _of_batch,
     SEATS: _of_seat,
     VAULTS: _of_vault,
+    DELEGATIONS: _of_delegation,
 }
 """By table of the state, what indexes have of its rows."""
 
@@ -89,6 +98,7 @@ INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     BATCHES_BY_CAMPAIGN,
     SEATS_BY_VALIDATOR,
     VAULTS_BY_HOLDER,
+    DELEGATIONS_BY_VALIDATOR,
 )
 INDEXES_OF_HISTORY: Final[tuple[Table[Any], ...]] = (TRANSACTIONS_BY_ADDRESS, EVENTS_BY_ADDRESS)
 INDEXES: Final[tuple[Table[Any], ...]] = (*INDEXES_OF_HISTORY, *INDEXES_OF_STATE)

@@ -83,7 +83,7 @@ class StakePool(Record, frozen=True):
     generation: U32
     """Times that everything was slashed away, or all but nothing."""
     scale: FixedF
-    """What is left of a unit of stake that was never slashed in this generation, times 2**120."""
+    """What is left of a unit of stake that was never slashed in this generation, times 10**36."""
 
 
 class EpochReviews(Record, frozen=True):

@@ -218,6 +218,19 @@ upgrades_planned_max: Final = 4
 # Staking
 unbonding_per_validator_max: Final = 32
 """Withdrawals of one validator that may wait for payment at once."""
+delegations_per_account_max: Final = 32
+"""Validators to which one account may delegate at once."""
+undelegations_per_delegation_max: Final = 16
+"""Undelegations of one account from one validator that may wait for payment at once."""
+redelegations_per_delegation_max: Final = 8
+"""Redelegations of one account to one validator that may be under way at once."""
+maturities_per_block_max: Final = 200
+"""Undelegations paid and redelegations ended at the end of one block; the rest follow in the next."""
+claim_validators_max: Final = 32
+"""Validators in one claim of rewards."""
+shares_per_unit_max: Final = 16
+"""A validator whose delegated stake has more shares than this a nanoOMNIT, having been slashed, takes no more; so shares fit
+64 bits."""
 seats_released_per_block_max: Final = 200
 """Open seats of removed validators that are let go at the end of one block; the rest follow in the next."""
 unbonding_paid_per_block_max: Final = 200

@@ -14,15 +14,14 @@ from omnitensor.protocol.parameter import Takes, Value
 from omnitensor.protocol.parameter_rules import ParameterError
 from omnitensor.protocol.params import SPECS, Params
 from omnitensor.protocol.types import Height, ProposalId
-from state.ledger import parameters, upgrades
+from state.ledger import admission, parameters, upgrades
 from state.ledger.accounts import Pot, move, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.transfers import check_recipient
 from state.ledger.view import ReadView, View
-from state.records import UNIT
 from state.records_governance import ParameterOrigin
-from state.schema import ADMITTED, PARAMETER_ORIGINS
+from state.schema import PARAMETER_ORIGINS
 
 
 def check(view: ReadView, ctx: BlockContext, content: Content) -> None:
@@ -56,9 +55,9 @@ def enact(view: View, ctx: BlockContext, number: ProposalId, content: Content) -
                 move(view, Pot.RESERVE, payment.to, payment.amount)
         case AdmissionChange():
             for address in content.admit:
-                view.put(ADMITTED, UNIT, address)
+                admission.admit(view, address)
             for address in content.dismiss:
-                view.delete(ADMITTED, address)
+                admission.dismiss(view, address)
         case SoftwareUpgrade():
             upgrades.plan(view, content.name, content.version, content.height, number)
         case UpgradeCancel():

@@ -16,8 +16,8 @@ from state.schema import STAKE_POOLS, VALIDATORS
 
 INDEX_BITS: Final = 96
 """The reward index counts in 2**-96 nanoOMNIT a share: a million epochs of rounding take less than a unit of any delegation."""
-SCALE_ONE: Final = 2**120
-SCALE_MIN: Final = 2**56
+SCALE_ONE: Final = 10**36
+SCALE_MIN: Final = 10**17
 """Below it nothing is left of older stake, and a new generation begins."""
 
 

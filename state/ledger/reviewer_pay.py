@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import Amount, BatchId, ItemId
-from state.ledger import earnings, escrow, items, pay, reputation, scoring
+from state.ledger import earnings, escrow, items, pay, reputation, rewards, scoring
 from state.ledger.committees import Committee
 from state.ledger.context import BlockContext
 from state.ledger.events import event
@@ -101,6 +101,8 @@ def _settle_seat(
         record.reputation, score.peer, score.gold, score.peer_items, score.gold_items, ctx.params
     )
     view.put(REVIEWERS, replace(record, reputation=standing, reports=record.reports + 1), one.validator)
+    wrong = (score.peer or 0) < 0 or (score.gold or 0) < 0
+    rewards.note_review(view, ctx, one.validator, len(batch.items), 0 if wrong else score.closeness_bps)
     quality = reputation.quality(standing, ctx.params)
     amount, penalty = pay.settle(batch.fee, quality, score.closeness_bps, ctx.params)
     if score.gold is None and (score.peer or 0) >= 0:

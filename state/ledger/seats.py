@@ -12,7 +12,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import SeatAccept, SeatDecline
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import BPS, Address, Amount, BatchId, Height
-from state.ledger import agenda, draw, earnings, escrow, reputation
+from state.ledger import agenda, draw, earnings, escrow, reputation, rewards
 from state.ledger.accounts import Pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -243,6 +243,7 @@ def miss(
     share = ctx.params.no_reveal_slash_bps if withheld else ctx.params.no_commit_slash_bps
     row = reviewer(view, seated.validator)
     view.put(REVIEWERS, replace(row, missed=row.missed + 1), seated.validator)
+    rewards.note_review(view, ctx, seated.validator, len(batch.items), 0)
     said = event(
         f"seat.{state.label}",
         batch=number,

@@ -1,10 +1,15 @@
 """Whether money is conserved. A node asks after every block and halts rather than print money; tests sum everything."""
 
+from typing import Final
+
 from omnitensor.protocol.errors import ProtocolError
-from omnitensor.protocol.types import SUPPLY_MAX
+from omnitensor.protocol.types import SUPPLY_MAX, U64_MAX, Address, Epoch
+from state.ledger import delegations, pools, rewards
 from state.ledger.accounts import Pot, pot
 from state.ledger.view import ReadView
-from state.schema import ACCOUNTS, VALIDATORS
+from state.schema import ACCOUNTS, DELEGATIONS, MATURITIES, REDELEGATIONS, UNDELEGATIONS, VALIDATORS
+
+NO_EPOCH: Final = Epoch(U64_MAX)
 
 
 class SupplyError(ProtocolError):
@@ -47,3 +52,47 @@ def check_everything(view: ReadView) -> None:
                 f"the pot {which.name.lower()} holds {pot(view, which)}, and its rows hold another sum",
                 value=summed,
             )
+    _check_delegations(view)
+    _check_undelegations(view)
+
+
+def _check_delegations(view: ReadView) -> None:
+    """Shares sum to their validators', and nobody is owed more than the pot of rewards has."""
+    shares: dict[Address, int] = {}
+    owed = 0
+    for key, held in view.scan(DELEGATIONS):
+        delegator, validator = map(Address, DELEGATIONS.split(key))
+        shares[validator] = shares.get(validator, 0) + held.shares
+        under_way = sum(lot.shares for _, lot in view.scan(REDELEGATIONS, delegator, validator))
+        if not max(1, held.joining, under_way) <= held.shares:
+            raise SupplyError(
+                "a delegation has fewer shares than joined it or are under way", value=held.shares
+            )
+        # As of an epoch that no delegation joined in: all that is owed, what joins now included.
+        owed += rewards.owed(view, NO_EPOCH, validator, held)
+    for key, row in view.scan(VALIDATORS):
+        if shares.get(Address(key), 0) != row.shares or row.delegated > row.shares:
+            raise SupplyError("the shares of a validator are not those of its delegations", value=row.shares)
+        owed += pools.pool_of(view, Address(key)).owed
+    if owed > pot(view, Pot.REWARDS):
+        raise SupplyError(f"rewards are owed beyond the pot's {pot(view, Pot.REWARDS)}", value=owed)
+
+
+def _check_undelegations(view: ReadView) -> None:
+    """What is on its way back to delegators is worth no more than their validators' rows say, and every end is in line."""
+    leaving: dict[Address, list[int]] = {}
+    ends = 0
+    for key, row in view.scan(UNDELEGATIONS):
+        validator = Address(UNDELEGATIONS.split(key)[1])
+        left, _ = delegations.undelegated_worth(view, validator, row)
+        leaving.setdefault(validator, []).append(left)
+        ends += 1
+    ends += sum(1 for _ in view.scan(REDELEGATIONS))
+    if ends != sum(1 for _ in view.scan(MATURITIES)):
+        raise SupplyError("undelegations and redelegations are not those that are in line", value=ends)
+    for key, register in view.scan(VALIDATORS):
+        amounts = leaving.get(Address(key), [])
+        if len(amounts) != register.leaving_count or sum(amounts) > register.leaving:
+            raise SupplyError("undelegations come to more than is leaving", value=register.leaving)
+        if not amounts and register.leaving:
+            raise SupplyError("stake is leaving, and no undelegation has it", value=register.leaving)

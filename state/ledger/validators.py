@@ -3,11 +3,14 @@
 Knows nothing of votes or of rewards. Who votes when is ``epochs``' to say.
 """
 
+from msgspec.structs import replace
+
 from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
 from omnitensor.protocol.types import Address, Amount, BlsPublicKey, BlsSignature, Height
+from state.ledger import admission
 from state.ledger.accounts import Pot, move, next_number
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -47,6 +50,7 @@ def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegi
             value=format_omnit(body.stake),
             remedy="stake more",
         )
+    admission.check(view, ctx.params, sender)
     _check_key(view, ctx, body.consensus_key, body.proof_of_possession)
     admit(view, ctx.height, sender, body)
     return (event("validator.registered", validator=sender, stake=body.stake, name=body.name),)
@@ -59,6 +63,9 @@ def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) ->
     if key is not None:
         _check_key(view, ctx, key, body.proof_of_possession)
         view.put(CONSENSUS_KEYS, UNIT, key)
+    if body.commission_bps is not None and body.commission_bps > row.commission_bps:
+        _check_raise(ctx, row, body.commission_bps)
+        row = replace(row, commission_raised_at=ctx.height)
     edited = row.edited(
         row.consensus_key if key is None else key,
         row.commission_bps if body.commission_bps is None else body.commission_bps,
@@ -74,6 +81,26 @@ def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) ->
             new_key=int(key is not None),
         ),
     )
+
+
+def _check_raise(ctx: BlockContext, row: Validator, wanted: int) -> None:
+    """Raises Rejected where a commission would rise too far or too soon: delegators must have the time to leave."""
+    most = row.commission_bps + ctx.params.commission_step_bps
+    if wanted > most:
+        raise Rejected(
+            "commission_step",
+            f"a commission of {row.commission_bps} basis points may rise to {most} at once",
+            value=wanted,
+            remedy="raise it in steps; it may fall as far as you like",
+        )
+    since = row.commission_raised_at + ctx.params.commission_wait_blocks
+    if ctx.height < since:
+        raise Rejected(
+            "commission_wait",
+            f"the commission may rise again at height {since}",
+            value=ctx.height,
+            remedy="wait until then; it may fall at any time",
+        )
 
 
 def _check_key(view: ReadView, ctx: BlockContext, key: BlsPublicKey, possession: BlsSignature | None) -> None:
@@ -108,6 +135,7 @@ def admit(view: View, height: Height, address: Address, body: ValidatorRegister)
         name=body.name,
         jailed=False,
         registered_at=height,
+        commission_raised_at=height,
     )
     view.put(VALIDATORS, row, address)
 

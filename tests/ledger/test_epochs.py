@@ -99,7 +99,13 @@ def test_every_height_is_in_one_epoch(blocks: int, height: int) -> None:
     assert is_boundary(Height(height), params) == (height > 0 and height == boundary_of(epoch, params))
 
 
-PARAMS = Params(epoch_blocks=10, validators_max=3, validator_stake_min=Amount(NANO), evidence_epochs=3)
+PARAMS = Params(
+    epoch_blocks=10,
+    validators_max=3,
+    validator_stake_min=Amount(NANO),
+    evidence_epochs=3,
+    commission_wait_blocks=3,
+)
 
 
 def started() -> Overlay:
@@ -159,10 +165,10 @@ def test_editing_a_validator() -> None:
         with pytest.raises(Rejected) as possession:
             validators.edit(view, ctx, address(0), ValidatorEdit(key, proof, None, None))
         assert possession.value.code == "possession"
-    validators.edit(view, ctx, address(0), ValidatorEdit(key, good, 700, None))
+    validators.edit(view, ctx, address(0), ValidatorEdit(key, good, 70, None))
     edited = validators.validator(view, address(0))
     assert edited is not None
-    assert (edited.consensus_key, edited.commission_bps, edited.name) == (key, 700, "")
+    assert (edited.consensus_key, edited.commission_bps, edited.name) == (key, 70, "")
     # One key never serves two, nor comes back once it was given up.
     for who in (address(0), address(1)):
         with pytest.raises(Rejected) as taken:

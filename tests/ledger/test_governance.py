@@ -334,7 +334,7 @@ def test_a_spend_pays_all_or_nothing_out_of_the_reserve(world: Governed) -> None
     assert [world.status(number) for number in numbers] == [ProposalStatus.EXECUTED, ProposalStatus.FAILED]
     assert world.proposal(numbers[0]).ended_at == world.proposal(numbers[1]).ended_at
     assert (world.balance("ben") - before[0], world.balance("cyd") - before[1]) == (share - 5, 5)
-    assert pot(world.view, Pot.RESERVE) == reserve - share
+    assert pot(world.view, Pot.RESERVE) == reserve - share - pot(world.view, Pot.REWARDS)
     assert "the reserve has" in world.proposal(numbers[1]).reason
     nothing_under_way(world)
 

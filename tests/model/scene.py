@@ -73,6 +73,11 @@ PARAMS_OF_SCENE = Params(
     submission_reveal_blocks=6,
     gate_peer_evidence_min=6_000,
     gate_gold_evidence_min=2_000,
+    commission_step_bps=6_000,
+    commission_wait_blocks=20,
+    reward_base_bps=0,  # rewards are not modelled yet
+    reward_votes_bps=0,
+    reward_reviews_bps=0,
 )
 
 

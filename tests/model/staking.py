@@ -42,6 +42,7 @@ class Staking(Ground):
             jailed=False,
             registered_at=self.height,
             removed=False,
+            commission_raised_at=self.height,
         )
 
     def validator_edit(self, sender: bytes, body: Any) -> None:
@@ -51,6 +52,14 @@ class Staking(Ground):
             self.keys_seen[body.consensus_key] = True
             row.consensus_key = body.consensus_key
         if body.commission_bps is not None:
+            if body.commission_bps > row.commission_bps:
+                refuse_if(
+                    body.commission_bps > row.commission_bps + self.p.commission_step_bps, "commission_step"
+                )
+                refuse_if(
+                    self.height < row.commission_raised_at + self.p.commission_wait_blocks, "commission_wait"
+                )
+                row.commission_raised_at = self.height
             row.commission_bps = body.commission_bps
         if body.name is not None:
             row.name = body.name

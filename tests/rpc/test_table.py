@@ -101,7 +101,8 @@ NUMBERS_IN_EVENTS = frozenset(
 )
 WORDS_IN_EVENTS = frozenset(
     "account appellant cause chunk_root code commitment content contributor depositor evidence fault finder key media_type name"
-    " option order owner proposer reason reasons reporter root sponsor state status table title to validator voter".split()
+    " option order owner proposer reason reasons reporter root source sponsor state status table target title to validator"
+    " voter".split()
 )
 
 OF_VAULTS_AND_SEASONS = frozenset("granter holder vault cliff_ms end_ms start_ms".split())

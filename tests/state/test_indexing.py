@@ -142,7 +142,7 @@ def test_killed_at_any_write_it_goes_on(after_write: bool, monkeypatch: pytest.M
 
 
 def test_a_rebuild_does_not_begin_again_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "ROWS_PER_WRITE", 20)
+    monkeypatch.setattr(indexing, "ROWS_PER_WRITE", 10)
     rows = written_while_running(5_005)
     db, _ = store_of(rows)
     store = Dying.over(db)

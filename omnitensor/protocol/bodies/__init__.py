@@ -49,7 +49,16 @@ from omnitensor.protocol.bodies.reviews import (
     SeatAccept,
     SeatDecline,
 )
-from omnitensor.protocol.bodies.staking import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
+from omnitensor.protocol.bodies.staking import (
+    Delegate,
+    Redelegate,
+    RewardsClaim,
+    StakeAdd,
+    StakeWithdraw,
+    Undelegate,
+    ValidatorEdit,
+    ValidatorRegister,
+)
 from omnitensor.protocol.bodies.vaults import VaultGrant, VaultWithdraw
 from omnitensor.protocol.multisig import MemberSignature, Policy
 from omnitensor.protocol.types import U64, AddressF, HeightF
@@ -65,6 +74,10 @@ Order = (
     | ValidatorEdit
     | StakeAdd
     | StakeWithdraw
+    | Delegate
+    | Undelegate
+    | Redelegate
+    | RewardsClaim
     | CampaignOpen
     | CampaignFund
     | CampaignClose
@@ -123,6 +136,10 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     ValidatorEdit,
     StakeAdd,
     StakeWithdraw,
+    Delegate,
+    Undelegate,
+    Redelegate,
+    RewardsClaim,
     CampaignOpen,
     CampaignFund,
     CampaignClose,
@@ -166,6 +183,10 @@ __all__ = [
     "ValidatorEdit",
     "StakeAdd",
     "StakeWithdraw",
+    "Delegate",
+    "Undelegate",
+    "Redelegate",
+    "RewardsClaim",
     "Category",
     "CampaignSpec",
     "CampaignOpen",

@@ -7,6 +7,7 @@ from msgspec import Meta
 from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.base import BodyBase
 from omnitensor.protocol.types import (
+    AddressF,
     AmountF,
     BlsPublicKeyF,
     BlsSignatureF,
@@ -55,3 +56,46 @@ class StakeWithdraw(BodyBase, frozen=True, tag=22):
 
     KIND: ClassVar[str] = "stake_withdraw"
     amount: AmountF
+
+
+class Delegate(BodyBase, frozen=True, tag=25):
+    """Stakes with a validator without being one: it weighs for it, earns, and can be slashed."""
+
+    KIND: ClassVar[str] = "delegate"
+    validator: AddressF
+    amount: AmountF
+
+
+class Undelegate(BodyBase, frozen=True, tag=26):
+    """Takes stake back from a validator; it is paid after the unbonding time and can be slashed until then."""
+
+    KIND: ClassVar[str] = "undelegate"
+    validator: AddressF
+    amount: AmountF | None
+    """None: everything."""
+
+    def weight(self) -> int:
+        return 300
+
+
+class Redelegate(BodyBase, frozen=True, tag=27):
+    """Moves stake from one validator to another at once. For the unbonding time it can be slashed for both."""
+
+    KIND: ClassVar[str] = "redelegate"
+    source: AddressF
+    target: AddressF
+    amount: AmountF | None
+    """None: everything that may be moved."""
+
+    def weight(self) -> int:
+        return 400
+
+
+class RewardsClaim(BodyBase, frozen=True, tag=28):
+    """Pays out the sender's rewards of delegations to these validators; its own name stands for what it earned as a validator."""
+
+    KIND: ClassVar[str] = "rewards_claim"
+    validators: Annotated[tuple[AddressF, ...], Meta(min_length=1, max_length=limits.claim_validators_max)]
+
+    def weight(self) -> int:
+        return 100 * len(self.validators)
