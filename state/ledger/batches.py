@@ -32,7 +32,9 @@ def form(view: View, ctx: BlockContext, campaign: CampaignId) -> tuple[Event, ..
     waited = ctx.height >= window[0][1].queued_at + ctx.params.batch_wait_blocks
     picked = mix(ctx, window, size, waited=waited)
     if len(picked) < size and not waited:
-        return ()  # the oldest item is looked at again when it has waited
+        # Looked at again when the oldest has waited: governance may have made the wait longer since it came.
+        agenda.look_at_queue(view, window[0][1].queued_at + ctx.params.batch_wait_blocks, campaign)
+        return ()
     events = _freeze(view, ctx, campaign, picked)
     rest = oldest(view, campaign)
     if rest and (len(rest) >= size or ctx.height >= rest[0][1].queued_at + ctx.params.batch_wait_blocks):

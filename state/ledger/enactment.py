@@ -1,6 +1,7 @@
 """What proposals do when they are executed, each whole or not at all: all of it is judged before anything is written."""
 
 from omnitensor.protocol.amounts import format_omnit
+from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import (
     AdmissionChange,
     Content,
@@ -18,6 +19,7 @@ from state.ledger import admission, parameters, upgrades
 from state.ledger.accounts import Pot, move, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
+from state.ledger.events import event
 from state.ledger.transfers import check_recipient
 from state.ledger.view import ReadView, View
 from state.records_governance import ParameterOrigin
@@ -44,15 +46,14 @@ def check(view: ReadView, ctx: BlockContext, content: Content) -> None:
                 raise Rejected("upgrade", "no such upgrade is planned", value=content.name)
 
 
-def enact(view: View, ctx: BlockContext, number: ProposalId, content: Content) -> None:
-    """Carries a proposal out. Raises Rejected, with nothing changed, where that is not possible any more."""
+def enact(view: View, ctx: BlockContext, number: ProposalId, content: Content) -> tuple[Event, ...]:
+    """Carries a proposal out; says who was paid. Raises Rejected, with nothing changed, where that is not possible any more."""
     check(view, ctx, content)
     match content:
         case ParameterChanges():
             _change(view, ctx, number, content)
         case TreasurySpend():
-            for payment in content.payments:
-                move(view, Pot.RESERVE, payment.to, payment.amount)
+            return _pay(view, number, content)
         case AdmissionChange():
             for address in content.admit:
                 admission.admit(view, address)
@@ -64,6 +65,16 @@ def enact(view: View, ctx: BlockContext, number: ProposalId, content: Content) -
             at = upgrades.planned_at(view, ctx.height, content.name)
             assert at is not None, "it was checked"
             upgrades.cancel(view, at)
+    return ()
+
+
+def _pay(view: View, number: ProposalId, content: TreasurySpend) -> tuple[Event, ...]:
+    for payment in content.payments:
+        move(view, Pot.RESERVE, payment.to, payment.amount)
+    return tuple(
+        event("treasury.paid", proposal=number, to=payment.to, amount=payment.amount)
+        for payment in content.payments
+    )
 
 
 def _parameters_after(view: ReadView, ctx: BlockContext, content: ParameterChanges) -> tuple[Params, Params]:

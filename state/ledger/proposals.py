@@ -165,13 +165,13 @@ def _count(view: View, ctx: BlockContext, number_: ProposalId, proposal: Proposa
 
 def _execute(view: View, ctx: BlockContext, number_: ProposalId, proposal: Proposal) -> tuple[Event, ...]:
     try:
-        enactment.enact(view, ctx, number_, proposal.content)
+        done = enactment.enact(view, ctx, number_, proposal.content)
     except Rejected as refusal:
         reason = str(refusal)[: limits.reason_chars_max]
         said = event("proposal.failed", proposal=number_, code=refusal.code, reason=reason)
         return (said, *_end(view, ctx, number_, proposal, ProposalStatus.FAILED, reason))
     said = event("proposal.executed", proposal=number_, content=proposal.content.KIND)
-    return (said, *_end(view, ctx, number_, proposal, ProposalStatus.EXECUTED))
+    return (said, *done, *_end(view, ctx, number_, proposal, ProposalStatus.EXECUTED))
 
 
 def _end(

@@ -1,4 +1,4 @@
-"""Accounts of several keys, after docs/specification/accounts.md. Part of the model; shares no code with the ledger."""
+"""Accounts of several keys and vaults of locked money, after docs/specification/accounts.md. Part of the model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,47 @@ def packed_policy(threshold: int, members: Any) -> bytes:
     return b"\x92" + bytes([threshold, 0x90 | len(members)]) + keys
 
 
+CENTURY_MS = 100 * 366 * 24 * 3600 * 1000
+
+
 class Accounts(Ground):
-    """Orders that members sign together."""
+    """Orders that members sign together, and money that opens with time."""
 
     def open(self) -> None:
         self.multisigs = self.table()
         """Policy and next sequence number, from an account's first order on."""
+
+        self.vaults = self.table()
+
+    def vault_grant(self, sender: bytes, body: Any) -> None:
+        refuse_if(body.holder[0] > 1, "address")
+        refuse_if(body.amount == 0, "amount")
+        start, cliff, end = body.start_ms, body.cliff_ms, body.end_ms
+        refuse_if(not start <= cliff <= end or start == end or end - start > CENTURY_MS, "schedule")
+        refuse_if(end <= self.time_ms, "schedule")
+        address = b"\2" + tagged("vault", self.count("vault", 0).to_bytes(8, "big"))
+        self.move(sender, address, body.amount)
+        self.vaults[address] = self.thing(
+            holder=body.holder,
+            granter=sender,
+            total=body.amount,
+            start_ms=start,
+            cliff_ms=cliff,
+            end_ms=end,
+            withdrawn=0,
+        )
+
+    def vault_withdraw(self, sender: bytes, body: Any) -> None:
+        row = self.vaults.get(body.vault)
+        refuse_if(row is None or row.holder != sender, "vault_unknown")
+        vested = 0
+        if self.time_ms >= row.cliff_ms:
+            vested = row.total * (self.time_ms - row.start_ms) // (row.end_ms - row.start_ms)
+        balance = self.balances.get(body.vault, 0)
+        free = balance if self.time_ms >= row.end_ms else min(balance, vested - row.withdrawn)
+        refuse_if(not 0 < body.amount <= free, "vault_locked")
+        self.move(body.vault, sender, body.amount)
+        row.withdrawn += body.amount
 
     def multisig_execute(self, sender: bytes, body: Any) -> None:
         members, threshold = list(body.policy.members), body.policy.threshold

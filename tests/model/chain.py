@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.model.accounts import Accounts
 from tests.model.campaigns import Campaigns
 from tests.model.evidence import Evidence
+from tests.model.governance import Governance
 from tests.model.money import Money
 from tests.model.seats import Seats
 from tests.model.sessions import Sessions
@@ -16,11 +17,14 @@ from tests.model.submissions import Submissions
 from tests.model.verdicts import Verdicts
 
 
-class Model(Money, Sessions, Accounts, Staking, Evidence, Campaigns, Submissions, Seats, Verdicts):
+class Model(
+    Money, Sessions, Accounts, Staking, Evidence, Campaigns, Submissions, Seats, Verdicts, Governance
+):
     """The world after some transactions. `judge` says what becomes of the next one."""
 
     def begin_block(self, height: int, time_ms: int, beacon: bytes, proposer: bytes) -> None:
         self.height, self.time_ms, self.beacon, self.proposer = height, time_ms, beacon, proposer
+        self.take_parameters()
 
     def end_block(self) -> None:
         """Everything that happens by itself, and the next block's base fee."""
@@ -32,6 +36,8 @@ class Model(Money, Sessions, Accounts, Staking, Evidence, Campaigns, Submissions
         self.form_batches()
         self.look_at_batches()
         self.settle_batches()
+        self.run_proposals()
+        self.turn_parameters()
         self.turn_epoch()
         self.base_fee = self.next_base_fee()
         self.weight = self.fees = self.tips = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 
 from tests.model.orders import KINDS, TRIED, step
 from tests.model.scene import Scene, table_of
@@ -25,7 +26,9 @@ def history(seed: int, transactions: int, report_every: int = 0) -> Scene:
             if report_every and scene.sent % report_every == 0:
                 rate = scene.sent / (time.monotonic() - began)
                 print(
-                    f"{scene.sent} transactions, height {scene.model.height}, {rate:.0f} a second", flush=True
+                    f"proposals: {ends(scene)}",
+                    f"{scene.sent} transactions, height {scene.model.height}, {rate:.0f} a second",
+                    flush=True,
                 )
         scene.close()
     finally:
@@ -36,6 +39,17 @@ def history(seed: int, transactions: int, report_every: int = 0) -> Scene:
 def never_ok(scene: Scene) -> list[str]:
     """Kinds that nothing came of: a history that leaves them out says nothing of them."""
     return [kind for kind in TRIED if not scene.outcomes[kind, "ok"]]
+
+
+def ends(scene: Scene) -> str:
+    """What became of proposals, by content."""
+    found = Counter(
+        f"{row.content.KIND} {ENDS[row.status]}" for row in scene.model.proposals.values() if row.status > 2
+    )
+    return ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+
+
+ENDS = (*("",) * 3, "executed", "failed", "rejected", "vetoed", "no_quorum", "expired", "cancelled")
 
 
 def told(scene: Scene) -> str:

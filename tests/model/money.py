@@ -19,6 +19,17 @@ SCOPES = {
 }
 
 
+OWN_WEIGHTS = {
+    "validator_register": 15_000,
+    "campaign_open": 2_000,
+    "evidence_submit": 30_000,
+    "proposal_submit": 3_000,
+    "proposal_deposit": 500,
+    "proposal_vote": 2_000,
+    "proposal_cancel": 1_000,
+}
+
+
 def own_weight(kind: str, body: Any) -> int:
     """Units of work of an order beyond its envelope's and its bytes."""
     if kind == "validator_edit":
@@ -29,7 +40,7 @@ def own_weight(kind: str, body: Any) -> int:
         return 100 + 400 * len(body.signatures) + own_weight(body.order.KIND, body.order)
     if kind == "report_reveal":
         return 100 + 50 * (len(body.report) // 4)
-    return {"validator_register": 15_000, "campaign_open": 2_000, "evidence_submit": 30_000}.get(kind, 100)
+    return OWN_WEIGHTS.get(kind, 100)
 
 
 class Money(Ground):
@@ -115,13 +126,13 @@ class Money(Ground):
 
     def next_base_fee(self) -> int:
         """An eighth at most (``base_fee_change_bps``), by how far the block was from its target; one at least where it rises."""
-        fee, target = self.base_fee, self.p.block_weight_target
-        bound = Fraction(fee * self.p.base_fee_change_bps, BPS)
+        fee, target = self.base_fee, self.now.block_weight_target
+        bound = Fraction(fee * self.now.base_fee_change_bps, BPS)
         wanted = Fraction(abs(self.weight - target), target) * bound
         step = min(int(wanted), int(bound))
         if self.weight > target:
             return int(fee + max(1, step))
-        return int(max(self.p.base_fee_min, fee - step))
+        return int(max(self.now.base_fee_min, fee - step))
 
     def supply(self) -> int:
         """All there is, with what is in flight in this block."""

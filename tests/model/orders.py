@@ -16,9 +16,9 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.multisig import MemberSignature, Policy, order_message
 from omnitensor.protocol.reviews import ItemScore, encode_report
-from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey
+from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
 from state.ledger.prepared import prepare_encoded
-from tests.model import evidence_orders
+from tests.model import evidence_orders, governance_orders
 from tests.model.money import SCOPES
 from tests.model.scene import TEAMS, Scene, address_of, key_of, signed_by
 from tests.model.seats import report_commitment
@@ -407,7 +407,38 @@ def report_reveal(scene: Scene, chance: Chance) -> Made | None:
     return who, bodies.ReportReveal(number, round_, salt, report)
 
 
+def vault_grant(scene: Scene, chance: Chance) -> Made:
+    who, now = anybody(scene, chance), scene.model.time_ms
+    holder = anybody(scene, chance) if often(chance, 0.95) else Address(b"\2" + bytes(32))
+    start = max(0, now + 1_000 * chance.randrange(-20, 20))
+    cliff = start + 1_000 * chance.randrange(20)
+    end = cliff + 1_000 * chance.choice([0, 1, 30, 60])
+    if chance.randrange(12) == 0:
+        start, end = chance.choice([(end + 1, end), (0, 2**42), (0, 1)])
+    has = scene.model.balances.get(who, 0)
+    return who, bodies.VaultGrant(
+        holder, amount(scene, chance, has // 90), TimeMs(start), TimeMs(cliff), TimeMs(end)
+    )
+
+
+def vault_withdraw(scene: Scene, chance: Chance) -> Made | None:
+    known = list(scene.model.vaults)
+    if not known:
+        return None
+    vault = Address(chance.choice(known[-12:]) if often(chance, 0.97) else b"\2" + bytes(32))
+    row = scene.model.vaults.get(vault)
+    who = Address(row.holder) if row and often(chance, 0.95) else anybody(scene, chance)
+    has = scene.model.balances.get(vault, 0)
+    return who, bodies.VaultWithdraw(vault, amount(scene, chance, chance.choice([has, has, has // 9])))
+
+
 ORDERS: dict[str, tuple[int, Any]] = {
+    "vault_grant": (2, vault_grant),
+    "vault_withdraw": (3, vault_withdraw),
+    "proposal_submit": (2, governance_orders.proposal_submit),
+    "proposal_deposit": (2, governance_orders.proposal_deposit),
+    "proposal_vote": (9, governance_orders.proposal_vote),
+    "proposal_cancel": (1, governance_orders.proposal_cancel),
     "transfer": (14, transfer),
     "session_key_add": (4, session_key_add),
     "session_key_remove": (2, session_key_remove),

@@ -48,6 +48,9 @@ LIMITS = {
     "submissions_open_per_account_max": 3,
     "batch_window_items_max": 8,
     "batch_items_max": 64,
+    "proposals_pending_max": 2,
+    "proposals_voting_max": 2,
+    "upgrades_planned_max": 2,
 }
 """Small enough to be met in random histories."""
 FULL_CHECK_BLOCKS = 250
@@ -71,6 +74,10 @@ PARAMS_OF_SCENE = Params(
     report_reveal_blocks=4,
     challenge_blocks=5,
     submission_reveal_blocks=6,
+    proposal_deposit_min=Amount(50 * NANO),
+    proposal_deposit_blocks=8,
+    proposal_voting_blocks=9,
+    proposal_timelock_blocks=4,
     gate_peer_evidence_min=6_000,
     gate_gold_evidence_min=2_000,
     commission_step_bps=6_000,

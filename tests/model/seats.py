@@ -219,10 +219,10 @@ class Seats(Ground):
         barred = {self.campaigns[batch.campaign].sponsor, *batch.contributors, *batch.seats}
         found = {}
         for address, row in self.validators.items():
-            if row.jailed or address in barred or row.stake - row.held < batch.bond:
+            if row.jailed or address in barred or row.stake - row.held < batch.bond or not row.stake:
                 continue
             scale = max(1000, min(BPS, 2500 + self.quality(address) * 3 // 2))
-            weight = row.stake * scale // BPS
+            weight = self.power(address) * scale // BPS
             if weight:
                 found[address] = weight
         return found

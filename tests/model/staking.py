@@ -17,6 +17,8 @@ class Staking(Ground):
         self.keys_seen = self.table()
         self.unbonding = self.table()
         """Amount by (height of payment, validator, number)."""
+        self.delegations = self.table()
+        """By delegator and validator."""
         self.sets = self.table()
         """By epoch: seed, and (address, key, weight) of each voter by address."""
 
@@ -43,6 +45,8 @@ class Staking(Ground):
             registered_at=self.height,
             removed=False,
             commission_raised_at=self.height,
+            delegated=0,
+            shares=0,
         )
 
     def validator_edit(self, sender: bytes, body: Any) -> None:
@@ -98,6 +102,12 @@ class Staking(Ground):
         row.unbonding += amount
         row.unbonding_count += 1
 
+    def delegated_by(self, delegator: bytes) -> list[bytes]:
+        return [to for who, to in self.delegations if who == delegator]
+
+    def delegators_of(self, validator: bytes) -> list[tuple[bytes, int]]:
+        return [(who, row.shares) for (who, to), row in self.delegations.items() if to == validator]
+
     def pay_unbonded(self) -> None:
         due = sorted(key for key in self.unbonding if key[0] <= self.height)
         for key in due[: self.limits["unbonding_paid_per_block_max"]]:
@@ -108,17 +118,21 @@ class Staking(Ground):
             row.unbonding_count -= 1
 
     def chosen(self) -> tuple[tuple[bytes, bytes, int], ...]:
-        """The largest validators by stake, of equal ones the lower address."""
+        """The largest validators by power, of equal ones the lower address; by the parameters of the epoch that begins."""
         able = [
-            (-row.stake, address)
+            (-row.stake - row.delegated, address)
             for address, row in self.validators.items()
-            if not row.jailed and not row.removed and row.stake >= max(self.p.validator_stake_min, NANO)
+            if not row.jailed and not row.removed and row.stake >= max(self.now.validator_stake_min, NANO)
         ]
-        largest = sorted(able)[: self.p.validators_max]
+        largest = sorted(able)[: self.now.validators_max]
         return tuple(
-            (address, self.validators[address].consensus_key, self.validators[address].stake // NANO)
+            (address, self.validators[address].consensus_key, self.power(address) // NANO)
             for address in sorted(address for _, address in largest)
         )
+
+    def power(self, address: bytes) -> int:
+        row = self.validators[address]
+        return int(row.stake + row.delegated)
 
     def turn_epoch(self) -> None:
         if self.height % self.p.epoch_blocks:
@@ -126,5 +140,5 @@ class Staking(Ground):
         voters = self.chosen() or self.sets[self.epoch][1]
         self.sets[self.epoch + 1] = (self.beacon, voters)
         for epoch in sorted(self.sets)[:4]:  # old ones, a few at a time
-            if epoch < self.epoch + 1 - self.p.evidence_epochs:
+            if epoch < self.epoch + 1 - self.now.evidence_epochs:
                 del self.sets[epoch]

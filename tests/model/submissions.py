@@ -58,6 +58,8 @@ class Submissions(Ground):
         self.admitted_by = self.table()
         self.batches = self.table()
         self.open_batches = self.table()
+        self.queue_looks = self.table()
+        """Heights at which a queue is looked at, by height and campaign."""
         self.settling = self.table()
         """Batches with verdicts, by the height that ends their challenge window."""
 
@@ -104,6 +106,9 @@ class Submissions(Ground):
         admitted = sum(self.items[number].status == QUEUED for number in numbers)
         if admitted:
             self._check_share(campaign, body.campaign, sender, admitted)
+            if campaign.queued >= self.p.batch_items:
+                self.queue_looks[self.height, body.campaign] = True
+            self.queue_looks[self.height + self.p.batch_wait_blocks, body.campaign] = True
         submission.status, submission.first_item = REVEALED, numbers[0]
         del self.unrevealed[submission.sequence]
         campaign.submissions_open -= 1
@@ -308,7 +313,8 @@ class Submissions(Ground):
 
     def form_batches(self) -> None:
         """One batch of a campaign a block, where one can be filled or the oldest item has waited."""
-        for number in sorted(self.living_campaigns()):
+        for height, number in sorted(key for key in self.queue_looks if key[0] <= self.height):
+            del self.queue_looks[height, number]
             queue = self.campaigns[number].queue
             if queue:
                 self._form_batch(number, queue)
@@ -326,9 +332,17 @@ class Submissions(Ground):
                 picked.append(item)
         if len(picked) < size:
             if not waited:
+                again = queue[oldest[0]][1] + self.p.batch_wait_blocks
+                self.queue_looks[again, number] = True
                 return
             picked += [item for item in (oldest[0], *mixed) if item not in picked][: size - len(picked)]
         self._freeze(number, picked)
+        rest = sorted(queue)[: self.limits["batch_window_items_max"]]
+        if not rest:
+            return
+        waited = self.height >= queue[rest[0]][1] + self.p.batch_wait_blocks
+        if len(rest) >= size or waited:
+            self.queue_looks[self.height + 1, number] = True
 
     def _freeze(self, number: int, picked: list[int]) -> None:
         batch = self.count("batch", 1)

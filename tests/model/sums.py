@@ -17,6 +17,7 @@ def check_sums(model: Model) -> None:
         "campaigns": sum(row.available + row.reward + row.review + row.escalation for row in campaigns),
         "bonds": sum(row.bond for row in items) + sum(row.count * row.item_bond for row in submissions),
     }
+    expected["deposits"] = sum(model.deposits.values())
     for name, amount in expected.items():
         assert pots.pop(name, 0) == amount, name
     assert set(pots) <= {"burned", "reserve"}, f"nothing says what these pots hold: {pots}"

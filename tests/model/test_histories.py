@@ -12,7 +12,7 @@ import pytest
 from omnitensor.protocol.bodies import BODY_KINDS, Transfer
 from omnitensor.protocol.transactions import unsigned
 from omnitensor.protocol.types import Amount, Height
-from tests.model.histories import history, never_ok
+from tests.model.histories import ends, history, never_ok
 from tests.model.orders import TRIED
 from tests.model.scene import CHAIN, address_of, key_of
 
@@ -28,6 +28,9 @@ budget campaign_closed campaign_spec campaign_unknown not_sponsor
 submission_done submission_exists submission_items submission_unknown submissions_open
 category category_full commitment contributor_share escrow item_size media_type reveal_early tier
 multisig_account multisig_expired multisig_members multisig_sequence multisig_signature multisig_signatures multisig_threshold
+schedule vault_locked vault_unknown
+deposit proposal_not_pending proposal_not_voting proposal_unknown proposals_open proposer reserve admission upgrade parameter
+vote_option vote_without_stake
 batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 """.split()
 
@@ -36,11 +39,14 @@ batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 def test_histories_come_out_as_the_model_says() -> None:
     """Every kind and every code of the specification is met: rules that never fire prove nothing."""
     seen: set[str] = set()
+    proposals: set[str] = set()
     for seed in (1, 2):
         scene = history(seed, 6_000)
         assert never_ok(scene) == []
+        proposals |= set(ends(scene).replace(",", "").split())
         seen |= {code for _, code in scene.outcomes}
     assert sorted(set(OUTCOMES) - seen) == []
+    assert {"executed", "rejected", "vetoed", "no_quorum", "expired", "cancelled"} <= proposals
 
 
 def test_histories_are_told_apart_by_their_chain() -> None:

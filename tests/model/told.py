@@ -11,6 +11,13 @@ from typing import Any
 from omnitensor.protocol.blocks import Event, Receipt
 
 MONEY_EVENTS = (
+    ("vault.granted", "granter", "amount", -1),
+    ("vault.granted", "vault", "amount", 1),
+    ("vault.withdrawn", "vault", "amount", -1),
+    ("vault.withdrawn", "to", "amount", 1),
+    ("proposal.deposited", "depositor", "amount", -1),
+    ("deposit.returned", "depositor", "amount", 1),
+    ("treasury.paid", "to", "amount", 1),
     ("transfer", "from", "amount", -1),
     ("transfer", "to", "amount", 1),
     ("campaign.opened", "sponsor", "budget", -1),
