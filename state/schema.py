@@ -12,7 +12,7 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
-from omnitensor.protocol import rows
+from omnitensor.protocol import rows, rows_review
 from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
@@ -246,8 +246,8 @@ CONTENT_ROOTS = Table(0x25, Holder, "content by chunk root", (INT, HASH))
 CONTENT_DIGESTS = Table(0x26, Holder, "content by SHA-256", (INT, HASH))
 QUEUE = Table(0x27, QueuedItem, "queue", (INT, INT))
 """Items that wait for a batch, by campaign and item."""
-BATCHES = Table(0x28, Batch, "batches", (INT,))
-SEATS = Table(0x29, Seat, "seats", (INT, INT, ADDRESS))
+BATCHES = Table(rows_review.BATCHES_PREFIX, Batch, "batches", (INT,))
+SEATS = Table(rows_review.SEATS_PREFIX, Seat, "seats", (INT, INT, ADDRESS))
 """By batch, round and validator."""
 REVIEWERS = Table(0x2A, Reviewer, "reviewers", (ADDRESS,))
 EARNINGS = Table(0x2B, Earnings, "earnings", (ADDRESS,))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import click
 
 from omnitensor.cli.app import App, Group, pass_app
 from omnitensor.cli.output import moment, money, money_json, note, pairs, print_json
+from omnitensor.cli.trusting import run_trusting, trust_options
 from omnitensor.light import Checkpoint
 from omnitensor.protocol.blocks import Event, Receipt
 from omnitensor.protocol.keys import format_address
@@ -28,25 +29,6 @@ STALE_S: Final = 600
 """A last block older than this is pointed out: a node that is behind, or cut off, still tells nothing that is untrue."""
 
 
-def _trust_options(command: F) -> F:
-    """The options of every command that verifies."""
-    for option in (
-        click.option(
-            "--trust-days",
-            type=click.FloatRange(min=0, min_open=True),
-            help="For how many days a block is trusted; less where stake is bound for less  [default: 14, less an epoch]",
-        ),
-        click.option(
-            "--checkpoint",
-            metavar="HEIGHT:HASH",
-            envvar=CHECKPOINT,
-            help=f"A block that you trust  [default: ${CHECKPOINT}, the last one verified here, or genesis]",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(cls=Group)
 def chain() -> None:
     """Verify what a node says, by the signatures of the chain's validators.
@@ -56,11 +38,11 @@ def chain() -> None:
 
 
 @chain.command()
-@_trust_options
+@trust_options
 @pass_app
 def verify(app: App, checkpoint: str | None, trust_days: float | None) -> None:
     """Verify the chain up to its last block, and show the checkpoint to write down."""
-    found = _run(app, checkpoint, trust_days, lambda client: client.verified_head())
+    found = run_trusting(app, checkpoint, trust_days, lambda client: client.verified_head())
     header, epoch = found.header, found.point.epoch
     if app.as_json:
         print_json(
@@ -90,7 +72,7 @@ def verify(app: App, checkpoint: str | None, trust_days: float | None) -> None:
 
 @chain.command()
 @click.argument("address", required=False)
-@_trust_options
+@trust_options
 @pass_app
 def account(app: App, address: str | None, checkpoint: str | None, trust_days: float | None) -> None:
     """Show the balance and nonce of an account (by default the one logged in with), proven."""
@@ -99,7 +81,7 @@ def account(app: App, address: str | None, checkpoint: str | None, trust_days: f
     async def ask(client: AsyncClient) -> Proven[Account]:
         return await client.proven_account(whose)
 
-    found = _run(app, checkpoint, trust_days, ask)
+    found = run_trusting(app, checkpoint, trust_days, ask)
     if app.as_json:
         print_json(
             {
@@ -122,7 +104,7 @@ def account(app: App, address: str | None, checkpoint: str | None, trust_days: f
 
 @chain.command()
 @click.argument("id")
-@_trust_options
+@trust_options
 @pass_app
 def tx(app: App, id: str, checkpoint: str | None, trust_days: float | None) -> None:
     """Show what became of a final transaction, proven."""
@@ -130,7 +112,7 @@ def tx(app: App, id: str, checkpoint: str | None, trust_days: float | None) -> N
     async def ask(client: AsyncClient) -> Proven[Receipt]:
         return await client.proven_receipt(id)
 
-    found = _run(app, checkpoint, trust_days, ask)
+    found = run_trusting(app, checkpoint, trust_days, ask)
     receipt = found.value
     if app.as_json:
         print_json(
@@ -158,7 +140,7 @@ def tx(app: App, id: str, checkpoint: str | None, trust_days: float | None) -> N
 
 @chain.command()
 @click.argument("height", type=click.IntRange(min=0))
-@_trust_options
+@trust_options
 @pass_app
 def events(app: App, height: int, checkpoint: str | None, trust_days: float | None) -> None:
     """Show what happened at the end of a block (draws, verdicts, pay), proven."""
@@ -166,7 +148,7 @@ def events(app: App, height: int, checkpoint: str | None, trust_days: float | No
     async def ask(client: AsyncClient) -> Proven[tuple[Event, ...]]:
         return await client.proven_events(height)
 
-    found = _run(app, checkpoint, trust_days, ask)
+    found = run_trusting(app, checkpoint, trust_days, ask)
     if app.as_json:
         print_json(
             {
@@ -194,16 +176,6 @@ def _value(value: int | str | bytes) -> int | str:
     if not isinstance(value, bytes):
         return value
     return format_address(Address(value)) if len(value) == ADDRESS_BYTES else value.hex()
-
-
-def _run(
-    app: App,
-    checkpoint: str | None,
-    trust_days: float | None,
-    work: Callable[[AsyncClient], Coroutine[Any, Any, T]],
-) -> T:
-    given = Checkpoint.parse(checkpoint) if checkpoint else None
-    return app.run(work, checkpoint=given, trust_period_s=None if trust_days is None else trust_days * DAY_S)
 
 
 def _point_out_age(found: Verified) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from omnitensor.light import Checkpoint
 from omnitensor.protocol import bodies
@@ -25,6 +25,9 @@ from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.transport import Retry, Transport
 from omnitensor.sdk.trust import Trust
 from omnitensor.sdk.wallet import Wallet
+
+if TYPE_CHECKING:
+    from omnitensor.sdk.dataset import Exported
 
 MULTISIG_VALID_FOR_BLOCKS: Final = 86_400
 """A day at a block a second: members sign one after another."""
@@ -137,6 +140,22 @@ class AsyncClient(Orders):
         given = decode_evidence(evidence) if isinstance(evidence, bytes) else evidence
         return await self.execute(wallet, EvidenceSubmit(given), tip=tip)
 
+    async def export_dataset(
+        self,
+        campaign: int | str,
+        folder: str | Path,
+        *,
+        settled_only: bool = True,
+        watch: Callable[[str, int, int], None] | None = None,
+    ) -> Exported:
+        """Write what a campaign accepted into a new folder, with proofs; needs pyarrow. Raises DatasetError, ProofError.
+
+        `watch` is called with what is being done, how much of it is done, and of how much.
+        """
+        from omnitensor.sdk.dataset.gather import Exporter  # which needs this module
+
+        return await Exporter(self, watch).export(campaign, folder, settled_only=settled_only)
+
     @asynccontextmanager
     async def events(
         self, topic: str, filters: Mapping[str, Any] | None = None
@@ -221,6 +240,7 @@ class Client(Blocking[AsyncClient]):
     wait = blocking(AsyncClient.wait)
     wait_height = blocking(AsyncClient.wait_height)
     transfer = blocking(AsyncClient.transfer)
+    export_dataset = blocking(AsyncClient.export_dataset)
     multisig = blocking(AsyncClient.multisig)
     multisig_order = blocking(AsyncClient.multisig_order)
     send_multisig = blocking(AsyncClient.send_multisig)

@@ -68,7 +68,7 @@ class ProvenReads(EpochReads):
 
     async def proven_row(self, key: bytes) -> Proven[bytes | None]:
         """The canonical bytes of any row of the state, or None where its absence is proven."""
-        shown = await self._ask(results.RowProof, "state.row", key=key.hex())
+        shown = await self.state_row(key)
         header = await self.proven_header(shown.height)
         value = None if shown.value is None else bytes_of(shown.value)
         check_row(header, key, value, state_proof_from(shown))

@@ -149,6 +149,10 @@ class Reads:
         """The validator table of an epoch (without a number, of the one that votes now), and who would vote in the next."""
         return await self._ask(results.Voters, "chain.validators", epoch=epoch)
 
+    async def state_row(self, key: bytes) -> results.RowProof:
+        """A row of the state with its proof, unchecked."""
+        return await self._ask(results.RowProof, "state.row", key=key.hex())
+
     async def supply(self) -> dict[str, Any]:
         """Where every unit is: accounts, modules, burned; decimal text of nanoOMNIT."""
         return await self._ask(dict[str, Any], "chain.supply")
