@@ -10,12 +10,13 @@ from omnitensor.protocol.bodies import Content, ProposalSubmit, ProposalVote, Te
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Amount, Epoch, ProposalId
 from state.ledger import epochs, parameters
+from state.ledger.accounts import account
 from state.ledger.ballots import proposal_of
 from state.ledger.context import BlockContext
 from state.overlay import Overlay
 from state.records_governance import Proposal, ProposalStatus
 from state.schema import PARAMS, PROPOSALS
-from tests.ledger.world import OMNIT, QUICK, World
+from tests.ledger.world import OMNIT, QUICK, World, address_of
 
 GOVERNED = replace(
     QUICK,
@@ -96,6 +97,9 @@ class Governed(World):
         number = self.propose(content)
         self.all_vote(number)
         return self.to_end(number)
+
+    def nonce_of(self, who: str) -> int:
+        return account(self.view, address_of(who)).nonce
 
     def proposals(self) -> int:
         return sum(1 for _ in self.view.scan(PROPOSALS))
