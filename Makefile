@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything in it, exactly as locked
@@ -111,6 +111,15 @@ formal/node_modules/.package-lock.json: formal/package.json formal/package-lock.
 soak: setup ## Real nodes in network namespaces, cut off, killed, doubled: MINUTES=10 (needs root and iproute2)
 	@code=0; $(PY) -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS) || code=$$?; \
 	if [ $$code -eq 77 ]; then exit 0; else exit $$code; fi
+
+.PHONY: kills
+kills: setup ## kill -9 at random instants in commits, snapshots, pruning, loads and migrations: KILLS=250
+	@$(PY) -m tests.storage.kills --kills $(or $(KILLS),250) $(ARGS)
+
+.PHONY: storage-faults
+storage-faults: setup ## Disk faults at random on real databases, and simulated power cuts: FAULTS=1000 CUTS=200
+	@$(PY) -m tests.storage.faults --faults $(or $(FAULTS),1000) $(ARGS)
+	@$(PY) -m tests.storage.power --cuts $(or $(CUTS),200) $(ARGS)
 
 .PHONY: bench
 bench: setup ## Measure, and write benchmarks/results/latest.json
