@@ -1,14 +1,16 @@
-"""Commands ``snapshot``: takes arguments and prints; ``snapshot_work`` does it."""
+"""Commands ``snapshot`` and ``doctor``: take arguments and print; ``snapshot_work``, ``doctor`` and ``repairs`` do it."""
 
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.snapshot_work import Shown
+if TYPE_CHECKING:
+    from node.repairs import Repaired
+    from node.snapshot_work import Shown
 
 
 def add_to(
@@ -103,6 +105,90 @@ def add_to(
         if aside is not None:
             click.echo(f"the chain that was there is in {aside}")
 
+    @commands.command("doctor")
+    @home_option
+    @click.option("--deep", is_flag=True, help="Read every block, row and chunk, too.")
+    @click.option("--rebuild-indexes", is_flag=True, help="Make every index anew from state and blocks.")
+    @click.option(
+        "--replay", is_flag=True, help="Make the database anew from its own blocks, as far as they are right."
+    )
+    @click.option(
+        "--restore",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Make the database of a snapshot file.",
+    )
+    @click.option(
+        "--refetch", is_flag=True, help="Begin an empty database, which the node fills from its peers."
+    )
+    @checkpoint_option
+    @json_option
+    def doctor(
+        home: Path,
+        deep: bool,
+        rebuild_indexes: bool,
+        replay: bool,
+        restore: Path | None,
+        refetch: bool,
+        checkpoint: str,
+        as_json: bool,
+    ) -> None:
+        """Says what is wrong with a node's folder, and what to do; exit status 1 where something is.
+
+        Mends only what it is told to, by one of the flags; a damaged database is kept beside the new one.
+        """
+        from node import repairs
+
+        existing(home)
+        if rebuild_indexes + replay + (restore is not None) + refetch > 1:
+            raise click.UsageError("give one way to mend at a time")
+        if rebuild_indexes:
+            rows = repairs.rebuild_indexes(home, lambda what, done: None)
+            click.echo(json.dumps({"rows": rows}) if as_json else f"wrote {rows} rows; every index is whole")
+        elif replay:
+            _say_repaired(repairs.replay(home, _progress), as_json)
+        elif restore is not None:
+            _say_repaired(repairs.restore(home, restore, checkpoint, _progress), as_json)
+        elif refetch:
+            _say_repaired(repairs.refetch(home), as_json)
+        else:
+            sys.exit(_examine(home, deep=deep, as_json=as_json))
+
+
+def _examine(home: Path, *, deep: bool, as_json: bool) -> int:
+    """Prints every finding; the exit status."""
+    from node import doctor
+
+    found = doctor.examine(home, deep=deep)
+    bad = any(finding.level is doctor.Level.ERROR for finding in found)
+    if as_json:
+        findings = [
+            {"level": each.level.value, "check": each.check, "what": each.what, "remedy": each.remedy}
+            for each in found
+        ]
+        click.echo(json.dumps({"ok": not bad, "findings": findings}))
+        return int(bad)
+    for each in found:
+        click.echo(f"{each.level.value:<8} {each.check:<10} {each.what}")
+        if each.remedy:
+            click.echo(f"{'':<19} -> {each.remedy}")
+    click.echo("something is wrong: see above" if bad else "nothing keeps this node from working")
+    return int(bad)
+
+
+def _say_repaired(done: "Repaired", as_json: bool) -> None:
+    aside = None if done.aside is None else str(done.aside)
+    if as_json:
+        click.echo(json.dumps({"height": done.height, "aside": aside, "ended_by": done.ended_by}))
+        return
+    click.echo(
+        f"the chain is at height {done.height}; start the node, and it fetches the rest from its peers"
+    )
+    if done.ended_by:
+        click.echo(f"it went no further because of {done.ended_by}")
+    if aside is not None:
+        click.echo(f"what was there before is in {aside}")
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 file_option = click.option(
@@ -123,14 +209,14 @@ checkpoint_option = click.option(
 def _progress(done: int, of: int) -> None:
     """One line that counts, where somebody looks at it."""
     if sys.stderr.isatty():
-        click.echo(f"\rchunk {done} of {of}", err=True, nl=done == of)
+        click.echo(f"\r{done} of {of}", err=True, nl=done == of)
 
 
-def _say(found: Shown, as_json: bool) -> None:
+def _say(found: "Shown", as_json: bool) -> None:
     click.echo(json.dumps(_fields(found)) if as_json else _line(found))
 
 
-def _fields(found: Shown) -> dict[str, object]:
+def _fields(found: "Shown") -> dict[str, object]:
     return {
         "height": found.height,
         "hash": found.hash,
@@ -141,5 +227,5 @@ def _fields(found: Shown) -> dict[str, object]:
     }
 
 
-def _line(found: Shown) -> str:
+def _line(found: "Shown") -> str:
     return f"{found.checkpoint}  {found.rows} rows, {found.bytes} bytes, {found.path}"

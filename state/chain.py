@@ -393,6 +393,14 @@ class Chain:
         self._advance(last, proof)
         return tuple([Committed(pending.prepared.block, pending.executed.result) for pending in path])
 
+    def verify(self) -> None:
+        """Looks at every row, page and block that there is. Raises DamagedStoreError."""
+        opening.verify(self._store, self._tip)
+
+    def verify_indexes(self) -> dict[str, int]:
+        """How many rows each index has, all of them compared with what follows from the chain. Raises WrongIndexError."""
+        return indexing.verify(self._store)
+
     def prune(self, below: Height) -> int:
         """Removes blocks below a height with what was derived from them, the lowest first and a few at a time; how many.
 

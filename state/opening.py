@@ -73,7 +73,7 @@ def load(store: Store, expected: Genesis | None, tell: migration.Tell = silent) 
     One that an older version of this software has made is migrated first; ``tell`` hears how far that is.
     """
     try:
-        genesis = _genesis(store, expected)
+        genesis = check_stamp(store, expected)
         migration.migrate(store, tell)
         rows = CommittedRows(store)
         tip, head = _head(store, rows)
@@ -108,8 +108,8 @@ def verify(store: Snapshot, tip: Tip) -> None:
         raise DamagedStoreError("the head's tree over all blocks is not of these blocks", remedy=_REMEDY)
 
 
-def _genesis(store: Store, expected: Genesis | None) -> Genesis:
-    """The genesis that the database holds. Raises ForeignStoreError where it is of another chain or version."""
+def check_stamp(store: Store, expected: Genesis | None) -> Genesis:
+    """The genesis that the database holds, which is the expected one. Raises ForeignStoreError where chain or version differ."""
     stamp = store.stamp
     if stamp.schema_version != SCHEMA_VERSION:
         raise ForeignStoreError(
