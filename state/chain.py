@@ -38,9 +38,8 @@ from state.migration import Tell
 from state.overlay import Overlay
 from state.pages import StoredPages
 from state.reader import Head, Reader
-from state.records import HeightRow
 from state.rows import CommittedRows
-from state.schema import KEPT, PROOFS
+from state.schema import PROOFS
 from state.signatures import SignatureChecker
 from state.store import Store
 
@@ -406,18 +405,11 @@ class Chain:
 
         Readers taken before go on seeing them. The head and genesis stay.
         """
-        first = max(1, opening.first_kept(self._store))
-        below = Height(min(below, self.head.height))
-        keys: list[bytes] = []
-        height = first
-        while height < min(below, first + limits.prune_blocks_max) and len(keys) < limits.prune_rows_max:
-            keys += pruning.keys_of(self._store, Height(height))
-            height += 1
-        if height > first:
-            kept = (KEPT.full_key(b""), encode(HeightRow(Height(height))))
-            self._store.write([*((key, None) for key in keys), kept])
+        rows, count = pruning.piece(self._store, Height(min(below, self.head.height)))
+        if count:
+            self._store.write(rows)
             self._reader = self._new_reader(self.head)
-        return height - first
+        return count
 
     def _path_to(self, block_hash: Hash) -> list[Pending]:
         """Executed blocks from above the head up to one, the lowest first; empty where it is not above the head."""

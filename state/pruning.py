@@ -3,13 +3,17 @@
 Decides nothing about when; ``chain`` writes. State, steps of light clients and the tree over all blocks stay whatever is pruned.
 """
 
+from omnitensor.protocol import limits
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import CodecError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Height
 from state import indexes, indexing
 from state.blocks import decode_block
-from state.schema import BLOCK_EVENTS, BLOCKS, HEIGHTS, PROOFS, RECEIPTS
-from state.store import DamagedStoreError, Snapshot
+from state.records import HeightRow
+from state.rows import read_row
+from state.schema import BLOCK_EVENTS, BLOCKS, HEIGHTS, KEPT, PROOFS, RECEIPTS
+from state.store import Batch, DamagedStoreError, Snapshot
 
 
 class KeepError(StorageError):
@@ -46,6 +50,19 @@ def kept_blocks(wanted: int, params: Params) -> int:
             remedy=f"keep {least} at least (storage.keep_blocks = 0 keeps so many), or set storage.mode = archive",
         )
     return wanted or least
+
+
+def piece(store: Snapshot, below: Height) -> tuple[Batch, int]:
+    """What to write to remove the lowest blocks below a height, a few of them, and how many they are. Genesis stays."""
+    kept = read_row(store, KEPT, b"")
+    first = max(1, 0 if kept is None else kept.height)
+    keys: list[bytes] = []
+    height = first
+    while height < min(below, first + limits.prune_blocks_max) and len(keys) < limits.prune_rows_max:
+        keys += keys_of(store, Height(height))
+        height += 1
+    rows: Batch = [(key, None) for key in keys]
+    return [*rows, (KEPT.full_key(b""), encode(HeightRow(Height(height))))], height - first
 
 
 def keys_of(store: Snapshot, height: Height) -> list[bytes]:
