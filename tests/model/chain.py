@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.model.accounts import Accounts
 from tests.model.campaigns import Campaigns
+from tests.model.delegating import Delegating
 from tests.model.evidence import Evidence
 from tests.model.governance import Governance
 from tests.model.money import Money
@@ -18,7 +19,17 @@ from tests.model.verdicts import Verdicts
 
 
 class Model(
-    Money, Sessions, Accounts, Staking, Evidence, Campaigns, Submissions, Seats, Verdicts, Governance
+    Money,
+    Sessions,
+    Accounts,
+    Staking,
+    Delegating,
+    Evidence,
+    Campaigns,
+    Submissions,
+    Seats,
+    Verdicts,
+    Governance,
 ):
     """The world after some transactions. `judge` says what becomes of the next one."""
 
@@ -26,16 +37,19 @@ class Model(
         self.height, self.time_ms, self.beacon, self.proposer = height, time_ms, beacon, proposer
         self.take_parameters()
 
-    def end_block(self) -> None:
+    def end_block(self, attended: tuple[int, ...]) -> None:
         """Everything that happens by itself, and the next block's base fee."""
         self.end_of_transactions()
+        self.count_attendance(attended)
         self.pay_unbonded()
+        self.mature()
         self.carry_out_removals()
         self.expire_submissions()
         self.reach_deadlines()
         self.form_batches()
         self.look_at_batches()
         self.settle_batches()
+        self.pay_rewards()
         self.run_proposals()
         self.turn_parameters()
         self.turn_epoch()

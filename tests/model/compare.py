@@ -23,6 +23,7 @@ from state.records import (
     ValidatorSet,
     Vault,
 )
+from state.records_attendance import EpochAttendance
 from state.records_governance import Deposit, ParameterOrigin, PlannedUpgrade, Proposal, Tally, Vote
 from state.records_review import (
     BaseRates,
@@ -42,9 +43,18 @@ from state.records_review import (
     StatusChange,
     Submission,
 )
+from state.records_stake import (
+    Delegation,
+    EpochReviews,
+    Redelegation,
+    RewardIndex,
+    StakePool,
+    Undelegation,
+)
 from state.schema import (
     ACCOUNTS,
     ADMITTED,
+    ATTENDANCE,
     BATCHES,
     CAMPAIGNS,
     CONSENSUS_KEYS,
@@ -53,10 +63,13 @@ from state.schema import (
     CONTRIBUTORS,
     CONVICTIONS,
     COUNTERS,
+    DELEGATIONS,
     DEPOSITS,
     DUE,
     EARNINGS,
+    EPOCH_REVIEWS,
     ITEMS,
+    MATURITIES,
     MULTISIGS,
     OPEN_PROPOSALS,
     OPEN_SEATS,
@@ -67,16 +80,20 @@ from state.schema import (
     PROPOSALS,
     PROPOSALS_DUE,
     QUEUE,
+    REDELEGATIONS,
     REMOVALS,
     REVIEWERS,
+    REWARD_INDEXES,
     SEATS,
     SESSION_KEYS,
     SESSION_KEYS_BY_OWNER,
+    STAKE_POOLS,
     SUBMISSIONS,
     SUBMISSIONS_OPEN,
     TABLES,
     UNBONDING,
     UNBONDING_BY_VALIDATOR,
+    UNDELEGATIONS,
     UPGRADES,
     VALIDATOR_SETS,
     VALIDATORS,
@@ -302,6 +319,65 @@ def underway(model: Model) -> list[tuple[int, Any]]:
     return [(name, row) for name, row in model.proposals.items() if row.status <= 2]
 
 
+def fixed(number_: int) -> bytes:
+    return number_.to_bytes(16, "big")
+
+
+def delegation(model: Model, key: bytes) -> Any:
+    row = model.delegations.get((key[:33], key[33:]))
+    return None if row is None else Delegation(row.shares, row.joining, row.joined, fixed(row.index))
+
+
+def triple(key: bytes) -> tuple[bytes, bytes, int]:
+    return key[:33], key[33:66], number(key[66:])
+
+
+def undelegation(model: Model, key: bytes) -> Any:
+    row = model.undelegations.get(triple(key))
+    if row is None:
+        return None
+    scales = {name: fixed(getattr(row, name)) for name in ("scale", "source_scale")}
+    return Undelegation(**scales, **fields_of(row, *scales))
+
+
+def redelegation(model: Model, key: bytes) -> Any:
+    row = model.redelegations.get(triple(key))
+    return None if row is None else Redelegation(scale=fixed(row.scale), **fields_of(row, "scale"))
+
+
+def maturity(model: Model, key: bytes) -> Any:
+    place = triple(key[8:])
+    row = model.undelegations.get(place) or model.redelegations.get(place)
+    return UNIT if row is not None and row.due == number(key[:8]) else None
+
+
+def pool(model: Model, key: bytes) -> Any:
+    row = model.pools.get(key)
+    if row is None:
+        return None
+    numbers = {name: fixed(getattr(row, name)) for name in ("index", "scale")}
+    return StakePool(**numbers, **fields_of(row, *numbers))
+
+
+def said(row: Any) -> bool:
+    """Whether a pool differs from one that nobody touched."""
+    return any(value for name, value in row.values().items() if name != "scale") or row.scale != 10**36
+
+
+def reward_index(model: Model, key: bytes) -> Any:
+    row = model.joined.get((key[:33], number(key[33:])))
+    return None if row is None else RewardIndex(fixed(row[0]), *row[1:])
+
+
+def reviews(model: Model, key: bytes) -> Any:
+    return EpochReviews(*model.reviewed[key]) if key in model.reviewed else None
+
+
+def attendance(model: Model, key: bytes) -> Any:
+    row = model.attendance.get(number(key))
+    return None if row is None else EpochAttendance(*row)
+
+
 def eight(value: int) -> bytes:
     return value.to_bytes(8, "big")
 
@@ -319,6 +395,21 @@ EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model]
     UPGRADES: (upgrade, lambda m: [eight(height) for height in m.upgrades]),
     PARAMETER_ORIGINS: (origin, lambda m: [name.encode() for name in m.origins]),
     ADMITTED: (lambda m, key: UNIT if key in m.admitted else None, lambda m: m.admitted),
+    DELEGATIONS: (delegation, lambda m: [who + to for who, to in m.delegations]),
+    UNDELEGATIONS: (undelegation, lambda m: [who + to + eight(n) for who, to, n in m.undelegations]),
+    REDELEGATIONS: (redelegation, lambda m: [who + to + eight(n) for who, to, n in m.redelegations]),
+    MATURITIES: (
+        maturity,
+        lambda m: [
+            eight(row.due) + who + to + eight(n)
+            for rows in (m.undelegations, m.redelegations)
+            for (who, to, n), row in rows.items()
+        ],
+    ),
+    STAKE_POOLS: (pool, lambda m: [who for who, row in m.pools.items() if said(row)]),
+    REWARD_INDEXES: (reward_index, lambda m: [to + eight(epoch) for to, epoch in m.joined]),
+    EPOCH_REVIEWS: (reviews, lambda m: m.reviewed),
+    ATTENDANCE: (attendance, lambda m: [eight(epoch) for epoch in m.attendance]),
     VAULTS: (vault, lambda m: m.vaults),
     ACCOUNTS: (account, lambda m: m.balances),
     POTS: (pot, lambda m: [name.encode() for name in m.pots]),

@@ -99,7 +99,7 @@ class Evidence(Ground):
             self.move("unbonding", "stake", cut)
             row.unbonding -= cut
             taken += cut
-        return taken
+        return int(taken) + self.slash_delegated(address, bps)
 
     def carry_out_removals(self) -> None:
         room = self.limits["seats_released_per_block_max"]

@@ -72,6 +72,13 @@ LIVELY: dict[str, list[int]] = {
     "proposal_threshold_bps": [5_000, 6_000],
     "proposal_veto_bps": [2_000, 3_340],
     "delta_ms": [700, 900],
+    "delegation_min": [NANO, 5 * NANO],
+    "commission_step_bps": [100, 6_000],
+    "commission_wait_blocks": [1, 20],
+    "validator_admission": [0, 0, 1],
+    "reward_base_bps": [0, 500, 2_000],
+    "reward_votes_bps": [0, 100, 1_000],
+    "reward_reviews_bps": [0, 100, 1_000],
     "block_interval_ms": [1_000, 1_500],
 }
 """Values that any history can go on with."""

@@ -6,20 +6,27 @@ import random
 import time
 from collections import Counter
 
+from omnitensor.protocol.params import Params
 from tests.model.orders import KINDS, TRIED, step
-from tests.model.scene import Scene, table_of
+from tests.model.scene import PARAMS_OF_SCENE, Scene, table_of
 
 BLOCK_END = 12
-"""A block has about so many orders."""
+"""A block has about so many orders,"""
+RUSH = 2_000
+"""and one order in so many begins a rush."""
 
 
-def history(seed: int, transactions: int, report_every: int = 0) -> Scene:
+def history(seed: int, transactions: int, report_every: int = 0, params: Params = PARAMS_OF_SCENE) -> Scene:
     """Plays a history to its end; whatever the ledger and the model disagree about is an AssertionError."""
-    chance, scene = random.Random(seed), Scene()
+    chance, scene = random.Random(seed), Scene(params)
     began = time.monotonic()
     try:
+        rush = 0
         while scene.sent < transactions:
-            if chance.randrange(BLOCK_END) == 0:
+            rush -= 1
+            if chance.randrange(RUSH) == 0:
+                rush = 90  # a block that fills up
+            if rush < 0 and chance.randrange(BLOCK_END) == 0:
                 scene.end_block()
                 continue
             step(scene, chance, chance.choice(KINDS))

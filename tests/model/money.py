@@ -23,6 +23,8 @@ OWN_WEIGHTS = {
     "validator_register": 15_000,
     "campaign_open": 2_000,
     "evidence_submit": 30_000,
+    "undelegate": 300,
+    "redelegate": 400,
     "proposal_submit": 3_000,
     "proposal_deposit": 500,
     "proposal_vote": 2_000,
@@ -34,6 +36,8 @@ def own_weight(kind: str, body: Any) -> int:
     """Units of work of an order beyond its envelope's and its bytes."""
     if kind == "validator_edit":
         return 0 if body.consensus_key is None else 15_000
+    if kind == "rewards_claim":
+        return 100 * len(body.validators)
     if kind == "submission_reveal":
         return 100 + 400 * len(body.items)
     if kind == "multisig_execute":

@@ -18,7 +18,7 @@ from omnitensor.protocol.multisig import MemberSignature, Policy, order_message
 from omnitensor.protocol.reviews import ItemScore, encode_report
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
 from state.ledger.prepared import prepare_encoded
-from tests.model import evidence_orders, governance_orders
+from tests.model import evidence_orders, governance_orders, staking_orders
 from tests.model.money import SCOPES
 from tests.model.scene import TEAMS, Scene, address_of, key_of, signed_by
 from tests.model.seats import report_commitment
@@ -433,6 +433,10 @@ def vault_withdraw(scene: Scene, chance: Chance) -> Made | None:
 
 
 ORDERS: dict[str, tuple[int, Any]] = {
+    "delegate": (7, staking_orders.delegate),
+    "undelegate": (4, staking_orders.undelegate),
+    "redelegate": (4, staking_orders.redelegate),
+    "rewards_claim": (4, staking_orders.rewards_claim),
     "vault_grant": (2, vault_grant),
     "vault_withdraw": (3, vault_withdraw),
     "proposal_submit": (2, governance_orders.proposal_submit),

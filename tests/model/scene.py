@@ -41,7 +41,7 @@ from tests.simulation.scheme import SimScheme
 
 CHAIN = "model-1"
 LIMITS = {
-    "session_keys_per_account_max": 3,
+    "session_keys_per_account_max": 2,
     "unbonding_per_validator_max": 3,
     "unbonding_paid_per_block_max": 2,
     "seats_released_per_block_max": 2,
@@ -51,6 +51,10 @@ LIMITS = {
     "proposals_pending_max": 2,
     "proposals_voting_max": 2,
     "upgrades_planned_max": 2,
+    "undelegations_per_delegation_max": 2,
+    "redelegations_per_delegation_max": 1,
+    "delegations_per_account_max": 4,
+    "maturities_per_block_max": 2,
 }
 """Small enough to be met in random histories."""
 FULL_CHECK_BLOCKS = 250
@@ -82,9 +86,9 @@ PARAMS_OF_SCENE = Params(
     gate_gold_evidence_min=2_000,
     commission_step_bps=6_000,
     commission_wait_blocks=20,
-    reward_base_bps=0,  # rewards are not modelled yet
-    reward_votes_bps=0,
-    reward_reviews_bps=0,
+    reward_base_bps=2_000,
+    reward_votes_bps=1_000,
+    reward_reviews_bps=1_000,
 )
 
 
@@ -177,6 +181,7 @@ class Scene:
             model.enter_validator(row.address, row.stake, row.consensus_key, row.commission_bps, row.name)
             voters.append((row.address, row.consensus_key, row.stake // NANO))
         model.sets[0] = (bytes(32), tuple(voters))
+        model.begin_epoch(0)
         return model
 
     def secret(self, name: str) -> bytes:
@@ -202,6 +207,7 @@ class Scene:
             self.model.base_fee,
             self.scheme,
             self.scheme.verify_key,
+            self.attended(height),
         )
         self.view = Overlay(self.rows)
         self.execution = Execution(self.view, self.ctx)
@@ -209,6 +215,14 @@ class Scene:
         self.model.begin_block(height, 1_000 * height, beacon, proposer)
         self.in_accounts = sum(row.balance for row in self.rows.tables[ACCOUNTS.prefix].values())
         self.in_pots = sum(row.amount for row in self.rows.tables[POTS.prefix].values())
+
+    def attended(self, height: int) -> tuple[int, ...]:
+        """Whose votes a block says it has of the block below: some of the voters, and nobody's in an epoch's first."""
+        if height % self.params.epoch_blocks == 1:
+            return ()
+        epoch = (height - 1) // self.params.epoch_blocks
+        seen = sha256(b"attended%d" % height).digest()
+        return tuple(place for place in range(len(self.model.sets[epoch][1])) if seen[place] < 200)
 
     def order(self, who: Address, body: Any, **changes: Any) -> str:
         """Sends an order of an account; ``changes`` to its envelope. Says what became of it."""
@@ -302,7 +316,7 @@ class Scene:
 
     def end_block(self) -> None:
         outcome = self.execution.finish()
-        self.model.end_block()
+        self.model.end_block(self.ctx.attended)
         assert outcome.next_base_fee == self.model.base_fee
         check_supply(self.view)
         moved = sum(row.balance for row in self._accounts()) - self.in_accounts

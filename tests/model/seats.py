@@ -129,6 +129,7 @@ class Seats(Ground):
         seat = self.seats[number, self.batches[number].round, address]
         share = self.p.no_commit_slash_bps if state == MISSED else self.p.no_reveal_slash_bps
         self.reviewer(address).missed += 1
+        self.note_review(address, len(self.batches[number].items), 0)
         self.charge(number, address, parts_of(seat.bond, share), state)
 
     # -- the clock

@@ -17,8 +17,6 @@ class Staking(Ground):
         self.keys_seen = self.table()
         self.unbonding = self.table()
         """Amount by (height of payment, validator, number)."""
-        self.delegations = self.table()
-        """By delegator and validator."""
         self.sets = self.table()
         """By epoch: seed, and (address, key, weight) of each voter by address."""
 
@@ -27,6 +25,8 @@ class Staking(Ground):
             refuse_if(self.validators[sender].removed, "validator_removed")
             refuse_if(True, "validator_exists")
         refuse_if(body.stake < self.p.validator_stake_min, "stake_min")
+        closed = self.p.validator_admission == 1 and sender not in self.admitted
+        refuse_if(closed, "validator_not_admitted")
         self._check_key(body)
         self.move(sender, "stake", body.stake)
         self.enter_validator(sender, body.stake, body.consensus_key, body.commission_bps, body.name)
@@ -47,6 +47,8 @@ class Staking(Ground):
             commission_raised_at=self.height,
             delegated=0,
             shares=0,
+            leaving=0,
+            leaving_count=0,
         )
 
     def validator_edit(self, sender: bytes, body: Any) -> None:
@@ -102,12 +104,6 @@ class Staking(Ground):
         row.unbonding += amount
         row.unbonding_count += 1
 
-    def delegated_by(self, delegator: bytes) -> list[bytes]:
-        return [to for who, to in self.delegations if who == delegator]
-
-    def delegators_of(self, validator: bytes) -> list[tuple[bytes, int]]:
-        return [(who, row.shares) for (who, to), row in self.delegations.items() if to == validator]
-
     def pay_unbonded(self) -> None:
         due = sorted(key for key in self.unbonding if key[0] <= self.height)
         for key in due[: self.limits["unbonding_paid_per_block_max"]]:
@@ -139,6 +135,8 @@ class Staking(Ground):
             return
         voters = self.chosen() or self.sets[self.epoch][1]
         self.sets[self.epoch + 1] = (self.beacon, voters)
+        self.begin_epoch(self.epoch + 1)
         for epoch in sorted(self.sets)[:4]:  # old ones, a few at a time
             if epoch < self.epoch + 1 - self.now.evidence_epochs:
                 del self.sets[epoch]
+                self.attendance.drop(epoch)

@@ -12,14 +12,15 @@ def check_sums(model: Model) -> None:
     items, campaigns = model.items.values(), model.campaigns.values()
     submissions = [row for row in model.submissions.values() if row.status == 0]
     expected = {
-        "stake": sum(row.stake for row in model.validators.values()),
-        "unbonding": sum(model.unbonding.values()),
+        "stake": sum(row.stake + row.delegated for row in model.validators.values()),
+        "unbonding": sum(model.unbonding.values()) + sum(row.leaving for row in model.validators.values()),
         "campaigns": sum(row.available + row.reward + row.review + row.escalation for row in campaigns),
         "bonds": sum(row.bond for row in items) + sum(row.count * row.item_bond for row in submissions),
     }
     expected["deposits"] = sum(model.deposits.values())
     for name, amount in expected.items():
         assert pots.pop(name, 0) == amount, name
+    assert pots.pop("rewards", 0) >= sum(row.owed for row in model.pools.values())
     assert set(pots) <= {"burned", "reserve"}, f"nothing says what these pots hold: {pots}"
     assert model.supply() == SUPPLY
     held: dict[bytes, int] = {}
@@ -31,6 +32,8 @@ def check_sums(model: Model) -> None:
     for address, row in model.validators.items():
         assert row.held == held.get(address, 0) <= row.stake
         assert row.unbonding == sum(waiting.get(address, []))
+        assert row.shares >= row.delegated
+        assert row.shares == sum(shares for _, shares in model.delegators_of(address))
         assert row.unbonding_count == len(waiting.get(address, []))
     buckets: dict[int, list[int]] = {number: [0, 0, 0] for number in model.campaigns}
     for item in items:

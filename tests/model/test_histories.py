@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import BODY_KINDS, Transfer
 from omnitensor.protocol.transactions import unsigned
 from omnitensor.protocol.types import Amount, Height
 from tests.model.histories import ends, history, never_ok
 from tests.model.orders import TRIED
-from tests.model.scene import CHAIN, address_of, key_of
+from tests.model.scene import CHAIN, PARAMS_OF_SCENE, address_of, key_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTCOMES = """
@@ -28,6 +29,8 @@ budget campaign_closed campaign_spec campaign_unknown not_sponsor
 submission_done submission_exists submission_items submission_unknown submissions_open
 category category_full commitment contributor_share escrow item_size media_type reveal_early tier
 multisig_account multisig_expired multisig_members multisig_sequence multisig_signature multisig_signatures multisig_threshold
+delegation delegation_limit delegation_min delegation_own delegation_unknown redelegation_limit redelegation_same
+redelegation_under_way rewards_none undelegation_limit validator_not_admitted
 schedule vault_locked vault_unknown
 deposit proposal_not_pending proposal_not_voting proposal_unknown proposals_open proposer reserve admission upgrade parameter
 vote_option vote_without_stake
@@ -40,8 +43,8 @@ def test_histories_come_out_as_the_model_says() -> None:
     """Every kind and every code of the specification is met: rules that never fire prove nothing."""
     seen: set[str] = set()
     proposals: set[str] = set()
-    for seed in (1, 2):
-        scene = history(seed, 6_000)
+    for seed, admission in ((1, 0), (2, 1)):
+        scene = history(seed, 6_000, params=replace(PARAMS_OF_SCENE, validator_admission=admission))
         assert never_ok(scene) == []
         proposals |= set(ends(scene).replace(",", "").split())
         seen |= {code for _, code in scene.outcomes}

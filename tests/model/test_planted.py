@@ -11,7 +11,17 @@ import pytest
 from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import Transfer
-from state.ledger import draw, pay, removal, seats, transition, validators
+from state.ledger import (
+    delegations,
+    draw,
+    pay,
+    removal,
+    rewards,
+    seats,
+    transition,
+    validators,
+    vaults,
+)
 from state.ledger.accounts import NO_ACCOUNT, Pot, move
 from state.ledger.errors import Rejected
 from state.ledger.registry import END_OF_BLOCK, HANDLERS
@@ -45,6 +55,7 @@ def paid_twice(view: Any, ctx: Any) -> Any:
 
 
 REAL_APPLY, REAL_ADD, REAL_TRANSFER = Execution.apply, transition._add_to_pot, HANDLERS[Transfer]
+REAL_OWED, REAL_WANTED, REAL_VESTED = rewards.owed, delegations._wanted, vaults.vested
 REAL_LET_GO, REAL_SEED, REAL_PAY = seats._let_go, draw.seats_seed, pay.contributor_pay
 
 
@@ -93,6 +104,20 @@ def upper_median(pairs: Any) -> int:
     raise AssertionError("weights are positive")
 
 
+def owed_again(view: Any, epoch: Any, validator: Any, row: Any) -> int:
+    """Forgets that a claim was paid where there was one: everything since the first epoch is owed."""
+    return int(REAL_OWED(view, epoch, validator, replace(row, index=bytes(16)) if row.shares % 2 else row))
+
+
+def too_few_shares(ctx: Any, row: Any, free: int, whole: int, wanted: Any) -> tuple[int, int]:
+    amount, shares = REAL_WANTED(ctx, row, free, whole, wanted)
+    return amount, shares if shares == free else amount * row.shares // row.delegated
+
+
+def vests_early(row: Any, now: int) -> int:
+    return int(REAL_VESTED(row, now + 1_000))
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     "a unit lost in a split": patched(
         "state.ledger.escrow.burned_part",
@@ -110,6 +135,19 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "session keys are not checked": patched("state.ledger.transition.check_session", lambda *_: None),
     "possession is not checked": patched("state.ledger.validators._check_key", lambda *_: None),
     "withdrawals are not slashed": patched("state.ledger.slashing.UNBONDING_BY_VALIDATOR", QUEUE),
+    "delegated stake is not slashed": patched("state.ledger.slashing.pools.shrink", lambda *_: None),
+    "a slash at its source forgets a redelegation": patched(
+        "state.ledger.delegations.kept", lambda number, then, now: number
+    ),
+    "what joined in an epoch earns in it": patched("state.ledger.rewards._joining", lambda *_: 0),
+    "rewards are paid again": patched("state.ledger.rewards.owed", owed_again),
+    "leaving shares are rounded down": patched("state.ledger.delegations._wanted", too_few_shares),
+    "votes stay where shares were": patched("state.ledger.ballots.moved", lambda *_: None),
+    "a change of parameters comes too early": patched("state.ledger.parameters.NEXT_EPOCH", b""),
+    "locked money vests a block early": patched("state.ledger.vaults.vested", vests_early),
+    "a refused order of several keys can be sent again": patched(
+        "state.ledger.multisig.OrderRefused", lambda refusal, events: refusal
+    ),
     "a seat's bond stays held": patched("state.ledger.seats._let_go", bond_stays_held),
     "a removed validator keeps its seats": step_instead(removal.carry_out, lambda view, ctx: ()),
     "duplicates are admitted": patched("state.ledger.submissions._holders", lambda *_: ()),

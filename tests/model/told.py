@@ -11,6 +11,9 @@ from typing import Any
 from omnitensor.protocol.blocks import Event, Receipt
 
 MONEY_EVENTS = (
+    ("stake.delegated", "account", "amount", -1),
+    ("stake.returned", "account", "amount", 1),
+    ("reward.claimed", "account", "amount", 1),
     ("vault.granted", "granter", "amount", -1),
     ("vault.granted", "vault", "amount", 1),
     ("vault.withdrawn", "vault", "amount", -1),

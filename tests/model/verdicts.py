@@ -227,6 +227,7 @@ class Verdicts(Ground):
             share = evidence * (BPS - p.gamma_gold_bps) // BPS
             record.total = decayed(record.total, p.reputation_decay, points, share)
             record.peer = decayed(record.peer, p.gate_decay, points, evidence)
+        self.note_review(address, len(batch.items), 0 if points is not None and points < 0 else closeness)
         quality = self.quality(address)
         standing = (quality - p.reputation_break_even_bps) * BPS // p.reputation_span_bps
         standing = max(-BPS, min(BPS, standing))
