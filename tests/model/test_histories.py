@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from omnitensor.protocol.bodies import BODY_KINDS, Transfer
 from omnitensor.protocol.transactions import unsigned
 from omnitensor.protocol.types import Amount, Height
-from tests.model.histories import ends, history, never_ok
+from tests.model.histories import ends, history
 from tests.model.orders import TRIED
 from tests.model.scene import CHAIN, PARAMS_OF_SCENE, address_of, key_of
 
@@ -37,19 +37,24 @@ vote_option vote_without_stake
 batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 """.split()
 
+PROPOSALS = ("executed", "rejected", "vetoed", "no_quorum", "expired", "cancelled")
+SEEDS_MAX = 8
+"""Two or three are enough, mostly."""
+
 
 @pytest.mark.slow
 def test_histories_come_out_as_the_model_says() -> None:
     """Every kind and every code of the specification is met: rules that never fire prove nothing."""
-    seen: set[str] = set()
-    proposals: set[str] = set()
-    for seed, admission in ((1, 0), (2, 1)):
-        scene = history(seed, 6_000, params=replace(PARAMS_OF_SCENE, validator_admission=admission))
-        assert never_ok(scene) == []
-        proposals |= set(ends(scene).replace(",", "").split())
-        seen |= {code for _, code in scene.outcomes}
-    assert sorted(set(OUTCOMES) - seen) == []
-    assert {"executed", "rejected", "vetoed", "no_quorum", "expired", "cancelled"} <= proposals
+    wanted = {*OUTCOMES, *PROPOSALS, *(f"{kind} ok" for kind in TRIED)}
+    for seed in range(1, SEEDS_MAX + 1):
+        params = replace(PARAMS_OF_SCENE, validator_admission=seed % 2)
+        scene = history(seed, 4_000, params=params)
+        wanted -= {code for _, code in scene.outcomes}
+        wanted -= {f"{kind} ok" for kind, code in scene.outcomes if code == "ok"}
+        wanted -= set(ends(scene).replace(",", "").split())
+        if not wanted:
+            return
+    assert sorted(wanted) == []
 
 
 def test_histories_are_told_apart_by_their_chain() -> None:
