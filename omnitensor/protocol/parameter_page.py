@@ -13,7 +13,7 @@ _HEAD: Final = """# Parameters
 Every number of a chain that is no limit of a node. This page is made from the table in `omnitensor/protocol/params.py` by
 `python -m omnitensor.protocol.parameter_page`, and a test compares the two.
 
-A genesis sets the parameters that differ from their defaults; afterwards a vote of governance changes them. The
+A genesis sets the parameters that differ from their defaults; afterwards a vote of [governance](governance.md) changes them. The
 bounds belong to the software: neither a genesis nor a vote gets out of them. The last column says when a change takes
 effect after it was executed: with the *next block*; with the first block of the *next epoch*, so that a whole epoch, and every
 node that starts anew in it, has one value; or never, because the parameter is *fixed* in genesis. Where a *step* is given, one
