@@ -18,8 +18,8 @@ from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.seats import Seated, batch_and_seat, slash, take
 from state.ledger.view import ReadView, View
-from state.records_review import SEATS_LIVE, BatchPhase, SeatState
-from state.schema import SESSION_KEYS, VALIDATORS
+from state.records_review import BatchPhase, SeatState
+from state.schema import OPEN_SEATS, SESSION_KEYS, VALIDATORS
 
 
 def leak(view: View, ctx: BlockContext, sender: Address, body: ReportLeak) -> tuple[Event, ...]:
@@ -78,7 +78,7 @@ def contradiction(
     if not same_seat or one.commitment == other.commitment:
         raise _no_contradiction("the two do not commit one seat to different reports", one.batch)
     batch, seat = batch_and_seat(view, first.sender, one.batch, one.round)
-    if seat.state not in SEATS_LIVE:
+    if view.get(OPEN_SEATS, first.sender, one.batch, one.round) is None:
         raise _no_contradiction(f"the seat is {SeatState(seat.state).label}, and holds nothing", one.batch)
     campaign = campaign_of(view, batch.campaign)
     campaign, charged = slash(
@@ -116,11 +116,11 @@ def _signed_commit(view: ReadView, ctx: BlockContext, encoded: bytes) -> Transac
         raise _no_contradiction("one is no transaction", encoded[:16]) from error
     if not isinstance(transaction.body, ReportCommit) or transaction.chain_id != ctx.chain_id:
         raise _no_contradiction("one is no commitment to a report on this chain", transaction.chain_id)
-    if transaction.sender[1:] != transaction.signer:
+    if not keys.is_own_key(transaction.sender, transaction.signer):
         held = view.get(SESSION_KEYS, transaction.signer)
         if held is None or held.owner != transaction.sender:
             raise _no_contradiction("one is signed by a key that is not the sender's", transaction.signer)
-    if not keys.verify(transaction.signer, transaction.id, transaction.signature):
+    if not ctx.verify_key(transaction.signer, transaction.id, transaction.signature):
         raise _no_contradiction("one has a signature that does not verify", transaction.id)
     return transaction
 

@@ -21,7 +21,7 @@ from omnitensor.protocol.transactions import Transaction, signed, unsigned
 from omnitensor.protocol.types import Amount, BatchId, Hash, Height, ItemId
 from state.ledger.accounts import Pot, pot
 from state.records_review import BatchPhase, ItemStatus, SeatState
-from state.schema import SEATS, VALIDATORS
+from state.schema import BATCHES, OPEN_SEATS, REVIEWERS, SEATS, VALIDATORS
 from tests.ledger.test_review_flow import started
 from tests.ledger.test_review_second import finish
 from tests.ledger.world import (
@@ -235,3 +235,24 @@ def test_references_that_are_refused(references: tuple[tuple[int, int], ...]) ->
     assert world.do(name, body).code == "duplicate_reference"
     good = tuple(DuplicateOf(at, ItemId(1)) for at in sorted(place.values()) if items[at] == 2)
     assert world.do(name, replace(body, duplicates=good)).ok
+
+
+def test_a_seat_that_was_paid_can_not_be_contradicted() -> None:
+    """It stays revealed after its verdict, and holds nothing: freeing its bond once more would stop every node."""
+    world, signer, _, number = drawn()
+    first, second = signer.commit(number, "one"), signer.commit(number, "other")
+    for address in world.batch(number).seats:
+        seat = world.view.get(SEATS, number, 1, address)
+        assert seat is not None
+        world.view.put(SEATS, replace(seat, state=SeatState.REVEALED, bond=Amount(0)), number, 1, address)
+        world.view.delete(OPEN_SEATS, address, number, 1)
+        row = world.view.get(VALIDATORS, address)
+        assert row is not None
+        world.view.put(VALIDATORS, row.with_held(0), address)
+        record = world.view.get(REVIEWERS, address)
+        assert record is not None
+        world.view.put(REVIEWERS, replace(record, seats_open=0), address)
+    world.view.put(BATCHES, replace(world.batch(number), phase=BatchPhase.DONE), number)
+    world.check_every_block = False
+    receipt = world.do("ben", ReportContradiction(first, second))
+    assert receipt.code == "contradiction"
