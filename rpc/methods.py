@@ -10,6 +10,7 @@ from rpc import (
     methods_multisig,
     methods_node,
     methods_review,
+    methods_season,
     methods_state,
     methods_tx,
     methods_vault,
@@ -28,6 +29,7 @@ MODULES = (
     methods_light,
     methods_multisig,
     methods_vault,
+    methods_season,
     methods_node,
 )
 

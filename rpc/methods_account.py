@@ -26,7 +26,7 @@ from rpc.fields import (
 )
 from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
-from state.ledger import epochs
+from state.ledger import epochs, standings
 from state.ledger.reputation import FRESH, quality
 from state.reader import Reader
 from state.records import Validator
@@ -143,10 +143,16 @@ def rewards(context: Context, params: AddressParams) -> RewardsShown:
     """What an account has earned by contributing and reviewing, what is still to come, and its latest payments."""
     address = address_of(params.address)
     row = context.reader.get(EARNINGS, address) or _NOTHING
+    career = standings.career(context.reader, address)
     return RewardsShown(
         address=shown(address),
         balance=present.amount_text(context.reader.account(address).balance),
-        earned={"contribution": str(row.contribution), "review": str(row.review)},
+        earned={
+            "contribution": str(row.contribution),
+            "review": str(row.review),
+            "participation": str(career.participation),
+            "prizes": str(career.prizes),
+        },
         pending=str(row.pending),
         penalties=str(row.penalties),
         items={

@@ -24,7 +24,7 @@ Show = Callable[[Any], Any]
 
 AMOUNTS_IN_EVENTS: Final = frozenset(
     "abstain amount available bond bond_cost budget burned commission delegators deposit fee no pending power refund reward"
-    " shares stake veto yes".split()
+    " pool shares stake veto yes".split()
 )
 """Names of event fields that hold nanoOMNIT; an event's fields have no types of their own."""
 

@@ -12,7 +12,7 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
-from omnitensor.protocol import rows, rows_review
+from omnitensor.protocol import rows, rows_review, rows_season
 from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
@@ -64,6 +64,7 @@ from state.records_review import (
     Seat,
     Submission,
 )
+from state.records_season import Badge, Career, Competition, Payout, Season, Standing
 from state.records_stake import (
     Delegation,
     EpochReviews,
@@ -299,6 +300,20 @@ UPGRADES = Table(0x3E, PlannedUpgrade, "upgrades", (INT,))
 """By the first height that needs it, past ones too."""
 PARAMETER_ORIGINS = Table(0x3F, ParameterOrigin, "parameter origins", (REST,))
 """By name; those that genesis set have none."""
+
+# -- state: seasons (0x40 .. 0x47)
+SEASONS = Table(rows_season.SEASONS_PREFIX, Season, "seasons", (INT,))
+STANDINGS = Table(rows_season.STANDINGS_PREFIX, Standing, "standings", (INT, INT, ADDRESS))
+"""By board (a Role and a season, or 3 and a campaign) and account."""
+LEADERBOARDS = Table(0x42, Unit, "leaderboards", (INT, INT, INT, ADDRESS))
+"""By board, 2**64 - 1 less the value, and account: so that the first come first."""
+BADGES = Table(rows_season.BADGES_PREFIX, Badge, "badges", (ADDRESS, INT, INT))
+"""By account, BadgeKind, and the season or competition that it is for."""
+COMPETITIONS = Table(rows_season.COMPETITIONS_PREFIX, Competition, "competitions", (INT,))
+COMPETITIONS_BY_CAMPAIGN = Table(0x45, Unit, "competitions by campaign", (INT, INT))
+PAYOUTS = Table(0x46, Payout, "payouts", (INT, INT, INT))
+"""What is owed to winners, by height, PayoutKind and id."""
+CAREERS = Table(rows_season.CAREERS_PREFIX, Career, "careers", (ADDRESS,))
 
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)

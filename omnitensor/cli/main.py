@@ -21,6 +21,7 @@ from omnitensor.cli import (
     governance,
     multisig,
     review,
+    season,
     stake,
     vault,
 )
@@ -76,6 +77,10 @@ for command in (
     apikey.api_key,
     multisig.multisig,
     vault.vault,
+    season.leaderboard,
+    season.season,
+    season.badges,
+    season.competition,
     account.transfer,
     account.tx,
     account.status,

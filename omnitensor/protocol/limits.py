@@ -79,6 +79,12 @@ batch_window_items_max: Final = 256
 """The oldest items of a queue among which a batch is mixed."""
 review_work_per_block_max: Final = 60_000
 """Units (about a microsecond each) of the steps at the end of a block; what is left over is done in the next ones."""
+competition_ranks_max: Final = 32
+"""Places that a competition's sponsor can give a share each."""
+competition_places_max: Final = 500
+"""Places of a campaign's leaderboard that a pool split in proportion goes to."""
+prize_work_per_block_max: Final = 20_000
+"""Units (about a microsecond each) of paying seasons and competitions at the end of a block; the next ones do the rest."""
 recent_payments_max: Final = 16
 """Latest payments kept beside an account's lifetime earnings."""
 

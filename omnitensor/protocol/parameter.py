@@ -26,6 +26,7 @@ class Area(Enum):
     REVIEW = "review"
     SCORES = "scores"
     GOVERNANCE = "governance"
+    SEASONS = "seasons"
 
 
 class Takes(Enum):

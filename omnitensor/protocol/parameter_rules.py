@@ -7,6 +7,7 @@ import msgspec
 
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.params import DEFAULTS, SPECS, Params
+from omnitensor.protocol.types import BPS
 
 
 class ParameterError(ProtocolError):
@@ -92,5 +93,15 @@ def _unbonding_covers_evidence(params: Params) -> None:
         )
 
 
-RULES: Final[tuple[Rule, ...]] = (_target_within_max, _unbonding_covers_evidence)
+def _season_shares_within_whole(params: Params) -> None:
+    shares = params.season_contributors_bps + params.season_validators_bps + params.season_workers_bps
+    if shares > BPS:
+        raise ParameterError(
+            "the roles' shares of a season's pool are more than the whole",
+            value=shares,
+            remedy=f"{BPS} at most in all",
+        )
+
+
+RULES: Final[tuple[Rule, ...]] = (_target_within_max, _unbonding_covers_evidence, _season_shares_within_whole)
 """Rules between parameters; each raises ParameterError. They hold of what is in force, and of what the next epoch brings."""

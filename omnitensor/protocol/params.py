@@ -8,7 +8,7 @@ page anew. Rules between parameters are in ``parameter_rules``, limits that prot
 
 from typing import Annotated, Final, get_args, get_type_hints
 
-from omnitensor.protocol.parameter import BLOCK, Area, Spec
+from omnitensor.protocol.parameter import BLOCK, EPOCH, Area, Spec
 from omnitensor.protocol.params_staking import StakingParams
 from omnitensor.protocol.types import BPS, NANO, U32, Amount, AmountF, Bps
 
@@ -87,6 +87,58 @@ class Params(StakingParams, frozen=True):
             "More than this share of veto, of all that took part, refuses it and burns its deposits.",
         ),
     ] = 3_340
+
+    season_epochs: Annotated[
+        U32,
+        Spec(Area.SEASONS, "epochs", 1, 1_000_000, EPOCH, "Epochs of a season."),
+    ] = 4_320
+    season_pool: Annotated[
+        AmountF,
+        Spec(
+            Area.SEASONS,
+            "nanoOMNIT",
+            0,
+            10_000_000 * NANO,
+            EPOCH,
+            "What leaves the reserve at a season's end for those who scored.",
+        ),
+    ] = Amount(50_000 * NANO)
+    season_contributors_bps: Annotated[
+        Bps, Spec(Area.SEASONS, "bps", 0, BPS, EPOCH, "Contributors' share of a season's pool.")
+    ] = 5_000
+    season_validators_bps: Annotated[
+        Bps, Spec(Area.SEASONS, "bps", 0, BPS, EPOCH, "Validators' share of a season's pool.")
+    ] = 3_000
+    season_workers_bps: Annotated[
+        Bps, Spec(Area.SEASONS, "bps", 0, BPS, EPOCH, "Workers' share of a season's pool.")
+    ] = 2_000
+    season_places: Annotated[
+        U32,
+        Spec(Area.SEASONS, "places", 1, 100, EPOCH, "Places of each leaderboard that have a share."),
+    ] = 20
+    participation_reward: Annotated[
+        AmountF,
+        Spec(
+            Area.SEASONS,
+            "nanoOMNIT",
+            0,
+            1_000 * NANO,
+            BLOCK,
+            "What an accepted item brings besides its pay, and at most as much again as its pay.",
+        ),
+    ] = Amount(NANO // 2)
+    participation_account_max: Annotated[
+        AmountF,
+        Spec(Area.SEASONS, "nanoOMNIT", 0, 100_000 * NANO, BLOCK, "Most of it for one account in a season."),
+    ] = Amount(10 * NANO)
+    participation_pool: Annotated[
+        AmountF,
+        Spec(Area.SEASONS, "nanoOMNIT", 0, 1_000_000 * NANO, BLOCK, "Most of it in a season in all."),
+    ] = Amount(5_000 * NANO)
+    competition_pool_min: Annotated[
+        AmountF,
+        Spec(Area.SEASONS, "nanoOMNIT", NANO, 1_000_000 * NANO, BLOCK, "Least pool of a competition."),
+    ] = Amount(100 * NANO)
 
 
 def _specs() -> dict[str, Spec]:

@@ -22,6 +22,7 @@ from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Orders
 from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.reads import ChainIdentity
+from omnitensor.sdk.season_reads import SeasonReads
 from omnitensor.sdk.transport import Retry, Transport
 from omnitensor.sdk.trust import Trust
 from omnitensor.sdk.wallet import Wallet
@@ -33,7 +34,7 @@ MULTISIG_VALID_FOR_BLOCKS: Final = 86_400
 """A day at a block a second: members sign one after another."""
 
 
-class AsyncClient(Orders):
+class AsyncClient(Orders, SeasonReads):
     """A node's client for asyncio; use it as a context manager, or `close` it.
 
     `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of
@@ -244,6 +245,13 @@ class Client(Blocking[AsyncClient]):
     multisig = blocking(AsyncClient.multisig)
     multisig_order = blocking(AsyncClient.multisig_order)
     send_multisig = blocking(AsyncClient.send_multisig)
+    season = blocking(AsyncClient.season)
+    leaderboard = blocking(AsyncClient.leaderboard)
+    campaign_leaderboard = blocking(AsyncClient.campaign_leaderboard)
+    standing = blocking(AsyncClient.standing)
+    badges = blocking(AsyncClient.badges)
+    competition = blocking(AsyncClient.competition)
+    competitions = blocking(AsyncClient.competitions)
     vaults = blocking(AsyncClient.vaults)
     vault = blocking(AsyncClient.vault)
     proposals = blocking(AsyncClient.proposals)

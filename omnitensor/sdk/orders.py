@@ -303,6 +303,8 @@ def spends(body: BodyBase) -> int:
             return body.deposit
         case bodies.ProposalDeposit():
             return body.amount
+        case bodies.CompetitionOpen():
+            return body.pool
         case bodies.CampaignOpen():
             return body.budget
         case _:

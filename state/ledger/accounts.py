@@ -29,6 +29,9 @@ class Pot(Enum):
     """Rewards of past epochs that nobody claimed yet."""
     DEPOSITS = b"deposits"
     """Deposits of proposals, until they return or burn."""
+    SEASONS = b"seasons"
+    """Pools of seasons that are over, until their places are paid."""
+    COMPETITIONS = b"competitions"
     RESERVE = b"reserve"
     BURNED = b"burned"
 

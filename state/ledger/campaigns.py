@@ -14,7 +14,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen, CampaignSpec
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import BPS, Address, Amount, CampaignId, Height
-from state.ledger import agenda, earnings, escrow
+from state.ledger import agenda, earnings, escrow, prizes
 from state.ledger.accounts import next_number
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -162,6 +162,7 @@ def end_if_idle(view: View, ctx: BlockContext, number: CampaignId) -> tuple[Even
         agenda.look_at_gold(view, ctx.height + max(1, ctx.params.challenge_blocks), number)
     escrow.put(view, number, replace(campaign, status=status, ended_at=ctx.height))
     earnings.record(view, ctx, campaign.sponsor, earnings.REFUND, amount, number)
+    prizes.pay_competitions(view, ctx, number)
     return (
         event("refund", campaign=number, to=campaign.sponsor, amount=amount),
         event("campaign.closed", campaign=number, status=status.label, refund=amount),

@@ -1,9 +1,10 @@
-"""Lifetime earnings of accounts, by kind. Records what was moved; moves nothing."""
+"""Lifetime earnings of accounts, by kind, and with them the leaderboards. Records what was moved; moves nothing."""
 
 from msgspec.structs import replace
 
 from omnitensor.protocol.limits import recent_payments_max
 from omnitensor.protocol.types import Address, Amount, BatchId, CampaignId, ItemId
+from state.ledger import standings
 from state.ledger.accounts import lifetime_sum
 from state.ledger.context import BlockContext
 from state.ledger.view import ReadView, View
@@ -17,6 +18,8 @@ REVIEW = "review"
 PENALTY = "penalty"
 BOND = "bond"
 REFUND = "refund"
+PARTICIPATION = "participation"
+PRIZE = "prize"
 
 
 def earnings(view: ReadView, account: Address) -> Earnings:
@@ -42,8 +45,10 @@ def record(
     row = replace(row, recent=(payment, *row.recent[: recent_payments_max - 1]))
     if kind == CONTRIBUTION:
         row = replace(row, contribution=lifetime_sum(row.contribution, amount))
+        standings.contributed(view, account, amount, campaign)
     elif kind == REVIEW:
         row = replace(row, review=lifetime_sum(row.review, amount))
+        standings.reviewed(view, account, amount)
     elif kind == PENALTY:
         row = replace(row, penalties=lifetime_sum(row.penalties, amount))
     view.put(EARNINGS, row, account)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import BPS, Amount, BatchId, ItemId
-from state.ledger import earnings, escrow
+from state.ledger import earnings, escrow, participation
 from state.ledger.accounts import Pot, move
 from state.ledger.context import BlockContext
 from state.ledger.events import event
@@ -272,7 +272,8 @@ def settle(view: View, ctx: BlockContext, campaign: Campaign, number: ItemId, it
         contributor=item.contributor,
         amount=item.paid + rest,
     )
-    return campaign, (*paid, *return_bond(view, ctx, number, item, item.bond), done)
+    bond = return_bond(view, ctx, number, item, item.bond)
+    return campaign, (*paid, *bond, done, *participation.settled(view, ctx, number, item))
 
 
 def _settle_rejection(

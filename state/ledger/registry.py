@@ -16,6 +16,7 @@ from state.ledger import (
     ballots,
     campaigns,
     clockwork,
+    competitions,
     delegations,
     epochs,
     escalation,
@@ -24,10 +25,12 @@ from state.ledger import (
     misconduct,
     multisig,
     parameters,
+    prizes,
     proposals,
     removal,
     reports,
     rewards,
+    seasons,
     seats,
     sessions,
     submissions,
@@ -76,6 +79,7 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.ProposalCancel: proposals.cancel,
     bodies.VaultGrant: vaults.grant,
     bodies.VaultWithdraw: vaults.withdraw,
+    bodies.CompetitionOpen: competitions.open_competition,
 }
 
 
@@ -94,6 +98,8 @@ END_OF_BLOCK: Final[tuple[Step, ...]] = (
     clockwork.run,
     rewards.pay_epoch,
     proposals.run,
+    prizes.run,
+    seasons.turn,
     parameters.turn,
     epochs.turn,
 )

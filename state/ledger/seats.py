@@ -12,7 +12,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import SeatAccept, SeatDecline
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import BPS, Address, Amount, BatchId, Height
-from state.ledger import agenda, draw, earnings, escrow, reputation, rewards
+from state.ledger import agenda, draw, earnings, escrow, reputation, rewards, standings
 from state.ledger.accounts import Pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -244,6 +244,7 @@ def miss(
     row = reviewer(view, seated.validator)
     view.put(REVIEWERS, replace(row, missed=row.missed + 1), seated.validator)
     rewards.note_review(view, ctx, seated.validator, len(batch.items), 0)
+    standings.missed(view, seated.validator)
     said = event(
         f"seat.{state.label}",
         batch=number,

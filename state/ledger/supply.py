@@ -7,7 +7,16 @@ from omnitensor.protocol.types import SUPPLY_MAX, U64_MAX, Address, Epoch
 from state.ledger import delegations, pools, rewards
 from state.ledger.accounts import Pot, pot
 from state.ledger.view import ReadView
-from state.schema import ACCOUNTS, DELEGATIONS, MATURITIES, REDELEGATIONS, UNDELEGATIONS, VALIDATORS
+from state.schema import (
+    ACCOUNTS,
+    COMPETITIONS,
+    DELEGATIONS,
+    MATURITIES,
+    REDELEGATIONS,
+    SEASONS,
+    UNDELEGATIONS,
+    VALIDATORS,
+)
 
 NO_EPOCH: Final = Epoch(U64_MAX)
 
@@ -46,7 +55,15 @@ def check_everything(view: ReadView) -> None:
     for _, row in view.scan(VALIDATORS):
         stake += row.stake + row.delegated
         unbonding += row.unbonding + row.leaving
-    for which, summed in ((Pot.ACCOUNTS, accounts), (Pot.STAKE, stake), (Pot.UNBONDING, unbonding)):
+    seasons = sum(sum(row.pools) - row.paid for _, row in view.scan(SEASONS))
+    competitions = sum(row.pool - row.paid - row.returned for _, row in view.scan(COMPETITIONS))
+    for which, summed in (
+        (Pot.ACCOUNTS, accounts),
+        (Pot.STAKE, stake),
+        (Pot.UNBONDING, unbonding),
+        (Pot.SEASONS, seasons),
+        (Pot.COMPETITIONS, competitions),
+    ):
         if pot(view, which) != summed:
             raise SupplyError(
                 f"the pot {which.name.lower()} holds {pot(view, which)}, and its rows hold another sum",

@@ -213,9 +213,10 @@ def test_balances_add_up(town: Town, told: dict[str, Any]) -> None:
     """What each account has now is what it had and what the chain says it got and paid, to the unit."""
     address = town.net.address("contributor")
     fees = sum_fees(town, address)
-    bonds_lost = int(town.first.call("account.rewards", address=address)["penalties"])
+    rewards = town.first.call("account.rewards", address=address)
+    bonds_lost, extra = int(rewards["penalties"]), int(rewards["earned"]["participation"])
     paid = sum(int(item["paid"]) for item in told["items"] if item["contributor"] == address)
-    assert town.balance("contributor") == told["before"]["contributor"] + paid - fees - bonds_lost
+    assert town.balance("contributor") == told["before"]["contributor"] + paid + extra - fees - bonds_lost
     for node in town.nodes:
         earned = town.first.call("account.rewards", address=node.address)["earned"]
         assert int(earned.get("review", 0)) > 0, node.name

@@ -91,8 +91,9 @@ QUICK = Params(
     gold_reveal_blocks=4,
     submission_reveal_blocks=6,
     base_fee_initial=1,
+    participation_reward=Amount(0),
 )
-"""Windows of a few blocks, so that a campaign's whole life fits a test."""
+"""Windows of a few blocks, so that a campaign's whole life fits a test; nothing but pay comes of an item."""
 
 SPEC = CampaignSpec(
     title="Sentences",

@@ -89,6 +89,8 @@ PARAMS_OF_SCENE = Params(
     reward_base_bps=2_000,
     reward_votes_bps=1_000,
     reward_reviews_bps=1_000,
+    season_pool=Amount(0),  # the model knows no seasons: tests/ledger/test_seasons.py has oracles of its own
+    participation_reward=Amount(0),
 )
 
 

@@ -108,7 +108,7 @@ def test_addresses_round_trip(seed: bytes) -> None:
         "not an address",
         keys.format_address(SigningKey(bytes(32)).address)[:-1],
         bech32m.encode("omnit", bytes(32)),
-        bech32m.encode("omnit", b"\x02" + bytes(32)),
+        bech32m.encode("omnit", b"\x03" + bytes(32)),
         bech32m.encode("cosmos", bytes(33)),
     ],
 )

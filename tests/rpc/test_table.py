@@ -26,7 +26,8 @@ account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades
-account.multisig vault.get vault.list
+account.multisig vault.get vault.list season.get season.list season.leaderboard season.standing account.badges
+campaign.leaderboard competition.get competition.list
 """.split()
 
 
@@ -105,7 +106,9 @@ WORDS_IN_EVENTS = frozenset(
     " voter".split()
 )
 
-OF_VAULTS_AND_SEASONS = frozenset("granter holder vault cliff_ms end_ms start_ms".split())
+OF_VAULTS_AND_SEASONS = frozenset(
+    "granter holder vault cliff_ms end_ms start_ms season role rank competition badge of".split()
+)
 """Numbers and words of these two areas."""
 
 

@@ -22,6 +22,7 @@ from omnitensor.protocol.bodies.campaigns import (
     SubmissionCommit,
     SubmissionReveal,
 )
+from omnitensor.protocol.bodies.competitions import CompetitionOpen
 from omnitensor.protocol.bodies.evidence import EvidenceSubmit
 from omnitensor.protocol.bodies.gold import GoldCommit, GoldOpening, GoldRetire, GoldReveal, GoldSpare
 from omnitensor.protocol.bodies.governance import (
@@ -101,6 +102,7 @@ Order = (
     | ProposalCancel
     | VaultGrant
     | VaultWithdraw
+    | CompetitionOpen
 )
 """Every kind that an account can order by itself; on the wire an array headed by the kind's tag."""
 
@@ -159,6 +161,7 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     EvidenceSubmit,
     VaultGrant,
     VaultWithdraw,
+    CompetitionOpen,
     MultisigExecute,
     ProposalSubmit,
     ProposalDeposit,
@@ -173,6 +176,7 @@ __all__ = [
     "MultisigExecute",
     "VaultGrant",
     "VaultWithdraw",
+    "CompetitionOpen",
     "Scope",
     "SCOPES_ALL",
     "BodyBase",
