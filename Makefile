@@ -98,6 +98,10 @@ twins: setup ## Play every way in which twins (one key, two machines) can be led
 histories: setup ## Random histories of the ledger against the model: TRANSACTIONS=200000 SEED=1
 	@$(PY) -m tests.model --transactions $(or $(TRANSACTIONS),200000) --seed $(or $(SEED),1) $(ARGS)
 
+.PHONY: staking-years
+staking-years: setup ## Ten years of delegation and rewards against the oracle: DAYS=1 an epoch, SEEDS=2
+	@STAKING_DAYS=$(or $(DAYS),1) STAKING_SEEDS=$(or $(SEEDS),2) $(PY) -m pytest -q -n 0 tests/ledger/test_staking_years.py -k ten_years
+
 .PHONY: model
 model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]
 	@$(PY) -m formal.check $(if $(SEED),--seed $(SEED)) $(if $(SAMPLES),--samples $(SAMPLES))
