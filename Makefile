@@ -100,7 +100,7 @@ histories: setup ## Random histories of the ledger against the model: TRANSACTIO
 
 .PHONY: staking-years
 staking-years: setup ## Ten years of delegation and rewards against the oracle: DAYS=1 an epoch, SEEDS=2
-	@STAKING_DAYS=$(or $(DAYS),1) STAKING_SEEDS=$(or $(SEEDS),2) $(PY) -m pytest -q -n 0 tests/ledger/test_staking_years.py -k ten_years
+	@STAKING_DAYS=$(or $(DAYS),1) STAKING_SEEDS=$(or $(SEEDS),2) $(PY) -m pytest -q -n 0 --timeout 0 tests/ledger/test_staking_years.py -k ten_years
 
 .PHONY: model
 model: setup formal/node_modules/.package-lock.json ## Check the formal model and draw its traces anew; needs npm [SEED=1 SAMPLES=300]

@@ -27,7 +27,9 @@ from rpc.fields import (
 from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
 from state.ledger import epochs, standings
+from state.ledger.pools import pool_of
 from state.ledger.reputation import FRESH, quality
+from state.ledger.validators import power
 from state.reader import Reader
 from state.records import Validator
 from state.records_review import Earnings
@@ -186,6 +188,10 @@ class ValidatorShown(Result, frozen=True):
     name: str
     stake: AmountText
     held: Annotated[AmountText, Meta(description="Bonded to open seats, out of the stake")]
+    delegated: Annotated[AmountText, Meta(description="What others delegated to it")]
+    power: Annotated[AmountText, Meta(description="Stake and delegated together: what votes weigh by")]
+    leaving: Annotated[AmountText, Meta(description="Delegated stake on its way back to its delegators")]
+    rewards: Annotated[AmountText, Meta(description="Its own rewards and commission that it can claim")]
     unbonding: list[UnbondingShown]
     jailed: bool
     removed: Annotated[bool, Meta(description="It contradicted itself, and is never a validator again")]
@@ -195,6 +201,9 @@ class ValidatorShown(Result, frozen=True):
     ]
     reputation: Annotated[int, Meta(description="Standing as a reviewer, in basis points")]
     commission_bps: Count
+    commission_raise_from: Annotated[
+        Count, Meta(description="The height from which on its commission may be raised again")
+    ]
     registered_at: Count
     reports: Annotated[Count, Meta(description="Reports of it that were scored")]
     missed: Annotated[Count, Meta(description="Seats whose report did not come")]
@@ -230,6 +239,10 @@ def _validator(reader: Reader, address: Address, row: Validator, voting: Voting)
         name=row.name,
         stake=present.amount_text(row.stake),
         held=present.amount_text(row.held),
+        delegated=present.amount_text(row.delegated),
+        power=present.amount_text(power(row)),
+        leaving=present.amount_text(row.leaving),
+        rewards=present.amount_text(pool_of(reader, address).owed),
         unbonding=[
             UnbondingShown(amount=present.amount_text(part.amount), height=number(key[:8]))
             for key, part in reader.scan(UNBONDING_BY_VALIDATOR, address)
@@ -240,6 +253,7 @@ def _validator(reader: Reader, address: Address, row: Validator, voting: Voting)
         votes_next=address in voting.following,
         reputation=quality(reviewer.reputation if reviewer else FRESH, reader.params()),
         commission_bps=row.commission_bps,
+        commission_raise_from=row.commission_raised_at + reader.params().commission_wait_blocks,
         registered_at=row.registered_at,
         reports=reviewer.reports if reviewer else 0,
         missed=reviewer.missed if reviewer else 0,

@@ -3,30 +3,15 @@
 Amounts in nanoOMNIT. A share is a share in what is delegated to one validator.
 """
 
-from typing import Annotated, Final
-
-from msgspec import Meta
+from typing import Final
 
 from omnitensor.protocol.codec import Record
+from omnitensor.protocol.rows import FIXED_BYTES as FIXED_BYTES
+from omnitensor.protocol.rows import Delegation as Delegation
+from omnitensor.protocol.rows import FixedF
 from omnitensor.protocol.types import U32, U64, AddressF, AmountF, Bps, EpochF, HeightF
 
-FIXED_BYTES: Final = 16
-"""Numbers beyond 64 bits are so many bytes, big-endian, since msgpack has no larger integers."""
-FixedF = Annotated[bytes, Meta(min_length=FIXED_BYTES, max_length=FIXED_BYTES)]
-
 ZERO_FIXED: Final = bytes(FIXED_BYTES)
-
-
-class Delegation(Record, frozen=True):
-    """What an account delegated to a validator, and up to where its rewards are paid."""
-
-    shares: U64
-    joining: U64
-    """Those of the shares that came in the epoch ``joined``: they earn from the next one on."""
-    joined: EpochF
-    """Without meaning while nothing is joining."""
-    index: FixedF
-    """The validator's reward index up to which rewards of the other shares are paid."""
 
 
 class Undelegation(Record, frozen=True):

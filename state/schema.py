@@ -262,7 +262,7 @@ GOLD_USED = Table(0x2F, Unit, "used gold", (INT, INT))
 """By campaign and index in its tree: each serves once."""
 
 # -- state: delegated stake and rewards (0x30 .. 0x35, 0x60 .. 0x63)
-DELEGATIONS = Table(0x30, Delegation, "delegations", (ADDRESS, ADDRESS))
+DELEGATIONS = Table(rows.DELEGATIONS_PREFIX, Delegation, "delegations", (ADDRESS, ADDRESS))
 """By delegator and validator."""
 UNDELEGATIONS = Table(0x31, Undelegation, "undelegations", (ADDRESS, ADDRESS, INT))
 """By delegator, validator, and number."""

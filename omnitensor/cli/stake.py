@@ -1,4 +1,4 @@
-"""Commands of validators about their stake: stake add, withdraw, show; validator register, list."""
+"""Commands of validators about their stake: stake add, withdraw, show; validator register, edit, list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSWORD_SUFFIX = ".password"
 
 @click.group(cls=Group)
 def stake() -> None:
-    """Add to a validator's stake, take from it, look at it."""
+    """Delegate stake to a validator and claim what it earns; add to an own validator's stake, take from it."""
 
 
 @stake.command(name="add")
@@ -73,9 +73,15 @@ def stake_show(app: App, wallet: str | None) -> None:
             ("validator", f"{found.name} {found.address}".strip()),
             ("stake", money(found.stake)),
             ("held by seats", money(found.held)),
+            ("delegated to it", money(found.delegated)),
+            ("power", money(found.power)),
+            ("rewards to claim", money(found.rewards)),
             *((f"unbonding at height {each.height}", money(each.amount)) for each in found.unbonding),
             ("reputation", found.reputation),
-            ("commission", share(found.commission_bps)),
+            (
+                "commission",
+                f"{share(found.commission_bps)}, may rise from height {found.commission_raise_from}",
+            ),
             ("jailed", "yes" if found.jailed else "no"),
             *([("removed", "for good: it contradicted itself")] if found.removed else []),
         ]
@@ -212,12 +218,13 @@ def validator_list(app: App) -> None:
         print_json({"validators": [_validator_json(each) for each in found]})
         return
     table(
-        ["validator", "name", "stake OMNIT", "commission", "jailed"],
+        ["validator", "name", "stake OMNIT", "delegated OMNIT", "commission", "jailed"],
         [
             (
                 each.address,
                 each.name,
                 money_json(each.stake),
+                money_json(each.delegated),
                 share(each.commission_bps),
                 "yes" if each.jailed else "no",
             )
@@ -261,7 +268,8 @@ def _hex(text: str, length: int, what: str) -> bytes:
 
 def _validator_json(found: ValidatorInfo) -> dict[str, Any]:
     plain = found.as_dict()
-    plain |= {"stake": money_json(found.stake), "held": money_json(found.held)}
+    amounts = ("stake", "held", "delegated", "power", "leaving", "rewards")
+    plain |= {name: money_json(getattr(found, name)) for name in amounts}
     plain["unbonding"] = [
         {"amount": money_json(each.amount), "height": each.height} for each in found.unbonding
     ]

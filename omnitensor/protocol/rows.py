@@ -7,8 +7,9 @@ Amounts in nanoOMNIT, times as height and milliseconds, ratios in basis points.
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
+from msgspec import Meta
 from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import CampaignSpec
@@ -25,6 +26,7 @@ from omnitensor.protocol.types import (
     Bps,
     CampaignId,
     CampaignIdF,
+    EpochF,
     HashF,
     HeightF,
     ItemId,
@@ -34,6 +36,11 @@ from omnitensor.protocol.types import (
 ACCOUNTS_PREFIX: Final = 0x11
 CAMPAIGNS_PREFIX: Final = 0x20
 ITEMS_PREFIX: Final = 0x24
+DELEGATIONS_PREFIX: Final = 0x30
+
+FIXED_BYTES: Final = 16
+"""Numbers beyond 64 bits are so many bytes, big-endian, since msgpack has no larger integers."""
+FixedF = Annotated[bytes, Meta(min_length=FIXED_BYTES, max_length=FIXED_BYTES)]
 MULTISIGS_PREFIX: Final = 0x1E
 VAULTS_PREFIX: Final = 0x1F
 
@@ -61,6 +68,11 @@ def multisig_key(address: Address) -> bytes:
 def vault_key(address: Address) -> bytes:
     """Key of a ``Vault``."""
     return bytes([VAULTS_PREFIX]) + address
+
+
+def delegation_key(delegator: Address, validator: Address) -> bytes:
+    """Key of a ``Delegation``."""
+    return bytes([DELEGATIONS_PREFIX]) + delegator + validator
 
 
 class Account(Record, frozen=True):
@@ -276,3 +288,15 @@ class Item(Record, frozen=True):
     """What it earned, once accepted."""
     paid: AmountF
     """What of the reward its contributor has."""
+
+
+class Delegation(Record, frozen=True):
+    """What an account delegated to a validator, and up to where its rewards are paid."""
+
+    shares: U64
+    joining: U64
+    """Those of the shares that came in the epoch ``joined``: they earn from the next one on."""
+    joined: EpochF
+    """Without meaning while nothing is joining."""
+    index: FixedF
+    """The validator's reward index up to which rewards of the other shares are paid."""

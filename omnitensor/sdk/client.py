@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from omnitensor.light import Checkpoint
 from omnitensor.protocol import bodies
-from omnitensor.protocol.bodies import EvidenceSubmit, ProposalVote, Transfer, VoteOption
+from omnitensor.protocol.bodies import (
+    Delegate,
+    EvidenceSubmit,
+    ProposalVote,
+    Redelegate,
+    RewardsClaim,
+    Transfer,
+    Undelegate,
+    VoteOption,
+)
 from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.keys import parse_address
+from omnitensor.protocol.limits import claim_validators_max
 from omnitensor.protocol.multisig import Policy
 from omnitensor.protocol.types import Address, Amount, Height, ProposalId
 from omnitensor.sdk import results
@@ -130,6 +140,57 @@ class AsyncClient(Orders, SeasonReads):
         """Vote on a proposal with all stake that the account has or delegated, and wait until that is final."""
         return await self.execute(wallet, ProposalVote(ProposalId(proposal), option), tip=tip)
 
+    async def delegate(
+        self, wallet: Wallet, validator: Address | str, amount: int, *, tip: int = 0
+    ) -> results.TransactionResult:
+        """Stake nanoOMNIT with a validator, and wait until that is final. It earns from the next epoch on."""
+        return await self.execute(wallet, Delegate(_address(validator), Amount(amount)), tip=tip)
+
+    async def undelegate(
+        self, wallet: Wallet, validator: Address | str, amount: int | None = None, *, tip: int = 0
+    ) -> results.TransactionResult:
+        """Take nanoOMNIT back from a validator, or everything; it is paid after the unbonding time."""
+        wanted = None if amount is None else Amount(amount)
+        return await self.execute(wallet, Undelegate(_address(validator), wanted), tip=tip)
+
+    async def redelegate(
+        self,
+        wallet: Wallet,
+        source: Address | str,
+        target: Address | str,
+        amount: int | None = None,
+        *,
+        tip: int = 0,
+    ) -> results.TransactionResult:
+        """Move nanoOMNIT, or everything that can be moved, from one validator to another at once."""
+        wanted = None if amount is None else Amount(amount)
+        return await self.execute(wallet, Redelegate(_address(source), _address(target), wanted), tip=tip)
+
+    async def claim_rewards(
+        self, wallet: Wallet, validators: Sequence[Address | str] | None = None, *, tip: int = 0
+    ) -> list[results.TransactionResult]:
+        """Have rewards paid out: of these validators, or of all that owe any. One transaction for every 32.
+
+        The account's own address stands for what it earned as a validator. Raises InputError where nothing is owed.
+        """
+        wallet = await self.bind(wallet)
+        if validators is None:
+            owed = await self.stake_rewards(wallet.address)
+            validators = [each.validator for each in owed.delegations if each.amount]
+            if owed.validator:
+                validators.append(wallet.address)
+        if not validators:
+            raise InputError(
+                "there are no rewards to claim",
+                value=wallet.text,
+                remedy="they come at the end of each epoch for stake that was there all through it",
+            )
+        named = [_address(each) for each in validators]
+        return [
+            await self.execute(wallet, RewardsClaim(tuple(part)), tip=tip)
+            for part in batched(named, claim_validators_max)
+        ]
+
     async def submit_evidence(
         self, wallet: Wallet, evidence: Evidence | bytes, *, tip: int = 0
     ) -> results.TransactionResult:
@@ -164,6 +225,15 @@ class AsyncClient(Orders, SeasonReads):
         """Events of a topic (blocks, transactions, items) as they come, until the connection ends."""
         async with self.transport.subscribe(topic, filters) as found:
             yield found
+
+
+def _address(given: Address | str) -> Address:
+    return parse_address(given) if isinstance(given, str) else given
+
+
+def batched(rows: Sequence[Address], size: int) -> Iterator[Sequence[Address]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 class Client(Blocking[AsyncClient]):
@@ -261,6 +331,18 @@ class Client(Blocking[AsyncClient]):
     parameters = blocking(AsyncClient.parameters)
     upgrades = blocking(AsyncClient.upgrades)
     propose = blocking(AsyncClient.propose)
+    delegations = blocking(AsyncClient.delegations)
+    delegation = blocking(AsyncClient.delegation)
+    delegators = blocking(AsyncClient.delegators)
+    undelegations = blocking(AsyncClient.undelegations)
+    redelegations = blocking(AsyncClient.redelegations)
+    stake_rewards = blocking(AsyncClient.stake_rewards)
+    apr = blocking(AsyncClient.apr)
+    delegate = blocking(AsyncClient.delegate)
+    undelegate = blocking(AsyncClient.undelegate)
+    redelegate = blocking(AsyncClient.redelegate)
+    claim_rewards = blocking(AsyncClient.claim_rewards)
+    proven_delegation = blocking(AsyncClient.proven_delegation)
     vote = blocking(AsyncClient.vote)
     evidence = blocking(AsyncClient.evidence)
     submit_evidence = blocking(AsyncClient.submit_evidence)

@@ -29,10 +29,10 @@ from omnitensor.protocol.limits import rpc_steps_max
 from omnitensor.protocol.types import Hash, Height
 from omnitensor.sdk import results
 from omnitensor.sdk.errors import InputError, NotFoundError, ResponseError, WrongChainError
-from omnitensor.sdk.governance import GovernanceReads
 from omnitensor.sdk.proofs import header_from, inclusion_from, proof_from, step_from
 from omnitensor.sdk.reads import HEADERS_WITHOUT_PROOF_MAX, ChainIdentity
 from omnitensor.sdk.results import hash_of
+from omnitensor.sdk.staking import StakingReads
 from omnitensor.sdk.transport import Transport
 from omnitensor.sdk.trust import PointFile, Trust
 
@@ -59,7 +59,7 @@ class Verified:
         return self.point.checkpoint
 
 
-class EpochReads(GovernanceReads):
+class EpochReads(StakingReads):
     """The part of a client that knows who votes."""
 
     def __init__(

@@ -295,7 +295,13 @@ def fee_of(draft: Transaction, base_fee: int) -> Fee:
 def spends(body: BodyBase) -> int:
     """nanoOMNIT that an order takes out of the sender's balance besides the fee."""
     match body:
-        case bodies.Transfer() | bodies.StakeAdd() | bodies.CampaignFund() | bodies.VaultGrant():
+        case (
+            bodies.Transfer()
+            | bodies.StakeAdd()
+            | bodies.CampaignFund()
+            | bodies.VaultGrant()
+            | bodies.Delegate()
+        ):
             return body.amount
         case bodies.ValidatorRegister():
             return body.stake

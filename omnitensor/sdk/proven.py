@@ -13,7 +13,16 @@ from omnitensor.protocol.blocks import Event, Header, Receipt
 from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.keys import parse_address
-from omnitensor.protocol.rows import Account, Campaign, Item, account_key, campaign_key, item_key
+from omnitensor.protocol.rows import (
+    Account,
+    Campaign,
+    Delegation,
+    Item,
+    account_key,
+    campaign_key,
+    delegation_key,
+    item_key,
+)
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Amount, CampaignId, ItemId
 from omnitensor.sdk import results
@@ -65,6 +74,16 @@ class ProvenReads(EpochReads):
         if row.value is None:
             raise NotFoundError(f"the chain has no such item at height {row.height}", value=item)
         return Proven(_decoded(Item, row.value), row.header)
+
+    async def proven_delegation(
+        self, account: Address | str, validator: Address | str
+    ) -> Proven[Delegation | None]:
+        """An account's shares in what is delegated to a validator; None where their absence is proven."""
+        first = parse_address(account) if isinstance(account, str) else account
+        second = parse_address(validator) if isinstance(validator, str) else validator
+        row = await self.proven_row(delegation_key(first, second))
+        value = None if row.value is None else _decoded(Delegation, row.value)
+        return Proven(value, row.header)
 
     async def proven_row(self, key: bytes) -> Proven[bytes | None]:
         """The canonical bytes of any row of the state, or None where its absence is proven."""

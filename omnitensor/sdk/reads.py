@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from omnitensor.light import ProofError, check_finality, check_header_chain
 from omnitensor.protocol.blocks import Header
@@ -22,15 +22,16 @@ from omnitensor.sdk.results_account import MultisigInfo, VaultInfo, VaultPage
 from omnitensor.sdk.transport import Transport
 
 T = TypeVar("T")
-Paged = TypeVar(
-    "Paged",
-    results.ItemPage,
-    results.CampaignPage,
-    results.AssignmentPage,
-    results.ValidatorPage,
-    results.EvidencePage,
-    VaultPage,
-)
+
+
+class Page(Protocol):
+    """A page of a list: where it goes on."""
+
+    @property
+    def next(self) -> Cursor: ...
+
+
+Paged = TypeVar("Paged", bound=Page)
 
 PAGE_ITEMS: Final = 100
 HEADERS_WITHOUT_PROOF_MAX: Final = 256

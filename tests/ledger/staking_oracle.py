@@ -13,6 +13,11 @@ from math import floor
 YEAR_MS = Fraction(36525 * 24 * 3600 * 1000, 100)
 
 
+def fine(value: Fraction) -> Fraction:
+    """To 2**-80 of a unit: fractions of years would be thousands of digits long."""
+    return Fraction(round(value * 2**80), 2**80)
+
+
 @dataclass
 class Lot:
     """Stake that came by redelegation: what it owes its source is ``1 - left`` of it."""
@@ -90,7 +95,7 @@ class Oracle:
         """What redelegations owe is taken now."""
         held = self.pools[name].of(who)
         for lot in held.lots:
-            cut = lot.amount * (1 - lot.left)
+            cut = fine(lot.amount * (1 - lot.left))
             lot.amount -= cut
             lot.left = Fraction(1)
             held.go(cut)
@@ -136,12 +141,12 @@ class Oracle:
         share = Fraction(pool.delegated - cut, pool.delegated) if pool.delegated else Fraction(1)
         pool.delegated -= cut
         for held in pool.held.values():
-            held.amount *= share
-            held.joining *= share
+            held.amount = fine(held.amount * share)
+            held.joining = min(held.amount, fine(held.joining * share))
             for lot in held.lots:
-                lot.amount *= share
+                lot.amount = fine(lot.amount * share)
         for leaving in pool.leaving:
-            leaving.amount *= left
+            leaving.amount = fine(leaving.amount * left)
         for other in self.pools.values():
             lots = [lot for held in other.held.values() for lot in held.lots]
             lots += [leaving.lot for leaving in other.leaving if leaving.lot]
@@ -187,4 +192,4 @@ class Oracle:
         for who, amount in active.items():
             if amount:
                 key = (who, name)
-                self.earned[key] = self.earned.get(key, Fraction(0)) + delegators * amount / total
+                self.earned[key] = self.earned.get(key, Fraction(0)) + fine(delegators * amount / total)

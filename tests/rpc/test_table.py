@@ -28,6 +28,7 @@ review.assignments review.batch review.sealed p2p.peers node.info subscribe.open
 light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades
 account.multisig vault.get vault.list season.get season.list season.leaderboard season.standing account.badges
 campaign.leaderboard competition.get competition.list
+stake.delegation stake.delegations stake.delegators stake.undelegations stake.redelegations stake.rewards stake.apr
 """.split()
 
 
