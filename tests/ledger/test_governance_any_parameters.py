@@ -1,6 +1,6 @@
 """Whatever is voted for within the bounds, the chain goes on; whatever is not is refused with its bound.
 
-A whole world lives on meanwhile: a campaign with reviews, stake that comes and goes, a removed validator, further proposals.
+A whole world lives on meanwhile: a campaign with reviews, stake that comes and goes, rewards, a reserve that is spent whole.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from hypothesis import strategies as st
 
 from omnitensor.protocol.bodies import (
     BodyBase,
+    Delegate,
     ParameterChange,
     ParameterChanges,
+    Payment,
     ProposalSubmit,
+    Redelegate,
+    RewardsClaim,
     StakeAdd,
     StakeWithdraw,
     Transfer,
+    TreasurySpend,
+    Undelegate,
 )
 from omnitensor.protocol.parameter import Takes, Value
 from omnitensor.protocol.parameter_rules import ParameterError, check_params
@@ -27,6 +33,7 @@ from omnitensor.protocol.params import SPECS, Params
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Amount, Height, ParameterNumber
 from state.ledger import parameters
+from state.ledger.accounts import Pot, pot
 from state.ledger.errors import Unpayable
 from state.ledger.prepared import prepare
 from state.ledger.transition import Execution, Outcome
@@ -128,6 +135,12 @@ def live(rng: Random, world: Governed, campaign: int, round_: int) -> None:
     world.send("val1", StakeAdd(Amount(OMNIT)))
     world.send("val2", StakeWithdraw(Amount(OMNIT)))
     world.send("dan", Transfer(address_of("ann"), Amount(5)))
+    one, other = (address_of(name) for name in rng.sample(world.validator_names, 2))
+    some = Amount(rng.choice((1, OMNIT, 50_000 * OMNIT)))
+    world.send("ben", rng.choice((Delegate(one, some), Undelegate(one, None), Redelegate(one, other, None))))
+    world.send("cyd", Delegate(other, some))
+    world.send("ben", RewardsClaim((one, other)))
+    world.send("val3", RewardsClaim((address_of("val3"),)))
     world.block()
     review(world, {"val0": BAD} if rng.random() < 0.3 else GOOD, blocks=6)
 
@@ -153,6 +166,10 @@ def test_the_chain_goes_on_with_whatever_is_in_bounds(seed: int) -> None:
         check_params(world.in_force)
         for name, value in changes.items():
             assert getattr(world.in_force, name) == value, name
+        if rng.random() < 0.2:
+            everything = Amount(pot(world.view, Pot.RESERVE))
+            if everything:
+                world.enact(TreasurySpend((Payment(address_of("dan"), everything),)))
         live(rng, world, campaign, 200 + round_)
         changed += len(changes)
     assert changed
