@@ -1,9 +1,9 @@
-"""Commands about locked money: vault grant, list, show, withdraw."""
+"""Commands about locked money: vault grant, list, show, withdraw, order."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, get_args
 
 import click
 
@@ -11,13 +11,16 @@ from omnitensor.cli.account import show_final, transaction_json
 from omnitensor.cli.app import App, Group, pass_app
 from omnitensor.cli.output import moment, money, money_json, pairs, print_json, say, table
 from omnitensor.protocol.amounts import format_omnit, parse_omnit
-from omnitensor.protocol.bodies import VaultGrant, VaultWithdraw
+from omnitensor.protocol.bodies import VaultExecute, VaultGrant, VaultOrder, VaultWithdraw
 from omnitensor.protocol.keys import format_address, parse_address
 from omnitensor.protocol.types import Amount, TimeMs
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
+from omnitensor.sdk.forms import body_from, values_of
 from omnitensor.sdk.results import TransactionResult
 from omnitensor.sdk.results_account import VaultInfo
+
+ORDERS: Final = tuple(kind.KIND for kind in get_args(VaultOrder))
 
 
 @click.group(cls=Group)
@@ -151,6 +154,23 @@ def vault_withdraw(app: App, address: str, amount: str | None) -> None:
 
     done = app.run(send)
     show_final(app, done, f"{format_omnit(taken[0])} withdrawn from {address}")
+
+
+@vault.command(name="order")
+@click.argument("address")
+@click.argument("kind", type=click.Choice(ORDERS))
+@click.argument("values", nargs=-1, metavar="[NAME=VALUE]...")
+@pass_app
+def vault_order(app: App, address: str, kind: str, values: tuple[str, ...]) -> None:
+    """Stake what is in a vault, or take it back into it, as: order <vault> delegate validator=omnit1… amount=100."""
+    target, order = parse_address(address), body_from(kind, values_of(values))
+    assert isinstance(order, get_args(VaultOrder)), "only these kinds are offered"
+    body, wallet = VaultExecute(target, order), app.wallet()
+
+    async def send(client: AsyncClient) -> TransactionResult:
+        return await client.execute(wallet, body)
+
+    show_final(app, app.run(send), f"{kind} of {address} is done")
 
 
 def time_of(text: str) -> TimeMs:

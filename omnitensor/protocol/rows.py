@@ -101,7 +101,7 @@ class Vault(Record, frozen=True):
     cliff_ms: TimeMsF
     end_ms: TimeMsF
     withdrawn: U64
-    """What its holder took so far: what staking earned included, so beyond the total in the end."""
+    """What its holder took so far."""
 
     def with_withdrawn(self, withdrawn: int) -> "Vault":
         return replace(self, withdrawn=withdrawn)

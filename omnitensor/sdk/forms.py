@@ -71,9 +71,16 @@ def _record(kind: Any, values: Any) -> Any:
     for name in names:
         if name in values:
             made[name] = _value(hints[name], values[name], name)
+        elif fields[name].required and _may_be_left_out(hints[name]):
+            made[name] = None
         elif fields[name].required:
             raise InputError(f"a {_name(kind)} needs {name}", remedy=f"its values are {', '.join(names)}")
     return kind(**made)
+
+
+def _may_be_left_out(hint: Any) -> bool:
+    """Whether a field may be None, which stands for what is said where it is described."""
+    return get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint)
 
 
 def _value(hint: Any, given: Any, name: str) -> Any:
@@ -122,13 +129,26 @@ def _value(hint: Any, given: Any, name: str) -> Any:
 
 
 def _tagged(hint: Any, given: Any, name: str) -> Any:
-    """One of several records, which is given in its canonical bytes."""
+    """One of several records: a JSON object with its kind, or its canonical bytes."""
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        given = _json(given, name)
+    if isinstance(given, Mapping):
+        body = body_from(
+            str(given.get("kind", "")), {key: each for key, each in given.items() if key != "kind"}
+        )
+        if not isinstance(body, get_args(hint)):
+            raise InputError(f"{name} can't be a {body.KIND}", remedy=f"it is one of {_kinds(hint)}")
+        return body
     try:
         return decode(hint, _bytes(given, name))
     except CodecError as error:
         raise InputError(
             f"{name} can't be read: {error.reason}", remedy="give its canonical bytes"
         ) from error
+
+
+def _kinds(hint: Any) -> str:
+    return ", ".join(_name(part) for part in get_args(hint))
 
 
 def _bytes(given: Any, name: str) -> bytes:
@@ -173,7 +193,11 @@ def _shown(hint: Any, value: Any) -> Any:
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         kinds = [part for part in get_args(hint) if part is not NoneType]
-        return _shown(kinds[0], value) if len(kinds) == 1 else encode(value).hex()
+        if len(kinds) == 1:
+            return _shown(kinds[0], value)
+        return (
+            {"kind": value.KIND, **fields_of(value)} if isinstance(value, BodyBase) else encode(value).hex()
+        )
     if origin is tuple:
         inner = get_args(hint)
         hints = [inner[0]] * len(value) if Ellipsis in inner else list(inner)

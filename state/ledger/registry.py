@@ -89,6 +89,7 @@ def carry_out(view: View, ctx: BlockContext, sender: Address, body: bodies.BodyB
 
 
 HANDLERS[bodies.MultisigExecute] = partial(multisig.execute, carry_out)
+HANDLERS[bodies.VaultExecute] = partial(vaults.execute, carry_out)
 
 END_OF_BLOCK: Final[tuple[Step, ...]] = (
     attendance.count,

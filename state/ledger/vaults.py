@@ -3,10 +3,12 @@
 Locked money is in no balance that could be spent: that is how it is kept from fees, campaigns, bonds and transfers.
 """
 
+from collections.abc import Callable
+
 from omnitensor.protocol import hashing
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.bodies import VaultGrant, VaultWithdraw
+from omnitensor.protocol.bodies import BodyBase, Delegate, VaultExecute, VaultGrant, VaultWithdraw
 from omnitensor.protocol.rows import vested
 from omnitensor.protocol.types import VAULT_VERSION, Address, Amount, TimeMs
 from state.ledger.accounts import account, move, next_number
@@ -18,6 +20,7 @@ from state.ledger.view import ReadView, View
 from state.records import UNIT, Vault
 from state.schema import VAULTS, VAULTS_BY_HOLDER
 
+CarryOut = Callable[[View, BlockContext, Address, BodyBase], tuple[Event, ...]]
 VAULT_COUNTER = b"vault"
 TERM_MS_MAX = 100 * 366 * 24 * 60 * 60 * 1_000
 """A schedule of more than a century is a mistake in the unit."""
@@ -90,11 +93,27 @@ def withdraw(view: View, ctx: BlockContext, sender: Address, body: VaultWithdraw
     return (event("vault.withdrawn", vault=body.vault, to=sender, amount=body.amount),)
 
 
+def execute(
+    carry_out: CarryOut, view: View, ctx: BlockContext, sender: Address, body: VaultExecute
+) -> tuple[Event, ...]:
+    """Carries out a vault's order, all of it or nothing. Whatever that brings besides what it put at stake is the holder's."""
+    vault_of(view, sender, body.vault)
+    before = account(view, body.vault).balance
+    said = carry_out(view, ctx, body.vault, body.order)
+    staked = body.order.amount if isinstance(body.order, Delegate) else 0
+    earned = account(view, body.vault).balance - (before - staked)
+    assert earned >= 0, f"an order of the vault spent {-earned}"
+    executed = event("vault.executed", vault=body.vault, holder=sender, order=body.order.KIND)
+    if not earned:
+        return (executed, *said)
+    move(view, body.vault, sender, earned)
+    return (executed, *said, event("vault.earned", vault=body.vault, to=sender, amount=earned))
+
+
 def withdrawable(view: ReadView, address: Address, row: Vault, now: TimeMs) -> int:
     """What the holder may take now: what has vested and was not taken, as far as it is there; after the end, whatever is there.
 
-    What is staked is not there. What slashing took is missing from the part that vests last, and what staking earned goes out
-    with the end.
+    What is staked is not there, and what slashing took is missing from the part that vests last.
     """
     balance = account(view, address).balance
     if now >= row.end_ms:

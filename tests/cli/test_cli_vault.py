@@ -52,7 +52,13 @@ def test_locked_money_opens(chain: SmallChain, tmp_path: Path) -> None:
     assert (said.code, "can be withdrawn now" in said.json["error"]["reason"]) == (2, True)
     assert giver.type("vault", "withdraw", made["vault"]).code == 1, "it is the holder's"
     holder.must("vault", "withdraw", made["vault"])
+    to = f"validator={format_address(key('v0').address)}"
+    holder.must("vault", "order", made["vault"], "delegate", to, "amount=20")
+    assert holder.type("vault", "order", made["vault"], "delegate", to).code == 2, "it needs an amount"
+    assert holder.type("vault", "order", made["vault"], "transfer", to, "amount=20").code == 2
+    assert giver.type("vault", "order", made["vault"], "undelegate", to).code == 1
     shown = holder.must("vault", "show", made["vault"], "--json").json
+    assert 76 < float(shown["balance"]) < 80
     assert 0 < float(shown["withdrawn"]) < 3
     assert made["vault"] in holder.must("vault", "list").out
 

@@ -60,7 +60,7 @@ from omnitensor.protocol.bodies.staking import (
     ValidatorEdit,
     ValidatorRegister,
 )
-from omnitensor.protocol.bodies.vaults import VaultGrant, VaultWithdraw
+from omnitensor.protocol.bodies.vaults import VaultExecute, VaultGrant, VaultOrder, VaultWithdraw
 from omnitensor.protocol.multisig import MemberSignature, Policy
 from omnitensor.protocol.types import U64, AddressF, HeightF
 
@@ -102,6 +102,7 @@ Order = (
     | ProposalCancel
     | VaultGrant
     | VaultWithdraw
+    | VaultExecute
     | CompetitionOpen
 )
 """Every kind that an account can order by itself; on the wire an array headed by the kind's tag."""
@@ -161,6 +162,7 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     EvidenceSubmit,
     VaultGrant,
     VaultWithdraw,
+    VaultExecute,
     CompetitionOpen,
     MultisigExecute,
     ProposalSubmit,
@@ -176,6 +178,8 @@ __all__ = [
     "MultisigExecute",
     "VaultGrant",
     "VaultWithdraw",
+    "VaultExecute",
+    "VaultOrder",
     "CompetitionOpen",
     "Scope",
     "SCOPES_ALL",

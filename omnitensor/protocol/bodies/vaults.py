@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 from omnitensor.protocol.bodies.base import BodyBase
+from omnitensor.protocol.bodies.governance import ProposalVote
+from omnitensor.protocol.bodies.staking import Delegate, Redelegate, RewardsClaim, Undelegate
 from omnitensor.protocol.types import AddressF, AmountF, TimeMsF
 
 
@@ -26,3 +28,18 @@ class VaultWithdraw(BodyBase, frozen=True, tag=4):
     KIND: ClassVar[str] = "vault_withdraw"
     vault: AddressF
     amount: AmountF
+
+
+VaultOrder = Delegate | Undelegate | Redelegate | RewardsClaim | ProposalVote
+"""What a vault can be ordered: what puts its money at stake and back, and the vote that goes with it. Nothing that spends."""
+
+
+class VaultExecute(BodyBase, frozen=True, tag=5):
+    """Carries out an order of one of the sender's vaults; what its stake earns is the sender's at once."""
+
+    KIND: ClassVar[str] = "vault_execute"
+    vault: AddressF
+    order: VaultOrder
+
+    def weight(self) -> int:
+        return 200 + self.order.weight()
