@@ -5,7 +5,6 @@ its trie, and the start of a node on it.
 """
 
 import gc
-import resource
 import tempfile
 import time
 from hashlib import sha256
@@ -35,18 +34,15 @@ def measure() -> dict[str, float]:
         path, take_s = _taken(Path(folder), genesis)
         size = path.stat().st_size
         gc.collect()
-        before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()
         with SnapshotFile(path) as source:
             follower = trust.follow(source.manifest, source.steps(), genesis, None, EPOCH_BLOCKS)
             loading.load(source, follower.kept(source.steps()), genesis, Path(folder) / "new")
             rows = source.manifest.rows
         import_s = time.perf_counter() - start
-        grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
         return {
             "snapshot_import_rows_s": round(rows / import_s),
             "snapshot_import_s_1m": round(import_s, 1),
-            "snapshot_import_memory_mb": round(grown_kib / 1024, 1),
             "snapshot_take_s_1m": round(take_s, 1),
             "snapshot_bytes_1m": float(size),
         }

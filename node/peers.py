@@ -22,6 +22,7 @@ from node.epochs import EarlyMessages, epoch_of_message
 from node.evidence import EvidencePool
 from node.fetching import serve
 from node.metrics import Metrics
+from node.snapshot_serving import SnapshotShelf
 from node.verification import BatchVerifier
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Header
@@ -45,7 +46,10 @@ from p2p.messages import (
     Pruned,
     Request,
     Response,
+    SnapshotPieceRequest,
+    SnapshotQuery,
     StatusUpdate,
+    StepsRequest,
 )
 from p2p.ranges import assemble_blocks
 
@@ -75,6 +79,7 @@ class PeerHandler:
         disk: ThreadPoolExecutor,
         reads: ThreadPoolExecutor,
         content: ContentStore,
+        shelf: SnapshotShelf,
         metrics: Metrics,
         final_view: Callable[[], View],
     ) -> None:
@@ -84,6 +89,7 @@ class PeerHandler:
         self._disk = disk
         self._reads = reads
         self._content = content
+        self._shelf = shelf
         self._metrics = metrics
         self._final_view = final_view
         self._certifying: dict[tuple[VoteKind, View, Hash], asyncio.Future[None]] = {}
@@ -254,6 +260,9 @@ class PeerHandler:
                 return self._candidate(candidate_id)
             case CertificatesRequest(epoch, from_view, count):
                 return self._certificates(epoch, from_view, View(from_view + count - 1))
+            case SnapshotQuery() | SnapshotPieceRequest() | StepsRequest():
+                loop, reader = asyncio.get_running_loop(), self._application.reader()
+                return await loop.run_in_executor(self._reads, self._shelf.serve, request, reader)
             case ContentQuery() | LeavesRequest() | ChunkRequest():
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._disk, serve, self._content, request)

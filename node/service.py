@@ -19,6 +19,7 @@ from consensus.stake.knowledge import Settings
 from consensus.stake.scheme import BlsScheme
 from datalayer.store import ContentStore
 from node import keys as node_keys
+from node import snapshot_sync
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
@@ -34,6 +35,7 @@ from node.questions import PeerQuestions
 from node.reporting import Reporter, load_key
 from node.safety_files import DiskFiles
 from node.safety_store import FILE_NAME, SafetyStore
+from node.snapshot_serving import SnapshotShelf
 from node.storage import StorageKeeper, StoragePolicy
 from node.syncing import Syncer
 from node.tasks import Tasks
@@ -158,6 +160,7 @@ class Node:
                 config.storage_keep_blocks,
             ),
         )
+        self._shelf = SnapshotShelf(config.snapshots_path)
         self._handler = PeerHandler(
             self.application,
             self._votes,
@@ -165,6 +168,7 @@ class Node:
             self._disk,
             self._reads,
             self._content,
+            self._shelf,
             self.metrics,
             self._final_view,
         )
@@ -277,6 +281,7 @@ class Node:
             if self._safety is not None:
                 stack.callback(self._safety.close)
             stack.push_async_callback(self.application.close)
+            stack.callback(self._shelf.close)
             # Nobody may still read when the database is closed.
             for threads in (self._crypto, self._disk, self._reads):
                 stack.callback(threads.shutdown, wait=True, cancel_futures=True)
@@ -471,6 +476,8 @@ async def run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    if config.sync_snapshot and not await snapshot_sync.begin_or_stop(config, stop):
+        return EXIT_OK
     node = Node(config)
     try:
         await node.start()

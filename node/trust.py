@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from omnitensor import light
 from omnitensor.light import Checkpoint as Checkpoint
 from omnitensor.light import ProofError, TrustedPoint
+from omnitensor.light import TrustError as TrustError
 from omnitensor.protocol.types import Epoch, Height
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable, ValidatorTableError
 from state.genesis import Genesis
@@ -40,11 +41,12 @@ class Follower:
             self._voters = genesis.table.entries
 
     def take(self, step: StepRow) -> None:
-        """The next step. Raises ProofError or TrustError where it does not follow."""
+        """The next step. Raises ProofError or TrustError where it does not follow; the follower is of no use then."""
         epoch, before = step.header.epoch, self._voters
-        self._voters = before if step.voters is None else step.voters
-        if self._voters is None:
+        voters = before if step.voters is None else step.voters
+        if voters is None:
             raise SnapshotError("the first step does not say who votes next", value=epoch)
+        self._voters = voters
         if self._point is not None:
             following = light.advance(
                 self._point,
@@ -54,7 +56,7 @@ class Follower:
             )
             self._believe(step, self._point.table, following)
         elif self._checkpoint is not None and step.header.hash == self._checkpoint.block_hash:
-            table = ValidatorTable(Epoch(epoch + 1), self._voters)
+            table = ValidatorTable(Epoch(epoch + 1), voters)
             point = light.begin(step.header, table, self._checkpoint, self._genesis.chain_id)
             own = None if before is None else ValidatorTable(Epoch(epoch), before)
             self._believe(step, own, point)
@@ -115,12 +117,8 @@ def follow(
         for step in steps:
             follower.take(step)
         follower.check(manifest)
-    except light.TrustError as error:
-        raise SnapshotError(
-            f"the snapshot can't be believed by itself: {error.reason}",
-            value=error.value,
-            remedy="give --checkpoint HEIGHT:HASH of an epoch's last block, from somebody whom you trust",
-        ) from error
+    except TrustError as error:
+        raise too_old(error) from error
     except (ProofError, ValidatorTableError) as error:
         raise SnapshotError(
             f"the snapshot's steps do not hold: {error.reason}",
@@ -128,6 +126,15 @@ def follow(
             remedy="take the snapshot from somebody else",
         ) from error
     return follower
+
+
+def too_old(error: TrustError) -> SnapshotError:
+    """What an operator can do where steps from what is trusted show nothing any more."""
+    return SnapshotError(
+        f"the snapshot can't be believed by itself: {error.reason}",
+        value=error.value,
+        remedy="give --checkpoint HEIGHT:HASH (or sync.checkpoint) of an epoch's last block, from somebody whom you trust",
+    )
 
 
 def parse_checkpoint(text: str) -> Checkpoint | None:

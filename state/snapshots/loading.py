@@ -188,10 +188,18 @@ def _write_steps(store: Store, believed: Iterable[StepRow]) -> None:
 
 
 def check_block(source: Source) -> PreparedBlock:
-    """The boundary block, which is the header's. Raises SnapshotError where it is not the header's."""
-    manifest = source.manifest
+    """The boundary block, which is the header's. Raises SnapshotError."""
+    return _prepared(source.block(), source.manifest)
+
+
+def checked_block(encoded: bytes, manifest: Manifest) -> bytes:
+    """The bytes of the boundary block, if that is what they are. Raises SnapshotError."""
+    return _prepared(encoded, manifest).encoded
+
+
+def _prepared(encoded: bytes, manifest: Manifest) -> PreparedBlock:
     try:
-        block = decode_block(source.block())
+        block = decode_block(encoded)
     except ProtocolError as error:
         raise refused(f"the block can't be read: {error.reason}", manifest.height) from error
     if block.header != manifest.header:

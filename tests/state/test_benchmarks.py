@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import commitment, consensus, replay, replay_1m, run
+from benchmarks import commitment, consensus, replay, replay_1m, run, snapshots
 from benchmarks.run import Aim, Benchmark
 
 
@@ -34,8 +34,11 @@ def test_a_million_rows_are_measured_when_named(results: Path, monkeypatch: pyte
     for name, value in {"ROWS": 3_000, "TOUCHED": 100, "BLOCKS": 3, "PROOFS": 50}.items():
         monkeypatch.setattr(commitment, name, value)
     monkeypatch.setattr(replay_1m, "OTHERS", 500)
-    assert run.main(["commitment", "replay_1m"]) == 0
+    monkeypatch.setattr(snapshots, "ROWS", 400)
+    assert run.main(["commitment", "replay_1m", "snapshots"]) == 0
     written = json.loads(results.read_text(encoding="utf-8"))
+    assert written["snapshot_import_rows_s"] > 0
+    assert written["snapshot_bytes_1m"] > 400 * 40
     assert written["commitment_ms_1m_1000"] > 0
     assert 64 < written["proof_bytes_p50"] < 1_600
     assert 0 < written["replay_share_of_ed25519_1m"] < 2

@@ -1,0 +1,244 @@
+"""An empty node begins with a snapshot of its peers, over real sockets: from several, despite liars, and after a kill."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from node import config as configuration
+from node import snapshot_sync
+from node.service import Node
+from node.snapshot_part import Part, begun
+from node.snapshot_serving import SnapshotShelf
+from node.snapshot_work import listed
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.types import Height
+from p2p.messages import (
+    BlocksRequest,
+    BlocksResponse,
+    Chunk,
+    PeerId,
+    Pruned,
+    Request,
+    Response,
+    SnapshotOffer,
+    SnapshotPieceRequest,
+    SnapshotQuery,
+    StepsRequest,
+)
+from p2p.ranges import assemble_blocks
+from state.chain import Chain
+from state.genesis import Genesis
+from state.snapshots import taking
+from tests.node.node_kit import Folders, Stranger, height_of, make_folders, node_at, until
+from tests.storage.test_storage_node import NET
+
+EPOCH_BLOCKS = NET.epoch_blocks
+assert isinstance(NET, Params)
+
+
+class Giver:
+    """What an honest node has of a chain, and how it answers; whoever lies changes one answer."""
+
+    def __init__(self, home: Path) -> None:
+        genesis = Genesis.load(home / "genesis.json")
+        self.chain = Chain.open(home / "chain", genesis)
+        self.shelf = SnapshotShelf(home / "snapshots")
+        self.asked: Counter[type] = Counter()
+
+    def close(self) -> None:
+        self.shelf.close()
+        self.chain.close()
+
+    def answer(self, peer_id: PeerId, request: Request) -> Response | None:
+        self.asked[type(request)] += 1
+        reader = self.chain.reader()
+        if isinstance(request, BlocksRequest):
+            return assemble_blocks(
+                request,
+                lambda height: reader.encoded_block(Height(height)),
+                lambda height: None if (block := reader.block(Height(height))) is None else block.header,
+                lambda height: reader.proof(Height(height)),
+            )
+        assert isinstance(request, SnapshotQuery | SnapshotPieceRequest | StepsRequest)
+        return self.shelf.serve(request, reader)
+
+    def answers(self) -> dict[type, object]:
+        kinds = (SnapshotQuery, SnapshotPieceRequest, StepsRequest, BlocksRequest)
+        return dict.fromkeys(kinds, self.answer)
+
+
+@pytest.fixture
+async def folders(tmp_path: Path) -> Folders:
+    """A net of one validator whose chain has passed a few epochs, and stands; it has a snapshot."""
+    folders = make_folders(tmp_path / "net", 1, NET)
+    node = node_at(folders.homes[0], snapshots__every=1, snapshots__keep=1)
+    await node.start()
+    await until("a few epochs", lambda: height_of(node) > 3 * EPOCH_BLOCKS and listed(folders.homes[0]))
+    await node.stop()
+    return folders
+
+
+@pytest.fixture
+async def giver(folders: Folders) -> AsyncIterator[Giver]:
+    giver = Giver(folders.homes[0])
+    yield giver
+    giver.close()
+
+
+def new_config(folders: Folders, name: str, *peers: Stranger | Node) -> configuration.Config:
+    ports = [
+        peer.host.listen_port if isinstance(peer, Stranger) else peer.network.listen_port for peer in peers
+    ]
+    bootstrap = tuple(f"127.0.0.1:{port}" for port in ports)
+    home = folders.root / name
+    if not home.exists():
+        home = folders.extra(name)
+    flags = {"p2p.bootstrap": bootstrap, "sync.snapshot": True}
+    return configuration.load(home, configuration.Sources(flags=flags, environment={}))
+
+
+async def peer(folders: Folders, answers: dict[type, object]) -> Stranger:
+    return await Stranger(folders.genesis, 99, answers).start()  # type: ignore[arg-type]  # answers of every kind
+
+
+def head_of(config: configuration.Config) -> int:
+    chain = Chain.open(config.chain_path, Genesis.load(config.genesis_path))
+    height = int(chain.head.height)
+    chain.close()
+    return height
+
+
+async def test_a_node_begins_with_its_peers_snapshot_and_goes_on_with_blocks(folders: Folders) -> None:
+    snapshot = listed(folders.homes[0])[0]
+    old = node_at(folders.homes[0], snapshots__every=0)
+    await old.start()
+    config = new_config(folders, "new", old)
+    try:
+        assert await snapshot_sync.begin(config)
+        assert head_of(config) == snapshot.height
+        assert not await snapshot_sync.begin(config), "once"
+        young = node_at(config.home, [old])
+        await young.start()
+        try:
+            await until("it followed", lambda: height_of(young) > snapshot.height + EPOCH_BLOCKS)
+            assert young.application.reader().first_block == snapshot.height
+        finally:
+            await young.stop()
+    finally:
+        await old.stop()
+    assert listed(config.home)[0].checkpoint == snapshot.checkpoint, "and it gives the snapshot to others"
+
+
+def lies(giver: Giver) -> dict[str, dict[type, object]]:
+    """Peers that give something else than they should, one thing each."""
+
+    def changed(response: Response | None) -> Response | None:
+        if isinstance(response, Chunk):
+            return Chunk(bytes([response.data[0] ^ 1]) + response.data[1:])
+        if isinstance(response, SnapshotOffer):
+            return SnapshotOffer(response.manifest[:-1] + bytes([response.manifest[-1] ^ 1]))
+        if isinstance(response, BlocksResponse):
+            return BlocksResponse((b"no block",), response.links, response.proof)
+        return None
+
+    def lying(kind: type) -> dict[type, object]:
+        def answer(peer_id: PeerId, request: Request) -> Response | None:
+            return changed(giver.answer(peer_id, request))
+
+        return giver.answers() | {kind: answer}
+
+    return {
+        "manifest": lying(SnapshotQuery),
+        "chunk": lying(SnapshotPieceRequest),
+        "block": lying(BlocksRequest),
+        "no steps": giver.answers() | {StepsRequest: lambda peer_id, request: None},
+        "pruned": giver.answers() | {BlocksRequest: lambda peer_id, request: Pruned(Height(10**6))},
+    }
+
+
+@pytest.mark.parametrize("lie", ["manifest", "chunk", "block", "no steps", "pruned"])
+async def test_among_liars_one_honest_peer_is_enough(folders: Folders, giver: Giver, lie: str) -> None:
+    liars = [await peer(folders, lies(giver)[lie]) for _ in range(2)]
+    honest = await peer(folders, giver.answers())
+    config = new_config(folders, "new", *liars, honest)
+    try:
+        assert await snapshot_sync.begin(config)
+    finally:
+        for each in (*liars, honest):
+            await each.stop()
+    assert head_of(config) == listed(folders.homes[0])[0].height
+
+
+async def test_with_nobody_honest_it_begins_with_blocks(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 3.0)
+    monkeypatch.setattr(snapshot_sync, "GATHER_SECONDS", 0.2)
+    liar = await peer(folders, lies(giver)["chunk"])
+    mute = await peer(folders, {})
+    config = new_config(folders, "new", liar, mute)
+    try:
+        assert not await snapshot_sync.begin(config)
+    finally:
+        await liar.stop()
+        await mute.stop()
+    assert head_of(config) == 0
+    assert not listed(config.home)
+
+
+async def test_what_a_kill_interrupts_goes_on(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the peer has a newer snapshot by then, and still the old one."""
+
+    class Killed(Exception):
+        pass
+
+    kept: list[int] = []
+    put = Part.put
+
+    def put_some(self: Part, index: int, data: bytes) -> None:
+        if len(kept) == 20:
+            raise Killed
+        kept.append(index)
+        put(self, index, data)
+
+    honest = await peer(folders, giver.answers())
+    config = new_config(folders, "new", honest)
+    with monkeypatch.context() as patch:
+        patch.setattr(Part, "put", put_some)
+        with pytest.raises(Killed):
+            await snapshot_sync.begin(config)
+    await honest.stop()
+    encoded = begun(config.snapshots_path)
+    assert encoded is not None
+    assert head_of(config) == 0
+    # The node gives another one meanwhile.
+    old = listed(folders.homes[0])[0].height
+    giver.close()
+    node = node_at(folders.homes[0], snapshots__every=1, snapshots__keep=2)
+    await node.start()
+    await until("another snapshot", lambda: listed(folders.homes[0])[0].height > old)
+    await node.stop()
+    again = Giver(folders.homes[0])
+    honest = await peer(folders, again.answers())
+    config = new_config(folders, "new", honest)
+    try:
+        assert await snapshot_sync.begin(config)
+    finally:
+        await honest.stop()
+        again.close()
+    with_rows = sum(1 for chunk in Part(folders.root / "x", encoded).manifest.chunks if chunk.size)
+    assert head_of(config) == old, "the one that was under way"
+    assert again.asked[SnapshotPieceRequest] == with_rows - len(kept), "and no chunk twice"
+    assert begun(config.snapshots_path) is None
+    assert taking.keep_newest(config.snapshots_path, 5) == []
+
+
+async def test_it_is_not_begun_on_a_chain_that_has_blocks(folders: Folders) -> None:
+    config = configuration.load(folders.homes[0], configuration.Sources(environment={}))
+    assert not await snapshot_sync.begin(config)
