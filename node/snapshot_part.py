@@ -4,6 +4,7 @@ Whole once every chunk is there: then it becomes a snapshot file like any other.
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +38,8 @@ class Part:
         if not self._manifest_path.exists() or self._manifest_path.read_bytes() != encoded:
             discard_all(folder)
             self._manifest_path.write_bytes(encoded)
+        self._lock: Final = threading.Lock()
+        self._closed = False
         self._rows = os.open(self._rows_path, os.O_RDWR | os.O_CREAT, 0o644)
         self._have = os.open(self._have_path, os.O_RDWR | os.O_CREAT, 0o644)
 
@@ -48,11 +51,17 @@ class Part:
         ]
 
     def put(self, index: int, data: bytes) -> None:
-        """Keeps a chunk that was verified. On disk when this returns, and only then said to be here."""
-        os.pwrite(self._rows, data, self._starts[index])
-        os.fdatasync(self._rows)
-        os.pwrite(self._have, b"\x01", index)
-        os.fdatasync(self._have)
+        """Keeps a chunk that was verified. On disk when this returns, and only then said to be here.
+
+        May be called from a thread whose caller was cancelled meanwhile: after ``close`` it does nothing.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            os.pwrite(self._rows, data, self._starts[index])
+            os.fdatasync(self._rows)
+            os.pwrite(self._have, b"\x01", index)
+            os.fdatasync(self._have)
 
     def finish(self, block: bytes, steps: Sequence[bytes], first_step: Epoch) -> Path:
         """Makes the file of it, with block and steps that were verified, and forgets the rest."""
@@ -80,8 +89,12 @@ class Part:
         return path
 
     def close(self) -> None:
-        os.close(self._rows)
-        os.close(self._have)
+        """Lets the files go once nobody writes to them. Closing twice does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._rows)
+                os.close(self._have)
 
 
 def begun(folder: Path) -> bytes | None:
