@@ -180,3 +180,59 @@ class ChainParams(Record, frozen=True):
             "The reporter's share of what does not burn; the rest goes to the reserve.",
         ),
     ] = 2_000
+
+    attendance_min_bps: Annotated[
+        Bps,
+        Spec(
+            Area.STAKING,
+            "bps",
+            0,
+            6_000,
+            EPOCH,
+            "Share of an epoch's blocks that must name a voter, or it was absent in it.",
+        ),
+    ] = 5_000
+    downtime_epochs: Annotated[
+        U32,
+        Spec(
+            Area.STAKING,
+            "epochs",
+            1,
+            100_000,
+            EPOCH,
+            "A validator that was absent in so many epochs in a row is slashed and jailed.",
+        ),
+    ] = 12
+    downtime_slash_bps: Annotated[
+        Bps,
+        Spec(
+            Area.STAKING,
+            "bps",
+            0,
+            100,
+            BLOCK,
+            "Share of stake, delegated and unbonding included, that a validator loses when it is jailed for downtime.",
+        ),
+    ] = 1
+    jail_blocks: Annotated[
+        U32,
+        Spec(
+            Area.STAKING,
+            "blocks",
+            1,
+            BLOCKS_MAX,
+            BLOCK,
+            "Blocks from a jailing for downtime until the validator may leave jail.",
+        ),
+    ] = 3_600
+    jail_share_max_bps: Annotated[
+        Bps,
+        Spec(
+            Area.STAKING,
+            "bps",
+            0,
+            3_000,
+            EPOCH,
+            "Share of the voting stake, theirs included, that validators who may not leave jail yet weigh at most.",
+        ),
+    ] = 2_000

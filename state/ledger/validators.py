@@ -58,7 +58,7 @@ def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegi
 
 def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) -> tuple[Event, ...]:
     """Changes key, commission or name. A new key votes from the next epoch on; this epoch's table keeps the old one."""
-    row = _registered(view, sender)
+    row = registered(view, sender)
     key = body.consensus_key
     if key is not None:
         _check_key(view, ctx, key, body.proof_of_possession)
@@ -142,7 +142,7 @@ def admit(view: View, height: Height, address: Address, body: ValidatorRegister)
 
 def add_stake(view: View, ctx: BlockContext, sender: Address, body: StakeAdd) -> tuple[Event, ...]:
     """Adds to one's own stake, which must come to a validator's least at least: nobody is one for less."""
-    row = _registered(view, sender)
+    row = registered(view, sender)
     if body.amount == 0:
         raise Rejected("amount", "a stake of nothing", value=0, remedy="give an amount above zero")
     if row.stake + body.amount < ctx.params.validator_stake_min:
@@ -163,7 +163,7 @@ def withdraw_stake(view: View, ctx: BlockContext, sender: Address, body: StakeWi
 
     What open seats hold stays. What is left must be a validator's least stake, or nothing.
     """
-    row = _registered(view, sender)
+    row = registered(view, sender)
     free = row.stake - row.held
     if not 0 < body.amount <= free:
         raise Rejected(
@@ -223,7 +223,7 @@ def pay_unbonded(view: View, ctx: BlockContext) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def _registered(view: ReadView, address: Address) -> Validator:
+def registered(view: ReadView, address: Address) -> Validator:
     row = view.get(VALIDATORS, address)
     if row is None:
         raise Rejected(

@@ -59,6 +59,7 @@ from omnitensor.protocol.bodies.staking import (
     Undelegate,
     ValidatorEdit,
     ValidatorRegister,
+    ValidatorUnjail,
 )
 from omnitensor.protocol.bodies.vaults import VaultExecute, VaultGrant, VaultOrder, VaultWithdraw
 from omnitensor.protocol.multisig import MemberSignature, Policy
@@ -73,6 +74,7 @@ Order = (
     | SessionKeyRemove
     | ValidatorRegister
     | ValidatorEdit
+    | ValidatorUnjail
     | StakeAdd
     | StakeWithdraw
     | Delegate
@@ -137,6 +139,7 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     SessionKeyRemove,
     ValidatorRegister,
     ValidatorEdit,
+    ValidatorUnjail,
     StakeAdd,
     StakeWithdraw,
     Delegate,
@@ -189,6 +192,7 @@ __all__ = [
     "SessionKeyRemove",
     "ValidatorRegister",
     "ValidatorEdit",
+    "ValidatorUnjail",
     "StakeAdd",
     "StakeWithdraw",
     "Delegate",

@@ -46,6 +46,12 @@ class ValidatorEdit(BodyBase, frozen=True, tag=23):
         return 0 if self.consensus_key is None else 15_000  # as a registration
 
 
+class ValidatorUnjail(BodyBase, frozen=True, tag=24):
+    """Lets the sender, jailed for downtime, be among the voters again from the next epoch on."""
+
+    KIND: ClassVar[str] = "validator_unjail"
+
+
 class StakeAdd(BodyBase, frozen=True, tag=21):
     KIND: ClassVar[str] = "stake_add"
     amount: AmountF
