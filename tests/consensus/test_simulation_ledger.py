@@ -15,6 +15,7 @@ import pytest
 from state import opening
 from state.store import Store
 from tests.simulation.disk import PowerCut, SimDisk
+from tests.simulation.jail_checkers import JailCheckers
 from tests.simulation.ledger_checkers import ACCOUNTS, ATTENDANCE, CONVICTIONS, LedgerCheckers
 from tests.simulation.ledger_world import LedgerSets
 from tests.simulation.scenario import Scenario, floors_of, on_ledger, scenario_of, tolerated
@@ -33,6 +34,7 @@ MUST_HAPPEN = (
     "evidence_submit done",
     "submission_reveal done",
     "seat.drawn",
+    "validator.jailed",
     "convicted",
     "joined",
     "left",
@@ -155,9 +157,9 @@ def _checked(change: dict[bytes, bytes | None]) -> list[str]:
     seen: list[str] = []
     sets = world.sets
     assert isinstance(sets, LedgerSets)
-    checkers = LedgerCheckers(
-        seen.append, {bytes(a): i for a, i in sets.validator_at.items()}, frozenset({3}), (10,) * 4, 4, 100
-    )
+    validator_at = {bytes(a): i for a, i in sets.validator_at.items()}
+    jails = JailCheckers(seen.append, validator_at, 5_000, 1, 4, 3_000)
+    checkers = LedgerCheckers(seen.append, validator_at, frozenset({3}), (10,) * 4, 4, 100, jails)
     rows = rows_of(world.nodes[0])
     checkers.begin(rows)
     changed = {key: value for key, value in {**rows, **change}.items() if value is not None}

@@ -179,7 +179,7 @@ class LedgerChain:
                 ok = placed.receipt.ok
                 found[f"{transaction.body.KIND} done" if ok else f"failed: {placed.receipt.code}"] += 1
             for event in reader.block_events(entry.block.header.height):
-                if event.kind.startswith("seat."):
+                if event.kind.startswith(("seat.", "validator.")):
                     found[event.kind] += 1
         return found
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgpack
 
+from tests.simulation.jail_checkers import JailCheckers
+
 NANO = 10**9
 SUPPLY = 1_000_000_000 * NANO
 ACCOUNTS, POTS, VALIDATORS, UNBONDING, SETS, CONVICTIONS = 0x11, 0x12, 0x16, 0x18, 0x1A, 0x1B
@@ -19,7 +21,7 @@ ATTENDANCE = 0x36
 STATE = range(0x10, 0x80)
 OWN_POTS = (b"campaigns", b"bonds", b"rewards", b"reserve", b"burned")
 """Those whose money is in no row but their own."""
-SLASH_BPS, BURN_BPS, REPORTER_BPS, BPS = 500, 5_000, 2_000, 10_000
+SLASH_BPS, JAIL_SLASH_BPS, BURN_BPS, REPORTER_BPS, BPS = 500, 1, 5_000, 2_000, 10_000
 TAG = sha256(b"omnitensor/validators/1").digest()
 
 Rows = dict[bytes, bytes]
@@ -36,8 +38,10 @@ class LedgerCheckers:
         weights: tuple[int, ...],
         epoch_blocks: int,
         validators_max: int,
+        jails: JailCheckers,
     ) -> None:
         """``weights`` in whole OMNIT; hostile validators never change their stake of their own will."""
+        self._jails = jails
         self._violated = violated
         self._validator_at = validator_at
         self._hostile = hostile
@@ -47,9 +51,8 @@ class LedgerCheckers:
         self._states: dict[int, Rows] = {}
         self.sets: dict[int, list[list[Any]]] = {}
         """Entries of each epoch's table as computed here: address, key, weight."""
-        self._attended_to = 0
         self._attendance: dict[int, Counter[int]] = {}
-        """By epoch: how many blocks named each voter, and under -1 how many named any."""
+        """By height: how many blocks of its epoch so far named each voter, and under -1 how many named any."""
         self.convicted: dict[bytes, int] = {}
         """Height by address."""
 
@@ -79,16 +82,17 @@ class LedgerCheckers:
 
     def attended(self, height: int, voters: tuple[int, ...]) -> None:
         """Whom a final block names, by index in the table of its epoch; called for every block before the state above it."""
-        if height <= self._attended_to:
+        if height in self._attendance:
             return
-        self._attended_to = height
-        tally = self._attendance.setdefault((height - 1) // self._epoch_blocks, Counter())
+        first = (height - 1) % self._epoch_blocks == 0
+        tally = Counter() if first else Counter(self._attendance[height - 1])
         tally[-1] += bool(voters)
         tally.update(voters)
+        self._attendance[height] = tally
 
     def _check_attendance(self, height: int, state: Rows) -> None:
         epoch = (height - 1) // self._epoch_blocks
-        tally = self._attendance[epoch]
+        tally = self._attendance[height]
         row = state.get(bytes([ATTENDANCE]) + epoch.to_bytes(8, "big"))
         counted = [0, []] if row is None else _read(row)
         places = range(len(self.sets[epoch])) if tally[-1] else ()
@@ -146,6 +150,8 @@ class LedgerCheckers:
                 self._violated(f"the ledger convicted the honest validator {validator} at height {at}")
                 continue
             had = self._weights[validator] * NANO
+            for _ in range(self._jails.times[address]):
+                had -= had * JAIL_SLASH_BPS // BPS
             row = _read(state[bytes([VALIDATORS]) + address])
             rest = row[0] + sum(
                 _read(waiting)[0]
@@ -165,6 +171,8 @@ class LedgerCheckers:
         following = epoch
         if height % self._epoch_blocks == 0:
             following = epoch + 1
+            register = {key[1:]: _read(row) for key, row in state.items() if key[0] == VALIDATORS}
+            self._jails.boundary(height, epoch, self.sets[epoch], self._attendance[height], register)
             self.sets[following] = self._choose(state) or self.sets[epoch]
             for address, _, _ in self.sets[following]:
                 if address in self.convicted:

@@ -19,7 +19,7 @@ from tests.simulation.application import CHAIN_ID
 from tests.simulation.epochs import EpochSet
 from tests.simulation.ledger_chain import LedgerChain
 from tests.simulation.network import EPOCH_MS
-from tests.simulation.scenario import Scenario
+from tests.simulation.scenario import Scenario, jail_share_of
 
 if TYPE_CHECKING:
     from tests.simulation.node import SimNode
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 USERS = 3
 BALANCE = 1_000 * NANO
 EVIDENCE_EPOCHS = 4
+ATTENDANCE_MIN_BPS, DOWNTIME_SLASH_BPS = 5_000, 1
 
 
 def account_key(name: str) -> SigningKey:
@@ -47,6 +48,11 @@ def params_of(scenario: Scenario) -> Params:
         unbonding_blocks=(EVIDENCE_EPOCHS + 1) * scenario.epoch_blocks,
         batch_wait_blocks=3,
         seed_delay_blocks=2,
+        attendance_min_bps=ATTENDANCE_MIN_BPS,
+        downtime_epochs=max(1, scenario.jail_epochs),
+        downtime_slash_bps=DOWNTIME_SLASH_BPS,
+        jail_blocks=scenario.epoch_blocks,
+        jail_share_max_bps=jail_share_of(scenario),
     )
 
 

@@ -23,6 +23,7 @@ from omnitensor.protocol.bodies import (
     Transfer,
     ValidatorEdit,
     ValidatorRegister,
+    ValidatorUnjail,
 )
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.content import ContentId
@@ -176,13 +177,15 @@ class Load:
             return
         nonce, until = self._changed.get(validator, (-1, -1))
         draw = random.random()
-        if draw < 0.3:
+        if row.jailed and draw < 0.7:
+            self._give(node, key, ValidatorUnjail())  # too early at times
+        elif draw < 0.3:
             self._edit(node, validator)
         elif draw < 0.6:
             self._give(node, key, StakeAdd(Amount(random.randint(1, 6) * NANO)))
         elif reader.account(key.address).nonce > nonce or reader.head.height > until:
             free = row.stake - self._floors[validator] * NANO
-            if free > 0:
+            if free >= NANO:
                 amount = free if random.random() < 0.4 else random.randint(1, free // NANO) * NANO
                 self._changed[validator] = (
                     chain.mempool.next_nonce(key.address),

@@ -85,6 +85,9 @@ class Scenario:
     """On the ledger: honest validators that are none at genesis, and register when they get to it."""
     seats: int = 0
     """On the ledger: voters of an epoch at the most, the largest by stake; 0: as many as there are."""
+    jail_epochs: int = 0
+    """On the ledger: in so many epochs in a row a validator is absent before it is jailed; 0: nobody is. Where somebody may be,
+    nobody withdraws stake."""
     compact_bytes: int = 0
     """The safety store rewrites its file after growing by this; 0: as in the product, which is never reached here."""
     plan: tuple[Fault, ...] | None = None
@@ -171,6 +174,8 @@ def on_ledger(scenario: Scenario) -> Scenario:
         epoch_blocks=epoch_blocks,
         chaos_ms=min(scenario.chaos_ms, LEDGER_CHAOS_MS),
     )
+    if (jail_epochs := random.choice((0, 1, 1, 2))) and (jailing := _with_jails(chosen, jail_epochs, random)):
+        return jailing
     crowded = replace(chosen, seats=scenario.size - len(late))
     return crowded if late and random.random() < 0.5 and _tolerates_its_seats(crowded) else chosen
 
@@ -196,6 +201,8 @@ def floors_of(scenario: Scenario) -> tuple[int, ...]:
     late = set(scenario.late)
     floors = [0 if index in late else weight for index, weight in enumerate(scenario.weights)]
     hostile = sum(weight for index, weight in enumerate(scenario.weights) if index in scenario.byzantine)
+    if scenario.jail_epochs:
+        return tuple(floors)
     random = Random(f"floors {scenario.seed}")
     for index in random.sample(range(scenario.size), scenario.size):
         if index in scenario.byzantine or index in late:
@@ -206,6 +213,38 @@ def floors_of(scenario: Scenario) -> tuple[int, ...]:
                 floors[index] = lower
                 break
     return tuple(floors)
+
+
+JAIL_SHARE_MAX_BPS = 3_000
+
+
+def jail_share_of(scenario: Scenario) -> int:
+    """What may be in jail for downtime, in basis points: with so much honest stake there, hostile stake is still tolerated.
+
+    Everybody may have been slashed by less than one, and all together may have held twice their weight when the share was taken.
+    """
+    hostile = sum(scenario.weights[index] for index in scenario.byzantine)
+    if not scenario.jail_epochs or scenario.seats:
+        return 0
+    if not hostile:
+        return JAIL_SHARE_MAX_BPS
+    least, spare = sum(floors_of(scenario)) - scenario.size, 0
+    while hostile <= tolerated((least - spare - 1,)):
+        spare += 1
+    return min(JAIL_SHARE_MAX_BPS, spare * 10_000 // (2 * sum(scenario.weights)))
+
+
+def _with_jails(scenario: Scenario, epochs: int, random: Random) -> Scenario | None:
+    """The same with jails, and so few hostile validators that somebody fits into one; None where nobody would."""
+    hostile = dict(scenario.byzantine)
+    while True:
+        trial = replace(scenario, byzantine=hostile, jail_epochs=epochs)
+        present = [weight for index, weight in enumerate(scenario.weights) if index not in scenario.late]
+        if jail_share_of(trial) * sum(present) >= 10_000 * min(present):
+            return trial
+        if not hostile:
+            return None
+        hostile.pop(random.choice(sorted(hostile)))
 
 
 def _hostile(random: Random, weights: tuple[int, ...]) -> dict[int, str]:

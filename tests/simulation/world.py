@@ -32,6 +32,7 @@ from tests.simulation.checkers import Checkers
 from tests.simulation.epochs import Sets
 from tests.simulation.errands import Errands
 from tests.simulation.faults import Fault, plan_of
+from tests.simulation.jail_checkers import JailCheckers
 from tests.simulation.ledger_chain import LedgerChain
 from tests.simulation.ledger_checkers import LedgerCheckers
 from tests.simulation.ledger_world import LedgerSets
@@ -173,13 +174,23 @@ class World:
         return Sets(CHAIN_ID, scenario, self.product, self.scheme, self.secrets, self.keys)
 
     def _begin_ledger(self, sets: LedgerSets) -> None:
+        params = sets.genesis.params
+        validator_at = {bytes(address): index for address, index in sets.validator_at.items()}
         self.ledger = LedgerCheckers(
             self.checkers.violated,
-            {bytes(address): index for address, index in sets.validator_at.items()},
+            validator_at,
             frozenset(self.scenario.byzantine),
             self.scenario.weights,
             self.scenario.epoch_blocks,
-            sets.genesis.params.validators_max,
+            params.validators_max,
+            JailCheckers(
+                self.checkers.violated,
+                validator_at,
+                params.attendance_min_bps,
+                params.downtime_epochs,
+                params.jail_blocks,
+                params.jail_share_max_bps,
+            ),
         )
         self.ledger.begin(rows_of(self.nodes[0]))
         for node in self.nodes:

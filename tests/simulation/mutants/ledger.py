@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from omnitensor.protocol.attendance import check_attendance
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.params import Params
@@ -13,12 +15,13 @@ from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
 from p2p.messages import BlocksRequest
 from p2p.ranges import read_blocks
 from p2p.sync import Range
-from state.ledger import epochs, slashing
+from state.ledger import downtime, epochs, slashing
 from state.overlay import Overlay
 from state.records import Validator
-from state.schema import VALIDATORS
+from state.schema import DOWNTIME, VALIDATORS
 from state.store import Batch, Store
 
+true_room = downtime._room
 true_slash = slashing.slash
 
 
@@ -91,3 +94,22 @@ class AnyNumberTable(ValidatorTable):
 def check_few(header: Any, parent: Any, table: ValidatorTable, scheme: Any) -> None:
     """Attendance whose signatures are genuine, however few."""
     check_attendance(header, parent, AnyNumberTable(table.epoch, table.entries), scheme)
+
+
+def any_room(view: Any, ctx: Any, voting: int) -> int:
+    """Everybody may be in jail at once."""
+    return 2**60
+
+
+def room_and_memory(view: Any, ctx: Any, voting: int) -> int:
+    """Whoever was absent once is absent for good, as it were the epoch before."""
+    room = true_room(view, ctx, voting)
+    for key, row in view._base.rows(DOWNTIME, b"", b"", False):
+        if row.until == 0 and view.get(DOWNTIME, key) is None:
+            view.put(DOWNTIME, replace(row, last_epoch=ctx.epoch), key)
+    return room
+
+
+def may_vote_in_jail(row: Validator, params: Params) -> bool:
+    """Jail keeps nobody from voting."""
+    return not row.removed and row.stake >= params.validator_stake_min

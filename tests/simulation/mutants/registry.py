@@ -10,7 +10,7 @@ from typing import Any
 from consensus.stake import effects, slots, tally
 from omnitensor.protocol import ballots, evidence
 from state import chain
-from state.ledger import attendance, epochs, removal, slashing, transition
+from state.ledger import attendance, downtime, epochs, removal, slashing, transition
 from state.ledger import evidence as ledger_evidence
 from tests.simulation import syncing
 from tests.simulation.mutants import counting, ledger, rules, store
@@ -262,6 +262,29 @@ LEDGER = (
         "attendance_forger",
         5,
         weather=ON_LEDGER,
+    ),
+    Mutant(
+        "jails without bound",
+        patched((downtime, "_room", ledger.any_room)),
+        "silent",
+        5,
+        weather={**ON_LEDGER, "jail_epochs": 1},
+    ),
+    Mutant(
+        "the jailed vote on",
+        patched((epochs, "may_vote", ledger.may_vote_in_jail)),
+        "silent",
+        5,
+        size=7,
+        weather={**ON_LEDGER, "jail_epochs": 1},
+    ),
+    Mutant(
+        "absence does not have to be in a row",
+        patched((downtime, "_room", ledger.room_and_memory)),
+        "silent",
+        20,
+        size=7,
+        weather={**ON_LEDGER, "jail_epochs": 2, "crash_chance": 0.5},
     ),
     Mutant(
         "the set is read a block too early",
