@@ -29,6 +29,7 @@ from omnitensor.protocol.types import BlsPublicKey, Height
 from omnitensor.protocol.votes import Candidate, FinalityProof
 from rpc.feed import BlockFeed, CommittedBlock
 from state.chain import HEADER_ROOM_BYTES, Chain, Committed
+from state.ledger import attendance
 from state.reader import Reader
 
 T = TypeVar("T")
@@ -63,6 +64,8 @@ class ChainApplication:
         self._on_head = on_head
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._commits = asyncio.Lock()
+        self._votes_for = self._work.epoch.address
+        """The account that this node voted for last, in this epoch or before."""
         self._show_head(chain.reader())
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -190,6 +193,7 @@ class ChainApplication:
             failed = sum(not receipt.ok for receipt in one.result.receipts)
             self._metrics.transactions.labels("failed").inc(failed)
             self._metrics.transactions.labels("ok").inc(len(one.result.receipts) - failed)
+            self._warn_of_jail(one)
             try:
                 self._feed.publish(CommittedBlock(one.block, one.result))
             except Exception:
@@ -205,6 +209,23 @@ class ChainApplication:
         )
         self._on_head()
 
+    def _warn_of_jail(self, committed: Committed) -> None:
+        """Tells the operator when the validator that this node votes for was jailed."""
+        for event in committed.result.events:
+            if event.kind == "validator.jailed" and dict(event.fields)["validator"] == self._votes_for:
+                log.error(
+                    "this validator was jailed for downtime",
+                    until=dict(event.fields)["until"],
+                    remedy="when the node keeps up again: otensor-cli validator unjail",
+                )
+        self._votes_for = self._work.epoch.address or self._votes_for
+
     def _show_head(self, reader: Reader) -> None:
         self._metrics.height.set(reader.head.height)
         self._metrics.base_fee.set(reader.next_base_fee)
+        epoch = self._work.epoch
+        share_bps = 0
+        if epoch.me is not None:
+            row = attendance.of_epoch(reader, epoch.number)
+            share_bps = attendance.share_bps(row.votes[epoch.me], row.blocks)
+        self._metrics.attendance_bps.set(share_bps)

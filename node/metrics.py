@@ -24,6 +24,10 @@ class Metrics:
         self.syncing: Final = self._gauge("syncing", "1 while the node is catching up")
         self.base_fee: Final = self._gauge("base_fee_nano", "nanoOMNIT a unit of weight in the next block")
         self.transactions: Final = self._counter("transactions", "Transactions in final blocks", ("result",))
+        self.attendance_bps: Final = self._gauge(
+            "attendance_bps",
+            "Share of this epoch's blocks so far that name this node's validator, in basis points; 0 where it does not vote",
+        )
         self.votes: Final = self._counter("votes_cast", "Votes cast", ("kind",))
         self.charges: Final = self._counter(
             "peer_charges", "Faults that peers were charged with", ("reason",)

@@ -26,7 +26,7 @@ from rpc.fields import (
 )
 from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
-from state.ledger import epochs, standings
+from state.ledger import attendance, epochs, standings
 from state.ledger.pools import pool_of
 from state.ledger.reputation import FRESH, quality
 from state.ledger.validators import power
@@ -34,6 +34,7 @@ from state.reader import Reader
 from state.records import Validator
 from state.records_review import Earnings
 from state.schema import (
+    DOWNTIME,
     EARNINGS,
     REVIEWERS,
     SESSION_KEYS,
@@ -183,6 +184,13 @@ class UnbondingShown(Result, frozen=True):
     height: Annotated[Count, Meta(description="When it is paid")]
 
 
+class AttendanceShown(Result, frozen=True):
+    epoch: Count
+    blocks: Annotated[Count, Meta(description="Blocks of the epoch that are counted so far")]
+    named: Annotated[Count, Meta(description="Those that name it as a voter of the block below")]
+    share_bps: Count
+
+
 class ValidatorShown(Result, frozen=True):
     address: AddressText
     name: str
@@ -193,7 +201,22 @@ class ValidatorShown(Result, frozen=True):
     leaving: Annotated[AmountText, Meta(description="Delegated stake on its way back to its delegators")]
     rewards: Annotated[AmountText, Meta(description="Its own rewards and commission that it can claim")]
     unbonding: list[UnbondingShown]
-    jailed: bool
+    jailed: Annotated[
+        bool, Meta(description="It is drawn for no seat, and is in no set from the next epoch on")
+    ]
+    jailed_until: Annotated[
+        Count | None,
+        Meta(
+            description="Height from which on `validator_unjail` lets it out; null where downtime did not jail it"
+        ),
+    ]
+    absent_epochs: Annotated[
+        Count, Meta(description="Epochs in a row, up to the last that is over, that it was absent in")
+    ]
+    attendance: Annotated[
+        list[AttendanceShown],
+        Meta(description="In the epoch under way, then in the one before, as far as it votes in them"),
+    ]
     removed: Annotated[bool, Meta(description="It contradicted itself, and is never a validator again")]
     votes: Annotated[bool, Meta(description="Whether it is among the voters of the epoch")]
     votes_next: Annotated[
@@ -211,12 +234,32 @@ class ValidatorShown(Result, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Attended:
+    """What is counted of an epoch, by voter."""
+
+    epoch: Epoch
+    blocks: int
+    votes: dict[Address, int]
+
+    @classmethod
+    def of(cls, reader: Reader, epoch: Epoch) -> Attended:
+        voters = epochs.validator_set(reader, epoch)
+        if voters is None:
+            return cls(epoch, 0, {})
+        row = attendance.of_epoch(reader, epoch)
+        addresses = (entry.address for entry in voters.entries)
+        return cls(epoch, row.blocks, dict(zip(addresses, row.votes, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
 class Voting:
     """Who votes in the epoch, and who would in the next."""
 
     epoch: Epoch
     now: frozenset[Address]
     following: frozenset[Address]
+    attended: tuple[Attended, ...]
+    """Of the epoch under way, then of the one before."""
 
     @classmethod
     def of(cls, reader: Reader) -> Voting:
@@ -229,11 +272,13 @@ class Voting:
             epoch,
             frozenset(entry.address for entry in table.entries),
             frozenset(entry.address for entry in chosen),
+            tuple(Attended.of(reader, Epoch(each)) for each in (epoch, epoch - 1) if each >= 0),
         )
 
 
 def _validator(reader: Reader, address: Address, row: Validator, voting: Voting) -> ValidatorShown:
     reviewer = reader.get(REVIEWERS, address)
+    away = reader.get(DOWNTIME, address)
     return ValidatorShown(
         address=shown(address),
         name=row.name,
@@ -248,6 +293,18 @@ def _validator(reader: Reader, address: Address, row: Validator, voting: Voting)
             for key, part in reader.scan(UNBONDING_BY_VALIDATOR, address)
         ],
         jailed=row.jailed,
+        jailed_until=away.until if away is not None and away.until else None,
+        absent_epochs=0 if away is None else away.epochs,
+        attendance=[
+            AttendanceShown(
+                epoch=each.epoch,
+                blocks=each.blocks,
+                named=each.votes[address],
+                share_bps=attendance.share_bps(each.votes[address], each.blocks),
+            )
+            for each in voting.attended
+            if address in each.votes
+        ],
         removed=row.removed,
         votes=address in voting.now,
         votes_next=address in voting.following,

@@ -1,4 +1,4 @@
-"""Commands of validators about their stake: stake add, withdraw, show; validator register, edit, list."""
+"""Commands of validators about their stake: stake add, withdraw, show; validator register, edit, unjail, list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from omnitensor.cli.app import App, Group, pass_app, read_secret_file
 from omnitensor.cli.output import money, money_json, pairs, print_json, share, table
 from omnitensor.protocol import bls, keystore
 from omnitensor.protocol.amounts import format_omnit, parse_omnit
-from omnitensor.protocol.bodies import StakeAdd, StakeWithdraw, ValidatorEdit, ValidatorRegister
+from omnitensor.protocol.bodies import (
+    StakeAdd,
+    StakeWithdraw,
+    ValidatorEdit,
+    ValidatorRegister,
+    ValidatorUnjail,
+)
 from omnitensor.protocol.limits import name_chars_max
 from omnitensor.protocol.private_files import read_private
 from omnitensor.protocol.types import BlsPublicKey, BlsSignature
@@ -82,7 +88,12 @@ def stake_show(app: App, wallet: str | None) -> None:
                 "commission",
                 f"{share(found.commission_bps)}, may rise from height {found.commission_raise_from}",
             ),
-            ("jailed", "yes" if found.jailed else "no"),
+            ("jailed", _jail(found)),
+            *(
+                (f"attendance in epoch {each.epoch}", f"{share(each.share_bps)} of {each.blocks} blocks")
+                for each in found.attendance
+            ),
+            *([("absent", f"in {found.absent_epochs} epochs in a row")] if found.absent_epochs else []),
             *([("removed", "for good: it contradicted itself")] if found.removed else []),
         ]
     )
@@ -205,6 +216,18 @@ def validator_edit(
     show_final(app, app.run(send), f"{wallet.text} is changed{when}")
 
 
+@validator.command(name="unjail")
+@pass_app
+def validator_unjail(app: App) -> None:
+    """Leave jail after downtime; the validator votes again from the next epoch on."""
+    wallet = app.wallet()
+
+    async def send(client: AsyncClient) -> TransactionResult:
+        return await client.execute(wallet, ValidatorUnjail())
+
+    show_final(app, app.run(send), f"{wallet.text} is out of jail; it can vote again from the next epoch on")
+
+
 @validator.command(name="list")
 @pass_app
 def validator_list(app: App) -> None:
@@ -264,6 +287,15 @@ def _hex(text: str, length: int, what: str) -> bytes:
     if len(found) != length:
         raise InputError(f"not a {what}", value=text, remedy=f"it has {2 * length} hexadecimal digits")
     return found
+
+
+def _jail(found: ValidatorInfo) -> str:
+    """Whether a validator is in jail, and how it comes out."""
+    if not found.jailed:
+        return "no"
+    if found.jailed_until is None:
+        return "yes"
+    return f"yes; from height {found.jailed_until} on it may leave with: otensor-cli validator unjail"
 
 
 def _validator_json(found: ValidatorInfo) -> dict[str, Any]:

@@ -133,6 +133,15 @@ class Unbonding(Result, frozen=True):
     height: int
 
 
+class AttendanceInfo(Result, frozen=True):
+    """Of the blocks of an epoch that are counted, how many name a validator as a voter of the block below."""
+
+    epoch: int
+    blocks: int
+    named: int
+    share_bps: int
+
+
 class ValidatorInfo(Result, frozen=True):
     address: str
     name: str = ""
@@ -144,6 +153,10 @@ class ValidatorInfo(Result, frozen=True):
     rewards: int = 0
     unbonding: list[Unbonding] = []
     jailed: bool = False
+    jailed_until: int | None = None
+    absent_epochs: int = 0
+    attendance: list[AttendanceInfo] = []
+    """In the epoch under way, then in the one before, as far as it votes in them."""
     removed: bool = False
     votes: bool = False
     votes_next: bool = False

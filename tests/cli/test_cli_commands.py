@@ -176,6 +176,10 @@ def test_stake_and_validators(chain: SmallChain, tmp_path: Path) -> None:
     assert "on its way out" in validator.must("stake", "withdraw", "--amount", "3").out
     shown = validator.must("stake", "show")
     assert "unbonding at height" in shown.out
+    assert "attendance in epoch 0" in shown.out
+    refused = validator.type("validator", "unjail")
+    assert refused.code == 1
+    assert "not in jail" in refused.err
     listed = validator.must("validator", "list", "--json").json["validators"]
     assert {each["name"] for each in listed} >= {"v0", "v1", "v2", "v3"}
     assert "v3" in validator.must("validator", "list").out

@@ -99,7 +99,7 @@ def test_every_record_can_be_shown(kind: type) -> None:
 NUMBERS_IN_EVENTS = frozenset(
     "batch campaign closeness_bps commission_bps commit_until contributors count draw_at due epoch gold_until item items new_key"
     " overall proposal until quality_bps reports reveal_from reveal_until round scopes sequence size valid_until validators"
-    " view".split()
+    " attendance_bps epochs view".split()
 )
 WORDS_IN_EVENTS = frozenset(
     "account appellant cause chunk_root code commitment content contributor depositor evidence fault finder key media_type name"
