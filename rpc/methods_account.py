@@ -207,7 +207,7 @@ class ValidatorShown(Result, frozen=True):
     jailed_until: Annotated[
         Count | None,
         Meta(
-            description="Height from which on `validator_unjail` lets it out; null where downtime did not jail it"
+            description="Height from which on `validator_unjail` lets it out; null where it is in none, or for good"
         ),
     ]
     absent_epochs: Annotated[
@@ -293,7 +293,7 @@ def _validator(reader: Reader, address: Address, row: Validator, voting: Voting)
             for key, part in reader.scan(UNBONDING_BY_VALIDATOR, address)
         ],
         jailed=row.jailed,
-        jailed_until=away.until if away is not None and away.until else None,
+        jailed_until=away.until if away is not None and away.until and not row.removed else None,
         absent_epochs=0 if away is None else away.epochs,
         attendance=[
             AttendanceShown(

@@ -17,11 +17,13 @@ class EpochAttendance(Record, frozen=True):
 
 
 class Downtime(Record, frozen=True):
-    """An absent validator: in how many epochs in a row, up to which. One in jail besides: from when it may leave, its weight."""
+    """A validator that is absent, or in jail."""
 
     epochs: U32
+    """How many it was absent in, one after the other,"""
     last_epoch: EpochF
+    """and the last of them; of one in jail the epoch that jailed it."""
     until: HeightF
     """Lowest height at which it may leave jail; 0 where it is in none."""
     weight: U64
-    """Its weight in the epoch whose end jailed it; 0 where it is in no jail."""
+    """Its weight in the epoch whose end jailed it for downtime; else 0."""

@@ -282,7 +282,7 @@ ADMITTED = Table(0x61, Unit, "admitted", (ADDRESS,))
 ATTENDANCE = Table(0x36, EpochAttendance, "attendance", (INT,))
 """By epoch, for as long as its validator set is kept."""
 DOWNTIME = Table(0x37, Downtime, "downtime", (ADDRESS,))
-"""Validators that are absent, or in jail for having been."""
+"""Validators that are absent, or in jail."""
 
 # -- state: governance (0x38 .. 0x3f)
 PROPOSALS = Table(0x38, Proposal, "proposals", (INT,))

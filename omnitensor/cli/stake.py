@@ -90,7 +90,10 @@ def stake_show(app: App, wallet: str | None) -> None:
             ),
             ("jailed", _jail(found)),
             *(
-                (f"attendance in epoch {each.epoch}", f"{share(each.share_bps)} of {each.blocks} blocks")
+                (
+                    f"attendance in epoch {each['epoch']}",
+                    f"{share(each['share_bps'])} of {each['blocks']} blocks",
+                )
                 for each in found.attendance
             ),
             *([("absent", f"in {found.absent_epochs} epochs in a row")] if found.absent_epochs else []),
@@ -219,7 +222,7 @@ def validator_edit(
 @validator.command(name="unjail")
 @pass_app
 def validator_unjail(app: App) -> None:
-    """Leave jail after downtime; the validator votes again from the next epoch on."""
+    """Leave jail; the validator votes again from the next epoch on."""
     wallet = app.wallet()
 
     async def send(client: AsyncClient) -> TransactionResult:

@@ -222,7 +222,7 @@ class ChainParams(Record, frozen=True):
             1,
             BLOCKS_MAX,
             BLOCK,
-            "Blocks from a jailing for downtime until the validator may leave jail.",
+            "Blocks from a jailing until the validator may leave jail.",
         ),
     ] = 3_600
     jail_share_max_bps: Annotated[

@@ -133,15 +133,6 @@ class Unbonding(Result, frozen=True):
     height: int
 
 
-class AttendanceInfo(Result, frozen=True):
-    """Of the blocks of an epoch that are counted, how many name a validator as a voter of the block below."""
-
-    epoch: int
-    blocks: int
-    named: int
-    share_bps: int
-
-
 class ValidatorInfo(Result, frozen=True):
     address: str
     name: str = ""
@@ -155,8 +146,8 @@ class ValidatorInfo(Result, frozen=True):
     jailed: bool = False
     jailed_until: int | None = None
     absent_epochs: int = 0
-    attendance: list[AttendanceInfo] = []
-    """In the epoch under way, then in the one before, as far as it votes in them."""
+    attendance: list[dict[str, int]] = []
+    """epoch, blocks, named, share_bps: in the epoch under way, then in the one before, as far as it votes in them."""
     removed: bool = False
     votes: bool = False
     votes_next: bool = False

@@ -1,7 +1,5 @@
 """What reviewers may not do with a report before its time, and whoever shows it: leaking it, or signing two of them."""
 
-from msgspec.structs import replace
-
 from omnitensor.protocol import keys
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import ReportCommit, ReportContradiction, ReportLeak
@@ -10,7 +8,7 @@ from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.reviews import report_commitment
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import BPS, Address
-from state.ledger import agenda, escrow
+from state.ledger import agenda, escrow, jail
 from state.ledger.accounts import Pot, burn, move
 from state.ledger.campaigns import campaign_of
 from state.ledger.context import BlockContext
@@ -19,7 +17,7 @@ from state.ledger.events import event
 from state.ledger.seats import Seated, batch_and_seat, slash, take
 from state.ledger.view import ReadView, View
 from state.records_review import BatchPhase, SeatState
-from state.schema import OPEN_SEATS, SESSION_KEYS, VALIDATORS
+from state.schema import OPEN_SEATS, SESSION_KEYS
 
 
 def leak(view: View, ctx: BlockContext, sender: Address, body: ReportLeak) -> tuple[Event, ...]:
@@ -93,9 +91,7 @@ def contradiction(
         SeatState.CONTRADICTED.label,
     )
     escrow.put(view, batch.campaign, campaign)
-    row = view.get(VALIDATORS, first.sender)
-    assert row is not None, "validators are never deleted"
-    view.put(VALIDATORS, replace(row, jailed=True), first.sender)
+    jail.begin(view, ctx, first.sender)
     agenda.look_at_batch_now(view, ctx, one.batch)
     said = event(
         "report.contradicted",

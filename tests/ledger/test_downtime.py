@@ -16,7 +16,7 @@ from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import NANO, Address, Amount, BlsPublicKey, BlsSignature, Height, TimeMs
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
-from state.ledger import attendance, downtime, epochs
+from state.ledger import attendance, epochs, jail
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -216,7 +216,6 @@ def test_the_way_out_of_jail() -> None:
     chain.epoch()
     chain.block(set(chain.table))
     assert chain.height + 1 == 17
-    assert downtime.jailed_until(chain.view, address(2)) == 17
     chain.order(2, ValidatorUnjail())
     assert chain.jailed() == set()
     assert chain.view.get(DOWNTIME, address(2)) is None
@@ -266,6 +265,19 @@ def test_seats_keep_their_bonds_when_their_validator_is_slashed() -> None:
     after = chain.view.get(VALIDATORS, address(2))
     assert after is not None
     assert (after.jailed, after.stake, after.held) == (True, row.stake - 7, row.stake - 7)
+
+
+def test_whoever_is_jailed_for_something_else_leaves_the_same_way_and_takes_no_room() -> None:
+    chain = Chain((10,) * 5)
+    jail.begin(chain.view, chain.context(), address(4))
+    chain.epoch(2)
+    assert chain.table == [address(index) for index in range(4)]
+    chain.epoch(2)
+    assert chain.jailed() == {2, 4}, (
+        "a quarter of those who vote is within the bound, since 4 weighs nothing in it"
+    )
+    chain.order(4, ValidatorUnjail())
+    assert 4 not in chain.jailed()
 
 
 class Oracle:

@@ -47,7 +47,7 @@ class ValidatorEdit(BodyBase, frozen=True, tag=23):
 
 
 class ValidatorUnjail(BodyBase, frozen=True, tag=24):
-    """Lets the sender, jailed for downtime, be among the voters again from the next epoch on."""
+    """Lets the sender out of jail once its time there is over: it may be among the voters again from the next epoch on."""
 
     KIND: ClassVar[str] = "validator_unjail"
 
