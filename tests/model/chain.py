@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.model.accounts import Accounts
 from tests.model.campaigns import Campaigns
 from tests.model.delegating import Delegating
+from tests.model.downtime import Downtime
 from tests.model.evidence import Evidence
 from tests.model.governance import Governance
 from tests.model.money import Money
@@ -24,6 +25,7 @@ class Model(
     Accounts,
     Staking,
     Delegating,
+    Downtime,
     Evidence,
     Campaigns,
     Submissions,
@@ -50,6 +52,7 @@ class Model(
         self.look_at_batches()
         self.settle_batches()
         self.pay_rewards()
+        self.judge_downtime()
         self.run_proposals()
         self.turn_parameters()
         self.turn_epoch()

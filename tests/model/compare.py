@@ -23,7 +23,7 @@ from state.records import (
     ValidatorSet,
     Vault,
 )
-from state.records_attendance import EpochAttendance
+from state.records_attendance import Downtime, EpochAttendance
 from state.records_governance import Deposit, ParameterOrigin, PlannedUpgrade, Proposal, Tally, Vote
 from state.records_review import (
     BaseRates,
@@ -65,6 +65,7 @@ from state.schema import (
     COUNTERS,
     DELEGATIONS,
     DEPOSITS,
+    DOWNTIME,
     DUE,
     EARNINGS,
     EPOCH_REVIEWS,
@@ -378,6 +379,11 @@ def attendance(model: Model, key: bytes) -> Any:
     return None if row is None else EpochAttendance(*row)
 
 
+def downtime(model: Model, key: bytes) -> Any:
+    row = model.downtime.get(key)
+    return None if row is None else Downtime(*row)
+
+
 def eight(value: int) -> bytes:
     return value.to_bytes(8, "big")
 
@@ -410,6 +416,7 @@ EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model]
     REWARD_INDEXES: (reward_index, lambda m: [to + eight(epoch) for to, epoch in m.joined]),
     EPOCH_REVIEWS: (reviews, lambda m: m.reviewed),
     ATTENDANCE: (attendance, lambda m: [eight(epoch) for epoch in m.attendance]),
+    DOWNTIME: (downtime, lambda m: m.downtime),
     VAULTS: (vault, lambda m: m.vaults),
     ACCOUNTS: (account, lambda m: m.balances),
     POTS: (pot, lambda m: [name.encode() for name in m.pots]),

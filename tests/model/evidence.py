@@ -88,10 +88,12 @@ class Evidence(Ground):
         row.removed = True
         self.removals[address] = True
 
-    def slash(self, address: bytes, bps: int) -> int:
+    def slash(self, address: bytes, bps: int, spare_held: bool = False) -> int:
         """Takes a share of stake and of each withdrawal that waits; what it takes is in the pot of stakes afterwards."""
         row = self.validators[address]
         taken = parts_of(row.stake, bps)
+        if spare_held:
+            taken = max(0, min(taken, row.stake - row.held))
         row.stake -= taken
         for key in [key for key in self.unbonding if key[1] == address]:
             cut = parts_of(self.unbonding[key], bps)

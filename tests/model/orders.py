@@ -448,6 +448,7 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "session_key_remove": (2, session_key_remove),
     "validator_register": (2, validator_register),
     "validator_edit": (2, validator_edit),
+    "validator_unjail": (1, staking_orders.validator_unjail),
     "stake_add": (3, stake_add),
     "stake_withdraw": (4, stake_withdraw),
     "evidence_submit": (1, evidence_orders.evidence_submit),

@@ -69,6 +69,9 @@ PARAMS_OF_SCENE = Params(
     evidence_epochs=2,
     validator_stake_min=Amount(1_000 * NANO),
     unbonding_blocks=30,
+    downtime_epochs=2,
+    jail_blocks=14,
+    jail_share_max_bps=3_000,
     batch_items=4,
     batch_contributor_share_bps=5_000,
     batch_wait_blocks=4,
@@ -224,7 +227,9 @@ class Scene:
             return ()
         epoch = (height - 1) // self.params.epoch_blocks
         seen = sha256(b"attended%d" % height).digest()
-        return tuple(place for place in range(len(self.model.sets[epoch][1])) if seen[place] < 200)
+        away = sha256(b"away%d" % (epoch // 3)).digest()
+        voters = range(len(self.model.sets[epoch][1]))
+        return tuple(place for place in voters if seen[place] < (200 if away[place] > 40 else 60))
 
     def order(self, who: Address, body: Any, **changes: Any) -> str:
         """Sends an order of an account; ``changes`` to its envelope. Says what became of it."""

@@ -84,3 +84,9 @@ def rewards_claim(scene: Scene, chance: Any) -> tuple[Address, Any]:
     mine = [Address(to) for to in model.delegated_by(who)][: chance.randrange(1, 5)]
     named = mine if mine and chance.randrange(10) else [*mine, validator(scene, chance), who]
     return who, bodies.RewardsClaim(tuple(named))
+
+
+def validator_unjail(scene: Scene, chance: Any) -> tuple[Address, Any]:
+    jailed = [Address(address) for address, row in scene.model.validators.items() if row.jailed]
+    who = chance.choice(jailed) if jailed and chance.randrange(8) else validator(scene, chance)
+    return who, bodies.ValidatorUnjail()

@@ -23,7 +23,7 @@ ok address amount balance -address -balance -block_full -chain_id -expired -max_
 -session_tip -signer -valid_until
 session_expired session_is_account session_taken session_limit session_unknown
 validator_exists validator_removed validator_unknown stake_min consensus_key_taken possession stake unbonding_limit
-commission_step commission_wait
+commission_step commission_wait not_jailed jail_time
 evidence_bitmap evidence_epoch evidence_form evidence_known evidence_old evidence_quorum evidence_signature
 budget campaign_closed campaign_spec campaign_unknown not_sponsor
 submission_done submission_exists submission_items submission_unknown submissions_open
