@@ -129,6 +129,10 @@ storage-faults: setup ## Disk faults at random on real databases, and simulated 
 bench: setup ## Measure, and write benchmarks/results/latest.json
 	@$(PY) -m benchmarks.run $(ARGS)
 
+.PHONY: people
+people: setup ## Play people of many minds through the ledger: who earns what, what is accepted (ARGS=--quick for less)
+	@$(PY) -m benchmarks.people $(ARGS)
+
 .PHONY: wheel
 wheel: setup ## Build the installable package into dist/
 	@$(PY) -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist .

@@ -189,20 +189,22 @@ def judge(
 
 
 def is_contradicted(said: list[Triple], weights: list[int], expected: Triple, veto_bps: int) -> bool:
-    """Whether so much of the weight says otherwise on one criterion; a committee of one or two can't."""
+    """Whether so much of the weight, and of the reviewers, says otherwise on one criterion; a committee of one or two can't.
+
+    By weight alone a coalition that once stood well could void what would bring it down.
+    """
     if len(said) < REPORTS_MIN:
         return False
     total = sum(weights)
-    return any(
-        sum(
+    for criterion in range(3):
+        against = [
             weight
             for bits, weight in zip(said, weights, strict=True)
             if bits[criterion] != expected[criterion]
-        )
-        * BPS
-        >= veto_bps * total
-        for criterion in range(3)
-    )
+        ]
+        if sum(against) * BPS >= veto_bps * total and len(against) * BPS >= veto_bps * len(said):
+            return True
+    return False
 
 
 def retire(view: View, ctx: BlockContext, sender: Address, body: GoldRetire) -> tuple[Event, ...]:
