@@ -1,4 +1,4 @@
-"""Commands of sponsors: campaign open, list, show, fund, close."""
+"""Commands of sponsors: campaign open, list, show, fund, close, cancel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omnitensor.sdk.results import Campaign, TransactionResult
 from omnitensor.sdk.specs import PRESETS, CampaignDraft, draft_from, draft_from_toml
 from omnitensor.sdk.sponsor import AsyncSponsor, Opened
 
-STATUSES = ("open", "closing", "closed", "expired")
+STATUSES = ("open", "closing", "closed", "expired", "cancelled")
 
 
 @click.group(cls=Group)
@@ -157,7 +157,11 @@ def campaign_show(app: App, id: str) -> None:
                 ", ".join(f"{each.name} ({each.importance_bps / BPS:g}x)" for each in spec.categories),
             ),
             ("thresholds", f"{'/'.join(map(str, spec.thresholds))}, overall {spec.overall_threshold}"),
-            ("reviewers", f"{spec.first_seats}, agreement at least {spec.agree_min_bps / 100:g} %"),
+            (
+                "reviewers",
+                f"{spec.first_seats}, agreement at least {spec.agree_min_bps / 100:g} %; second round"
+                f" {spec.second_seats}, audits {spec.audit_bps / 100:g} %",
+            ),
             ("largest file", f"{spec.item_bytes_max} bytes"),
             ("closes at", f"height {spec.closes_at}"),
             ("money left", money(found.escrow.available)),
@@ -195,6 +199,19 @@ def campaign_close(app: App, id: str) -> None:
         return await AsyncSponsor(wallet, client=client).close_campaign(id)
 
     show_final(app, app.run(send), f"campaign {id} takes no more submissions")
+
+
+@campaign.command(name="cancel")
+@click.argument("id")
+@pass_app
+def campaign_cancel(app: App, id: str) -> None:
+    """Take nothing in any more, not even what is committed and not shown; what was shown is judged and paid."""
+    wallet = app.wallet()
+
+    async def send(client: AsyncClient) -> TransactionResult:
+        return await AsyncSponsor(wallet, client=client).cancel_campaign(id)
+
+    show_final(app, app.run(send), f"campaign {id} takes nothing in any more")
 
 
 def _draft(toml: Path | None, options: dict[str, Any]) -> CampaignDraft:

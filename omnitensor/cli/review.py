@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from omnitensor.cli.account import show_final
 from omnitensor.cli.app import App, Group, is_terminal, pass_app, read_secret_file
 from omnitensor.cli.output import money_json, note, print_json, printable, say, table
 from omnitensor.protocol.keys import format_address
@@ -19,7 +20,8 @@ from omnitensor.sdk.batches import DataBatch, Judgement, ValidationResults
 from omnitensor.sdk.checks import Scorer
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.results import Assignment
+from omnitensor.sdk.objections import AsyncObjector, report_bytes
+from omnitensor.sdk.results import Assignment, TransactionResult, hash_of
 from omnitensor.sdk.seats import Submitted
 from omnitensor.sdk.validator import AsyncValidator, ReviewMoment
 from omnitensor.sdk.wallet import Wallet
@@ -167,6 +169,38 @@ def review_decline(app: App, batch: int, round_: int, api_key_file: Path | None)
         print_json({"batch": batch, "round": round_, "tx": found})
     else:
         say(f"the seat in batch {batch}, round {round_} is given back")
+
+
+@review.command(name="leak")
+@click.argument("batch", type=click.IntRange(min=0))
+@click.option("--round", "round_", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@click.option("--validator", required=True, metavar="ADDRESS", help="Whose report it is.")
+@click.option("--salt", required=True, metavar="HEX")
+@click.option("--report", required=True, metavar="HEX", help="Four bytes an item.")
+@pass_app
+def review_leak(app: App, batch: int, round_: int, validator: str, salt: str, report: str) -> None:
+    """Open another's committed report before its time: its seat's bond is lost, and half of it is yours."""
+    wallet = app.wallet()
+
+    async def send(client: AsyncClient) -> TransactionResult:
+        objector = AsyncObjector(wallet, client=client)
+        return await objector.show_leak(batch, round_, validator, hash_of(salt), report_bytes(report))
+
+    show_final(app, app.run(send), f"the report in batch {batch}, round {round_} is shown")
+
+
+@review.command(name="contradiction")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@pass_app
+def review_contradiction(app: App, first: Path, second: Path) -> None:
+    """Show two signed transactions that commit one seat to different reports; files of their bytes, or hexadecimal."""
+    wallet = app.wallet()
+
+    async def send(client: AsyncClient) -> TransactionResult:
+        return await AsyncObjector(wallet, client=client).show_contradiction(first, second)
+
+    show_final(app, app.run(send), "the contradiction is shown")
 
 
 @review.command(name="batch")

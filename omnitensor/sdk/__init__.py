@@ -24,8 +24,10 @@ from omnitensor.sdk.errors import (
     WaitTimeout,
     WrongChainError,
 )
+from omnitensor.sdk.gold import AsyncGold, Gold
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.multisig import MultisigOrder
+from omnitensor.sdk.objections import AsyncObjector, Objector
 from omnitensor.sdk.orders import Fee, Order
 from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.proven import Proven
@@ -40,6 +42,8 @@ from omnitensor.sdk.wallet import Wallet
 __all__ = [
     "AsyncClient",
     "AsyncContributor",
+    "AsyncGold",
+    "AsyncObjector",
     "AsyncSponsor",
     "AsyncValidator",
     "BundleItem",
@@ -58,6 +62,7 @@ __all__ = [
     "FileError",
     "Flag",
     "FundsError",
+    "Gold",
     "Home",
     "InputError",
     "ItemScore",
@@ -66,6 +71,7 @@ __all__ = [
     "MultisigOrder",
     "NonceUsedError",
     "NotFoundError",
+    "Objector",
     "Opened",
     "Order",
     "ProofError",

@@ -263,11 +263,23 @@ class SpecInfo(Result, frozen=True):
     contributor_share_max_bps: int
     item_bytes_max: int
     closes_at: int
+    audit_bps: int = 0
     specification: ContentInfo | None = None
 
 
+class GoldSetInfo(Result, frozen=True):
+    """A campaign's gold: pieces in all, whose bonds returned, and whose were burned."""
+
+    root: str
+    count: int
+    bond_each: int
+    committed_at: int
+    returned: int = 0
+    taken: int = 0
+
+
 class Campaign(Result, frozen=True):
-    """`status` is open, closing, closed or expired."""
+    """`status` is open, closing, closed, expired or cancelled."""
 
     campaign: int
     sponsor: str
@@ -280,6 +292,7 @@ class Campaign(Result, frozen=True):
     paid_contributors: int = 0
     paid_reviewers: int = 0
     refunded: int = 0
+    gold: GoldSetInfo | None = None
 
 
 class CampaignPage(Result, frozen=True):
@@ -295,8 +308,18 @@ class Step(Result, frozen=True):
     timestamp_ms: int = 0
 
 
+class AppealInfo(Result, frozen=True):
+    """`state` is open, turned, upheld or void."""
+
+    appellant: str
+    state: str
+    bond: int
+    appealed_at: int
+    batch: int
+
+
 class Item(Result, frozen=True):
-    """`status` is revealed, queued, in_review, accepted, rejected, undecided or paid."""
+    """`status` is revealed, queued, in_review, escalated, accepted, rejected, undecided or paid."""
 
     item: int
     campaign: int
@@ -314,6 +337,14 @@ class Item(Result, frozen=True):
     reward: int | None = None
     paid: int = 0
     batch: int | None = None
+    second: int | None = None
+    escalation: str = "none"
+    """Why it went to a second round: disagreement, flags, audit or appeal."""
+    appeal_until: int | None = None
+    """Up to which height its verdict can be appealed; None when it can't be."""
+    appeal: AppealInfo | None = None
+    bond: int = 0
+    bond_cost: int = 0
 
     @property
     def settled(self) -> bool:
@@ -330,7 +361,7 @@ class ItemPage(Result, frozen=True):
 
 
 class Assignment(Result, frozen=True):
-    """A seat. `state`: seated, accepted, committed, revealed, declined, missed ...; `phase`: accept, commit, reveal or done."""
+    """A seat. `state`: seated, committed, revealed, declined, missed ...; `phase`: accept, commit, reveal, gold, second, done."""
 
     batch: int
     round: int
@@ -358,8 +389,17 @@ class AssignmentPage(Result, frozen=True):
 
 
 class SeatInfo(Result, frozen=True):
+    """A seat of a batch; points and standing in basis points, once its reviewer is paid."""
+
     validator: str
     state: str
+    vote: int = 0
+    quality_bps: int = 0
+    closeness_bps: int = 0
+    peer_bps: int = 0
+    gold_bps: int = 0
+    paid: int = 0
+    penalty: int = 0
 
 
 class SubmissionInfo(Result, frozen=True):
@@ -393,6 +433,12 @@ class Batch(Result, frozen=True):
     items: list[BatchItem]
     instructions: str = ""
     seats: list[SeatInfo] = []
+    origin: int | None = None
+    second: int | None = None
+    asked: int = 0
+    places: int = 0
+    thin: bool = False
+    """Members of the first round could be drawn for this second one."""
 
 
 class Sealed(Result, frozen=True):

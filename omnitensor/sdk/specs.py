@@ -62,6 +62,8 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     first_seats: int | None = None
     second_seats: int | None = None
     agree_min_bps: int | None = None
+    audit_bps: int = 500
+    """Chance that an item is judged a second time, whatever the first round says."""
     contributor_share_max_bps: int = BPS
     item_bytes_max: int = 64 * MIB
     closes_in_blocks: int = CLOSES_IN_BLOCKS
@@ -99,6 +101,7 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             contributor_share_max_bps=self.contributor_share_max_bps,
             item_bytes_max=self.item_bytes_max,
             closes_at=Height(_or(self.closes_at, height + self.closes_in_blocks)),
+            audit_bps=self.audit_bps,
         )
         try:
             return decode(CampaignSpec, encode(spec))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from omnitensor.protocol.amounts import parse_omnit
-from omnitensor.protocol.bodies import CampaignClose, CampaignFund, CampaignOpen
+from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen
 from omnitensor.protocol.types import Amount, CampaignId
 from omnitensor.sdk import results
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
@@ -67,8 +67,14 @@ class AsyncSponsor(AsyncActor):
         await self._check_own(number)
         return await self.client.execute(await self.wallet(), CampaignClose(number))
 
-    async def _check_own(self, number: int) -> None:
-        """That a campaign is this sponsor's and open, before a fee is paid. Raises CampaignStateError."""
+    async def cancel_campaign(self, campaign: int | str) -> results.TransactionResult:
+        """Take nothing in any more, not even what is committed and not shown; what was shown is judged and paid."""
+        number = CampaignId(campaign_number(campaign))
+        await self._check_own(number, "open", "closing")
+        return await self.client.execute(await self.wallet(), CampaignCancel(number))
+
+    async def _check_own(self, number: int, *statuses: str) -> None:
+        """That a campaign is this sponsor's and open, or of the given statuses. Raises CampaignStateError."""
         found, wallet = await self.client.campaign(number), await self.wallet()
         if found.sponsor != wallet.text:
             raise CampaignStateError(
@@ -76,7 +82,7 @@ class AsyncSponsor(AsyncActor):
                 value=wallet.text,
                 remedy="log in as the sponsor",
             )
-        if found.status != "open":
+        if found.status not in (statuses or ("open",)):
             raise CampaignStateError(
                 f"the campaign is {found.status}",
                 value=number,
@@ -116,4 +122,5 @@ class Sponsor(Blocking[AsyncSponsor]):
     open = blocking(AsyncSponsor.open)
     fund = blocking(AsyncSponsor.fund)
     close_campaign = blocking(AsyncSponsor.close_campaign)
+    cancel_campaign = blocking(AsyncSponsor.cancel_campaign)
     status = blocking(AsyncSponsor.status)
