@@ -9,23 +9,33 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import KeyFormatError
-from omnitensor.protocol.types import NANO, Hash
+from omnitensor.protocol.types import NANO
 from omnitensor.sdk.errors import ResponseError
+from omnitensor.sdk.results_base import Cursor as Cursor
+from omnitensor.sdk.results_base import Result as Result
+from omnitensor.sdk.results_base import bytes_of as bytes_of
+from omnitensor.sdk.results_base import hash_of as hash_of
+from omnitensor.sdk.results_data import AppealInfo as AppealInfo
+from omnitensor.sdk.results_data import Assignment as Assignment
+from omnitensor.sdk.results_data import AssignmentPage as AssignmentPage
+from omnitensor.sdk.results_data import Batch as Batch
+from omnitensor.sdk.results_data import BatchItem as BatchItem
+from omnitensor.sdk.results_data import Campaign as Campaign
+from omnitensor.sdk.results_data import CampaignPage as CampaignPage
+from omnitensor.sdk.results_data import CategoryInfo as CategoryInfo
+from omnitensor.sdk.results_data import ContentInfo as ContentInfo
+from omnitensor.sdk.results_data import Escrow as Escrow
+from omnitensor.sdk.results_data import GoldSetInfo as GoldSetInfo
+from omnitensor.sdk.results_data import Item as Item
+from omnitensor.sdk.results_data import ItemPage as ItemPage
+from omnitensor.sdk.results_data import Sealed as Sealed
+from omnitensor.sdk.results_data import SeatInfo as SeatInfo
+from omnitensor.sdk.results_data import SpecInfo as SpecInfo
+from omnitensor.sdk.results_data import Step as Step
+from omnitensor.sdk.results_data import SubmissionInfo as SubmissionInfo
 
 T = TypeVar("T")
-
-Cursor = str | int | None
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all results."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as plain values, for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 def read(kind: type[T], answer: Any, method: str) -> T:
@@ -220,232 +230,6 @@ class Voters(Result, frozen=True):
     next: NextVoters | None = None
 
 
-class Escrow(Result, frozen=True):
-    available: int
-    reward: int = 0
-    review: int = 0
-    escalation: int = 0
-
-
-class CategoryInfo(Result, frozen=True):
-    name: str
-    importance_bps: int
-    target: int = 0
-
-
-class ContentInfo(Result, frozen=True):
-    sha256: str
-    size: int
-    chunk_root: str
-    cid: str = ""
-
-    def content_id(self) -> ContentId:
-        """The protocol's record. Raises ResponseError where a hash is malformed."""
-        return ContentId(hash_of(self.sha256), self.size, hash_of(self.chunk_root))
-
-
-class SpecInfo(Result, frozen=True):
-    title: str
-    instructions: str
-    media: list[str]
-    licence: str
-    tier_bps: list[int]
-    categories: list[CategoryInfo]
-    unit_price: int
-    review_fee: int
-    item_bond: int
-    criterion_weights: list[int]
-    thresholds: list[int]
-    overall_threshold: int
-    first_seats: int
-    second_seats: int
-    agree_min_bps: int
-    contributor_share_max_bps: int
-    item_bytes_max: int
-    closes_at: int
-    audit_bps: int = 0
-    specification: ContentInfo | None = None
-
-
-class GoldSetInfo(Result, frozen=True):
-    """A campaign's gold: pieces in all, whose bonds returned, and whose were burned."""
-
-    root: str
-    count: int
-    bond_each: int
-    committed_at: int
-    returned: int = 0
-    taken: int = 0
-
-
-class Campaign(Result, frozen=True):
-    """`status` is open, closing, closed, expired or cancelled."""
-
-    campaign: int
-    sponsor: str
-    status: str
-    spec: SpecInfo
-    escrow: Escrow
-    counts: dict[str, int] = {}
-    opened_at: int = 0
-    funded: int = 0
-    paid_contributors: int = 0
-    paid_reviewers: int = 0
-    refunded: int = 0
-    gold: GoldSetInfo | None = None
-
-
-class CampaignPage(Result, frozen=True):
-    campaigns: list[Campaign]
-    next: Cursor = None
-
-
-class Step(Result, frozen=True):
-    """A status of an item, with the block that brought it."""
-
-    status: str
-    height: int
-    timestamp_ms: int = 0
-
-
-class AppealInfo(Result, frozen=True):
-    """`state` is open, turned, upheld or void."""
-
-    appellant: str
-    state: str
-    bond: int
-    appealed_at: int
-    batch: int
-
-
-class Item(Result, frozen=True):
-    """`status` is revealed, queued, in_review, escalated, accepted, rejected, undecided or paid."""
-
-    item: int
-    campaign: int
-    contributor: str
-    status: str
-    media_type: str
-    content: ContentInfo
-    tier: int = 0
-    category: int = 0
-    submission: str = ""
-    history: list[Step] = []
-    scores: dict[str, int] | None = None
-    agreement_bps: int | None = None
-    reasons: list[str] = []
-    reward: int | None = None
-    paid: int = 0
-    batch: int | None = None
-    second: int | None = None
-    escalation: str = "none"
-    """Why it went to a second round: disagreement, flags, audit or appeal."""
-    appeal_until: int | None = None
-    """Up to which height its verdict can be appealed; None when it can't be."""
-    appeal: AppealInfo | None = None
-    bond: int = 0
-    bond_cost: int = 0
-
-    @property
-    def settled(self) -> bool:
-        return self.status in ("rejected", "undecided", "paid")
-
-    @property
-    def judged(self) -> bool:
-        return self.settled or self.status == "accepted"
-
-
-class ItemPage(Result, frozen=True):
-    items: list[Item]
-    next: Cursor = None
-
-
-class Assignment(Result, frozen=True):
-    """A seat. `state`: seated, committed, revealed, declined, missed ...; `phase`: accept, commit, reveal, gold, second, done."""
-
-    batch: int
-    round: int
-    campaign: int
-    state: str
-    phase: str
-    items: int
-    commit_until: int = 0
-    reveal_from: int | None = None
-    reveal_until: int | None = None
-    fee: int = 0
-    bond: int = 0
-    paid: int = 0
-    penalty: int = 0
-
-    @property
-    def takes_report(self) -> bool:
-        """Whether a report can be committed now."""
-        return self.state in ("seated", "accepted") and self.phase in ("accept", "commit")
-
-
-class AssignmentPage(Result, frozen=True):
-    assignments: list[Assignment]
-    next: Cursor = None
-
-
-class SeatInfo(Result, frozen=True):
-    """A seat of a batch; points and standing in basis points, once its reviewer is paid."""
-
-    validator: str
-    state: str
-    vote: int = 0
-    quality_bps: int = 0
-    closeness_bps: int = 0
-    peer_bps: int = 0
-    gold_bps: int = 0
-    paid: int = 0
-    penalty: int = 0
-
-
-class SubmissionInfo(Result, frozen=True):
-    """`status` is committed, revealed or expired; `items` are its items' numbers, once revealed."""
-
-    campaign: int
-    commitment: str
-    contributor: str
-    status: str
-    count: int
-    item_bond: int = 0
-    committed_at: int = 0
-    reveal_until: int = 0
-    items: list[int] = []
-
-
-class BatchItem(Result, frozen=True):
-    item: int
-    content: ContentInfo
-    media_type: str
-    tier: int = 0
-    category: int = 0
-    contributor: str = ""
-
-
-class Batch(Result, frozen=True):
-    batch: int
-    round: int
-    campaign: int
-    phase: str
-    items: list[BatchItem]
-    instructions: str = ""
-    seats: list[SeatInfo] = []
-    origin: int | None = None
-    second: int | None = None
-    asked: int = 0
-    places: int = 0
-    thin: bool = False
-    """Members of the first round could be drawn for this second one."""
-
-
-class Sealed(Result, frozen=True):
-    commitment: str
-    sealed: str
-
-
 class RowProof(Result, frozen=True):
     """A row of the state with its proof; hexadecimal text."""
 
@@ -510,25 +294,6 @@ class BlockInfo(Result, frozen=True):
     transactions: list[dict[str, Any]] = []
     proof: Any = None
     history: LeafProof | None = None
-
-
-def bytes_of(text: str) -> bytes:
-    """Bytes of hexadecimal text. Raises ResponseError."""
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise ResponseError("not hexadecimal text", value=text[:64]) from error
-
-
-def hash_of(text: str) -> Hash:
-    """32 bytes of hexadecimal text. Raises ResponseError."""
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if len(found) != 32:
-        raise ResponseError("not the hexadecimal text of 32 bytes", value=text)
-    return Hash(found)
 
 
 def hash_given(text: str) -> str:

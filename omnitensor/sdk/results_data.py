@@ -1,0 +1,232 @@
+"""What a node answers about campaigns, items, batches and seats, as typed values. Data only; amounts in nanoOMNIT."""
+
+from __future__ import annotations
+
+from omnitensor.protocol.content import ContentId
+from omnitensor.sdk.results_base import Cursor, Result, hash_of
+
+
+class Escrow(Result, frozen=True):
+    available: int
+    reward: int = 0
+    review: int = 0
+    escalation: int = 0
+
+
+class CategoryInfo(Result, frozen=True):
+    name: str
+    importance_bps: int
+    target: int = 0
+
+
+class ContentInfo(Result, frozen=True):
+    sha256: str
+    size: int
+    chunk_root: str
+    cid: str = ""
+
+    def content_id(self) -> ContentId:
+        """The protocol's record. Raises ResponseError where a hash is malformed."""
+        return ContentId(hash_of(self.sha256), self.size, hash_of(self.chunk_root))
+
+
+class SpecInfo(Result, frozen=True):
+    title: str
+    instructions: str
+    media: list[str]
+    licence: str
+    tier_bps: list[int]
+    categories: list[CategoryInfo]
+    unit_price: int
+    review_fee: int
+    item_bond: int
+    criterion_weights: list[int]
+    thresholds: list[int]
+    overall_threshold: int
+    first_seats: int
+    second_seats: int
+    agree_min_bps: int
+    contributor_share_max_bps: int
+    item_bytes_max: int
+    closes_at: int
+    audit_bps: int = 0
+    specification: ContentInfo | None = None
+
+
+class GoldSetInfo(Result, frozen=True):
+    """A campaign's gold: pieces in all, whose bonds returned, and whose were burned."""
+
+    root: str
+    count: int
+    bond_each: int
+    committed_at: int
+    returned: int = 0
+    taken: int = 0
+
+
+class Campaign(Result, frozen=True):
+    """`status` is open, closing, closed, expired or cancelled."""
+
+    campaign: int
+    sponsor: str
+    status: str
+    spec: SpecInfo
+    escrow: Escrow
+    counts: dict[str, int] = {}
+    opened_at: int = 0
+    funded: int = 0
+    paid_contributors: int = 0
+    paid_reviewers: int = 0
+    refunded: int = 0
+    gold: GoldSetInfo | None = None
+
+
+class CampaignPage(Result, frozen=True):
+    campaigns: list[Campaign]
+    next: Cursor = None
+
+
+class Step(Result, frozen=True):
+    """A status of an item, with the block that brought it."""
+
+    status: str
+    height: int
+    timestamp_ms: int = 0
+
+
+class AppealInfo(Result, frozen=True):
+    """`state` is open, turned, upheld or void."""
+
+    appellant: str
+    state: str
+    bond: int
+    appealed_at: int
+    batch: int
+
+
+class Item(Result, frozen=True):
+    """`status` is revealed, queued, in_review, escalated, accepted, rejected, undecided or paid."""
+
+    item: int
+    campaign: int
+    contributor: str
+    status: str
+    media_type: str
+    content: ContentInfo
+    tier: int = 0
+    category: int = 0
+    submission: str = ""
+    history: list[Step] = []
+    scores: dict[str, int] | None = None
+    agreement_bps: int | None = None
+    reasons: list[str] = []
+    reward: int | None = None
+    paid: int = 0
+    batch: int | None = None
+    second: int | None = None
+    escalation: str = "none"
+    """Why it went to a second round: disagreement, flags, audit or appeal."""
+    appeal_until: int | None = None
+    """Up to which height its verdict can be appealed; None when it can't be."""
+    appeal: AppealInfo | None = None
+    bond: int = 0
+    bond_cost: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return self.status in ("rejected", "undecided", "paid")
+
+    @property
+    def judged(self) -> bool:
+        return self.settled or self.status == "accepted"
+
+
+class ItemPage(Result, frozen=True):
+    items: list[Item]
+    next: Cursor = None
+
+
+class Assignment(Result, frozen=True):
+    """A seat. `state`: seated, committed, revealed, declined, missed ...; `phase`: accept, commit, reveal, gold, second, done."""
+
+    batch: int
+    round: int
+    campaign: int
+    state: str
+    phase: str
+    items: int
+    commit_until: int = 0
+    reveal_from: int | None = None
+    reveal_until: int | None = None
+    fee: int = 0
+    bond: int = 0
+    paid: int = 0
+    penalty: int = 0
+
+    @property
+    def takes_report(self) -> bool:
+        """Whether a report can be committed now."""
+        return self.state in ("seated", "accepted") and self.phase in ("accept", "commit")
+
+
+class AssignmentPage(Result, frozen=True):
+    assignments: list[Assignment]
+    next: Cursor = None
+
+
+class SeatInfo(Result, frozen=True):
+    """A seat of a batch; points and standing in basis points, once its reviewer is paid."""
+
+    validator: str
+    state: str
+    vote: int = 0
+    quality_bps: int = 0
+    closeness_bps: int = 0
+    peer_bps: int = 0
+    gold_bps: int = 0
+    paid: int = 0
+    penalty: int = 0
+
+
+class SubmissionInfo(Result, frozen=True):
+    """`status` is committed, revealed or expired; `items` are its items' numbers, once revealed."""
+
+    campaign: int
+    commitment: str
+    contributor: str
+    status: str
+    count: int
+    item_bond: int = 0
+    committed_at: int = 0
+    reveal_until: int = 0
+    items: list[int] = []
+
+
+class BatchItem(Result, frozen=True):
+    item: int
+    content: ContentInfo
+    media_type: str
+    tier: int = 0
+    category: int = 0
+    contributor: str = ""
+
+
+class Batch(Result, frozen=True):
+    batch: int
+    round: int
+    campaign: int
+    phase: str
+    items: list[BatchItem]
+    instructions: str = ""
+    seats: list[SeatInfo] = []
+    origin: int | None = None
+    second: int | None = None
+    asked: int = 0
+    places: int = 0
+    thin: bool = False
+    """Members of the first round could be drawn for this second one."""
+
+
+class Sealed(Result, frozen=True):
+    commitment: str
+    sealed: str
