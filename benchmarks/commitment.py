@@ -76,7 +76,7 @@ def _fill(path: Path) -> Hash:
 
 
 def _blocks(store: Store, commitment: Commitment) -> dict[str, float]:
-    stored = StoredPages(store)
+    stored = StoredPages(store, commitment)
     chance = random.Random(1)
     whole_s: list[float] = []
     floor_s: list[float] = []

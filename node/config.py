@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
 
 ENVIRONMENT_PREFIX: Final = "OMNITENSOR_NODE_"
@@ -121,6 +122,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "rpc.origins", parse_texts, (), "Web origins that may call from a browser (CORS); none by default"
     ),
+    Setting(
+        "rpc.calls_per_second",
+        parse_count,
+        limits.rpc_calls_per_second_max,
+        "Calls a second of one client, each of a batch counted; 0 for as many as it likes",
+    ),
     Setting("p2p.listen", parse_endpoint, "0.0.0.0:9645", "Address that peers connect to"),
     Setting("p2p.bootstrap", parse_texts, (), "Peers to dial first, as HOST:PORT"),
     Setting("p2p.peers_max", parse_count, 64, "Connections with peers at the most"),
@@ -185,6 +192,7 @@ class Config:
     rpc_listen: Endpoint
     rpc_hosts: tuple[str, ...]
     rpc_origins: tuple[str, ...]
+    rpc_calls_per_second: int
     p2p_listen: Endpoint
     p2p_bootstrap: tuple[str, ...]
     p2p_peers_max: int

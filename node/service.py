@@ -233,7 +233,13 @@ class Node:
 
     def _rpc_config(self) -> RpcConfig:
         config = self.config
-        return RpcConfig(config.rpc_listen.host, config.rpc_listen.port, config.rpc_hosts, config.rpc_origins)
+        return RpcConfig(
+            config.rpc_listen.host,
+            config.rpc_listen.port,
+            config.rpc_hosts,
+            config.rpc_origins,
+            config.rpc_calls_per_second,
+        )
 
     def _count_call(self, method: str, outcome: str) -> None:
         self.metrics.rpc_calls.labels(method, outcome).inc()

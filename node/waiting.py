@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
-from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import Address, Hash
 from state.chain import Committed
 from state.ledger.prepared import Prepared
@@ -28,6 +27,9 @@ class WaitingTransactions:
         self._mempool = mempool
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mempool")
         self._turn = asyncio.Lock()
+        self._offered: list[tuple[bytes, asyncio.Future[ProtocolError | None]]] = []
+        """Of clients, in the order in which they came; taken in a few at a time."""
+        self._taking: asyncio.Task[None] | None = None
         self._final: OrderedDict[Hash, None] = OrderedDict()
 
     async def _call(self, work: Callable[[], T]) -> T:
@@ -58,9 +60,32 @@ class WaitingTransactions:
 
     # -- changing, on the thread
 
-    async def add(self, encoded: bytes) -> Transaction:
-        """Takes one in. Raises what ``Mempool.add`` raises."""
-        return await self._call(lambda: self._mempool.add(encoded))
+    async def add(self, encoded: bytes) -> None:
+        """Takes one in, together with others that are offered meanwhile. Raises what ``Mempool.add`` raises."""
+        judged = asyncio.get_running_loop().create_future()
+        self._offered.append((encoded, judged))
+        if self._taking is None:
+            self._taking = asyncio.create_task(self._take_offered())
+        fault = await judged
+        if fault is not None:
+            raise fault
+
+    async def _take_offered(self) -> None:
+        """One way to the mempool's thread and back for a few: it costs as much as judging one of them."""
+        try:
+            while few := self._offered[: limits.transactions_judged_at_once_max]:
+                del self._offered[: len(few)]
+                faults = await self._call(lambda: [self._try(encoded) for encoded, _ in few])  # awaited here
+                for (_, judged), fault in zip(few, faults, strict=True):
+                    if not judged.done():
+                        judged.set_result(fault)
+        except Exception as bug:
+            for _, judged in [*few, *self._offered]:
+                if not judged.done():
+                    judged.set_exception(bug)
+            self._offered.clear()
+        finally:
+            self._taking = None
 
     async def add_each(self, encoded: Sequence[bytes]) -> list[ProtocolError | None]:
         """Takes in those that are good; for each of the others why not. A few at a time: blocks are not to wait for a flood."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from rpc import jsonrpc
 from rpc.backend import Backend
 from rpc.errors import LIMIT, UNAVAILABLE, domain_error, error_of
 from rpc.jsonrpc import INTERNAL_ERROR, Call, Refused, RpcError, standard_error
-from rpc.table import Context, MethodTable, Session
+from rpc.table import Context, Method, MethodTable, Session
 
 T = TypeVar("T")
 
@@ -61,11 +61,11 @@ class Dispatcher:
         context = Context(self._backend, self._backend.reader(), session, self._in_thread)
         responses: list[bytes] = []
         size = 0
-        for call in request.calls:
-            response = await self._answer(call, context, size)
-            if response is not None:
-                responses.append(response)
-                size += len(response)
+        for calls in self._groups(request.calls):
+            answers = await asyncio.gather(*[self._answer(call, context, size) for call in calls])
+            found = [response for response in answers if response is not None]
+            responses += found
+            size += sum(map(len, found))
         if not responses:
             return Answer(None)
         return Answer(jsonrpc.batch_bytes(responses) if request.is_batch else responses[0])
@@ -73,6 +73,19 @@ class Dispatcher:
     def close(self) -> None:
         """Lets go of the threads; what waits for one is given up."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _groups(self, calls: Sequence[Call | Refused]) -> list[list[Call | Refused]]:
+        """The calls in their order; such as may go side by side and follow one another are together."""
+        groups: list[list[Call | Refused]] = []
+        before: Method | None = None
+        for call in calls:
+            method = self._table.get(call.method) if isinstance(call, Call) else None
+            if method is not None and method is before and method.is_side_by_side:
+                groups[-1].append(call)
+            else:
+                groups.append([call])
+            before = method
+        return groups
 
     async def _answer(self, call: Call | Refused, context: Context, size: int) -> bytes | None:
         """The response to one call; None to a notification."""

@@ -46,7 +46,7 @@ class Submitted(Result, frozen=True):
     id: HashText
 
 
-@TABLE.method("tx.submit")
+@TABLE.method("tx.submit", side_by_side=True)
 async def submit(context: Context, params: SubmitParams) -> Submitted:
     """Takes a signed transaction into the mempool and passes it on. Sending the same one again is harmless."""
     return Submitted(id=(await context.backend.submit(bytes.fromhex(params.tx))).hex())

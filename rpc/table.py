@@ -73,6 +73,8 @@ class Method:
     """It reads enough to hold up the event loop, so it runs in a thread."""
     is_async: bool
     needs_socket: bool
+    is_side_by_side: bool
+    """Calls of it that follow one another in a batch are begun in their order, and not only after the one before has ended."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,7 +110,9 @@ class MethodTable:
     def __init__(self) -> None:
         self._methods: Final[dict[str, Method]] = {}
 
-    def method(self, name: str, *, heavy: bool = False, socket: bool = False) -> Callable[[Run[P]], Run[P]]:
+    def method(
+        self, name: str, *, heavy: bool = False, socket: bool = False, side_by_side: bool = False
+    ) -> Callable[[Run[P]], Run[P]]:
         """Adds a function ``(context, params) -> result``; its annotations say the types, its docstring the summary."""
 
         def add(run: Run[P]) -> Run[P]:
@@ -122,8 +126,17 @@ class MethodTable:
             if "cursor" in hints[params].__struct_fields__:
                 assert not is_async, "a list is read, and waits for nothing"
                 called = _paged(name, run)
+            assert is_async or not side_by_side, "what does not wait gains nothing"
             self._methods[name] = Method(
-                name, hints[params], hints["return"], run.__doc__.strip(), called, heavy, is_async, socket
+                name,
+                hints[params],
+                hints["return"],
+                run.__doc__.strip(),
+                called,
+                heavy,
+                is_async,
+                socket,
+                side_by_side,
             )
             return run
 
@@ -134,6 +147,9 @@ class MethodTable:
 
     def __contains__(self, name: object) -> bool:
         return name in self._methods
+
+    def get(self, name: str) -> Method | None:
+        return self._methods.get(name)
 
     def __len__(self) -> int:
         return len(self._methods)

@@ -83,7 +83,7 @@ class Chain:
         self.signatures: Final = SignatureChecker()
         self._store: Final = store
         self._rows: Final = rows
-        self._pages: Final = StoredPages(store)
+        self._pages: Final = StoredPages(store, tip.commitment)
         self._tip = tip
         self._pending: dict[Hash, Pending] = {}
         self._tables: dict[Hash, ValidatorTable] = {}

@@ -17,7 +17,7 @@ from state.records import PageRow
 from state.rows import read_row
 from state.schema import PAGES
 from state.store import Batch, DamagedStoreError, Snapshot
-from state.trie import Page, Writes
+from state.trie import Writes
 
 _REMEDY: Final = (
     "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"
@@ -27,9 +27,10 @@ _REMEDY: Final = (
 class StoredPages:
     """Pages of the committed state. Those written lately stay in memory: what changes in this block often did in one before."""
 
-    def __init__(self, store: Snapshot) -> None:
+    def __init__(self, store: Snapshot, commitment: Commitment) -> None:
+        """``commitment`` is the committed state's; what its pages have in memory counts as written lately."""
         self._store: Final = store
-        self._kept: dict[bytes, Page] = {}
+        self._kept = {place: page for place, page in trie.pages(commitment.node) if page.entries is not None}
 
     def read(self, place: bytes) -> bytes:
         """The entries of the page at a place. Raises DamagedStoreError."""
@@ -85,10 +86,10 @@ def hold_exactly(store: Snapshot, commitment: Commitment, rows: Iterable[tuple[b
 def load(store: Snapshot) -> Commitment:
     """The commitment that the pages on disk make: whose root it has is for the caller to ask. Raises DamagedStoreError.
 
-    A page at a time is in memory. A million rows are 90,000 pages: about a second, and 25 MB of nodes.
+    A million rows are 90,000 pages: about a second, 25 MB of nodes, and the entries of as many pages as are kept in memory.
     """
     try:
-        return Commitment(trie.loaded(_stored(store)))
+        return Commitment(trie.loaded(_stored(store), pages_cached_max))
     except CodecError as error:
         raise DamagedStoreError(
             f"the state's trie is damaged: {error.reason}", value=error.value, remedy=_REMEDY

@@ -117,12 +117,12 @@ def pages(root: Node) -> Iterator[tuple[bytes, Page]]:
             yield place_of(prefix, depth), node
 
 
-def loaded(stored: Iterator[tuple[bytes, bytes]]) -> Node:
-    """The trie over pages as (place, entries) in order of their places; their entries stay where they are.
+def loaded(stored: Iterator[tuple[bytes, bytes]], kept: int = 0) -> Node:
+    """The trie over pages as (place, entries) in order of their places; entries of the first ``kept`` stay in memory.
 
     Takes any bytes: what is no page of a trie gives a root that is not the expected one, or raises CodecError.
     """
-    reading = _Loading(stored)
+    reading = _Loading(stored, kept)
     root = reading.node(0, 0)
     if reading.next is not None:
         raise CodecError("a page is out of place", value=reading.next[0])
@@ -132,8 +132,9 @@ def loaded(stored: Iterator[tuple[bytes, bytes]]) -> Node:
 class _Loading:
     """Builds nodes from below, from pages in order."""
 
-    def __init__(self, stored: Iterator[tuple[bytes, bytes]]) -> None:
+    def __init__(self, stored: Iterator[tuple[bytes, bytes]], kept: int) -> None:
         self._stored: Final = stored
+        self._kept = kept
         self.next: tuple[bytes, bytes] | None = None
         self._prefix = self._depth = 0
         self._advance()
@@ -145,7 +146,8 @@ class _Loading:
         if self._depth == depth:
             entries = self.next[1]
             self._advance()
-            return Page(page_hash(entries), len(entries) // ENTRY_BYTES, None)
+            self._kept -= 1
+            return Page(page_hash(entries), len(entries) // ENTRY_BYTES, entries if self._kept >= 0 else None)
         if self._depth < depth:
             raise CodecError("a page is inside another", value=self.next[0])
         left = self.node(prefix, depth + 1)

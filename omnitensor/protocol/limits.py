@@ -369,7 +369,7 @@ signatures_cached_max: Final = 32_768
 """Transactions whose signature was found good, kept so that a block's need not be checked again."""
 rows_cached_max: Final = 50_000
 """Decoded rows of the committed state kept in memory."""
-pages_cached_max: Final = 32_768
+pages_cached_max: Final = 98_304
 """Pages of the state's trie, of about 800 bytes each, kept in memory beside its inner nodes."""
 pending_blocks_max: Final = 256
 """Blocks that were executed and are not final. No more than one proof can make final at once for peers that sync."""
