@@ -101,7 +101,7 @@ class Chain:
 
         ``tell`` hears how far a migration is. Raises a StorageError: no database here, damaged, in use, or not of ``genesis``.
         """
-        return cls(*opening.load(Store.open(path), genesis, tell))
+        return cls(*_loaded(Store.open(path), genesis, tell))
 
     @classmethod
     def on(cls, store: Store, genesis: Genesis | None = None, scheme: Scheme = bls.SCHEME) -> "Chain":
@@ -109,13 +109,7 @@ class Chain:
 
         ``scheme`` is the chain's own, and another's only where consensus signs with another.
         """
-        loaded = opening.load(store, genesis)
-        try:
-            indexing.refuse_unfinished(store)
-        except StorageError:
-            store.close()
-            raise
-        return cls(*loaded, scheme)
+        return cls(*_loaded(store, genesis, opening.silent), scheme)
 
     def close(self) -> None:
         """Closes database and threads. Readers are void then."""
@@ -470,6 +464,17 @@ class Chain:
                 )
             del self._pending[leaf]
         self._pending[pending.prepared.hash] = pending
+
+
+def _loaded(store: Store, genesis: Genesis | None, tell: Tell) -> opening.Loaded:
+    """What a database holds that hangs together, its indexes included; closes it where that is not so."""
+    loaded = opening.load(store, genesis, tell)
+    try:
+        indexing.refuse_unfinished(store)
+    except StorageError:
+        store.close()
+        raise
+    return loaded
 
 
 def _base_fee_above(parent: Header, params: Params) -> int:

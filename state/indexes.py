@@ -12,6 +12,7 @@ from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.types import Height
 from state.ledger.prepared import Prepared
 from state.records import UNIT, TransactionRef, Vault
+from state.records_governance import Vote
 from state.records_review import Batch, Campaign, Item, Seat, Submission
 from state.records_stake import Delegation
 from state.schema import (
@@ -33,6 +34,8 @@ from state.schema import (
     TRANSACTIONS_BY_ADDRESS,
     VAULTS,
     VAULTS_BY_HOLDER,
+    VOTES,
+    VOTES_BY_VOTER,
     KeyPart,
     Table,
 )
@@ -69,6 +72,11 @@ def _of_seat(key: tuple[bytes, ...], row: Seat) -> Iterator[Entry]:
     yield SEATS_BY_VALIDATOR, (validator, batch, round_), UNIT
 
 
+def _of_vote(key: tuple[bytes, ...], row: Vote) -> Iterator[Entry]:
+    proposal, voter = key
+    yield VOTES_BY_VOTER, (voter, proposal), UNIT
+
+
 def _of_vault(key: tuple[bytes, ...], row: Vault) -> Iterator[Entry]:
     yield VAULTS_BY_HOLDER, (row.holder, *key), UNIT
 
@@ -84,6 +92,7 @@ OF_STATE: Final[dict[Table[Any], Derive]] = {
     ITEMS: _of_item,
     BATCHES: _of_batch,
     SEATS: _of_seat,
+    VOTES: _of_vote,
     VAULTS: _of_vault,
     DELEGATIONS: _of_delegation,
 }
@@ -97,6 +106,7 @@ INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     ITEMS_BY_CONTENT,
     BATCHES_BY_CAMPAIGN,
     SEATS_BY_VALIDATOR,
+    VOTES_BY_VOTER,
     VAULTS_BY_HOLDER,
     DELEGATIONS_BY_VALIDATOR,
 )
