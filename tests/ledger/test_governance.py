@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnitensor.protocol import limits
+from omnitensor.protocol import bls, limits
 from omnitensor.protocol.bodies import (
     AdmissionChange,
     BodyBase,
@@ -21,6 +21,7 @@ from omnitensor.protocol.bodies import (
     StakeWithdraw,
     TreasurySpend,
     UpgradeCancel,
+    ValidatorRegister,
     VoteOption,
 )
 from omnitensor.protocol.parameter_rules import check_params
@@ -365,6 +366,15 @@ def test_admission(world: Governed) -> None:
     assert {key for key, _ in world.view.scan(ADMITTED)} == {ben, cyd}
     assert world.enact(AdmissionChange((), (ben,))) is ProposalStatus.EXECUTED
     assert {key for key, _ in world.view.scan(ADMITTED)} == {cyd}
+
+
+def test_where_governance_admits_nobody_else_becomes_a_validator(world: Governed) -> None:
+    secret = bls.keygen(bytes(32))
+    body = ValidatorRegister(Amount(40_000 * OMNIT), bls.sk_to_pk(secret), bls.pop_prove(secret), 0, "ben")
+    assert world.enact(changes(validator_admission=1)) is ProposalStatus.EXECUTED
+    assert "validator_not_admitted" in refused(world, "ben", body)
+    assert world.enact(AdmissionChange((address_of("ben"),), ())) is ProposalStatus.EXECUTED
+    assert world.do("ben", body).ok
 
 
 def test_upgrades_are_planned_once_by_name_and_height_and_can_be_taken_back(world: Governed) -> None:
