@@ -20,6 +20,7 @@ from omnitensor.protocol.transactions import WEIGHT_BASE
 from omnitensor.protocol.types import Amount, View
 from omnitensor.protocol.votes import VoteKind
 from state.chain import Chain
+from state.execution import Tip
 from state.ledger import validators
 from state.ledger.prepared import Prepared
 from state.overlay import Overlay
@@ -106,7 +107,9 @@ def params_of(weight_max: int) -> Params:
     return replace(Params(), block_weight_max=weight_max, block_weight_target=weight_max // 2)
 
 
-def test_solana_2024_a_block_does_no_more_work_than_its_weight_allows(small: Chain, tmp_path: Path) -> None:
+def test_solana_2024_a_block_does_no_more_work_than_its_weight_allows(
+    small: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A builder stops at the limit; a leader that does not stop has its block refused before it is executed to its end."""
     orders = [pay("a0", nonce) for nonce in range(400)]
     block = build(small, orders)
@@ -118,8 +121,9 @@ def test_solana_2024_a_block_does_no_more_work_than_its_weight_allows(small: Cha
     greedy = Chain.create(tmp_path / "greedy", make_genesis(params=params_of(100_000)))
     try:
         # The same genesis, and rules of its own about how much is enough.
-        object.__setattr__(greedy, "params", params_of(1_000_000))
-        over = build(greedy, orders)
+        with monkeypatch.context() as patch:
+            patch.setattr(Tip, "params", property(lambda _: params_of(1_000_000)))
+            over = build(greedy, orders)
         assert over.header.weight_used > 100_000
     finally:
         greedy.close()
