@@ -251,6 +251,39 @@ class ContentStore:
                     dropped.append(Hash(root))
         return tuple(dropped)
 
+    def sweep(self, is_wanted: Callable[[Hash], bool]) -> tuple[Hash, ...]:
+        """Drops content that the caller does not want any more, but for what waits for a submission. Returns its chunk roots."""
+        dropped = []
+        for root in self.roots():
+            with self._lock:
+                waits = root in self._claims
+            if not waits and not is_wanted(root):
+                self.drop(root)
+                dropped.append(root)
+        return tuple(dropped)
+
+    def roots(self) -> Iterator[Hash]:
+        """Chunk roots of what is stored, in no order; what comes or goes meanwhile may be left out."""
+        for folder in (self._folder / "objects").iterdir():
+            for place in folder.iterdir():
+                yield Hash(bytes.fromhex(place.name))
+
+    def since_ms(self, chunk_root: Hash) -> int:
+        """When content came, for those who make room; 0 where it is gone."""
+        try:
+            return int(self._place_of(chunk_root).stat().st_mtime * 1_000)
+        except FileNotFoundError:
+            return 0
+
+    def is_marked(self, chunk_root: Hash) -> bool:
+        """Whether content was marked as being kept elsewhere too."""
+        return (self._place_of(chunk_root) / "elsewhere").exists()
+
+    def mark(self, chunk_root: Hash) -> None:
+        """Marks content as being kept elsewhere too. Raises ContentError (``absent``)."""
+        with self._reading(chunk_root), files.disk_errors(self._folder):
+            (self._place_of(chunk_root) / "elsewhere").touch(mode=0o600)
+
     def drop(self, chunk_root: Hash) -> None:
         """Removes content; absent content is fine."""
         with self._lock, files.disk_errors(self._folder):

@@ -11,6 +11,7 @@ from typing import Final
 from datalayer.store import ContentStore
 from node.application import ChainApplication
 from node.config import Config
+from node.content_house import ContentHouse
 from node.driver import Driver
 from node.fetching import ContentFetcher
 from node.metrics import Metrics
@@ -41,6 +42,7 @@ class NodeBackend:
         content: ContentStore,
         disk: ThreadPoolExecutor,
         fetcher: ContentFetcher,
+        house: ContentHouse,
         sync: Syncer,
         driver: Callable[[], Driver | None],
         feed: BlockFeed,
@@ -54,6 +56,7 @@ class NodeBackend:
         self._content = content
         self._disk = disk
         self._fetcher = fetcher
+        self._house = house
         self._sync = sync
         self._driver = driver
         self._feed = feed
@@ -104,7 +107,9 @@ class NodeBackend:
         return self._evidence()
 
     async def fetch(self, chunk_root: Hash) -> bool:
-        """From peers, when the chain names the content; it is not fetched for anybody's asking."""
+        """When the chain names the content and it is still kept; it is not fetched for anybody's asking."""
+        if not self._house.wants(self.reader(), chunk_root):
+            return False
         for content in contents_named(self.reader(), chunk_root):
             if await self._fetcher.fetch(content):
                 return True

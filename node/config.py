@@ -177,6 +177,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Hours after which an upload that nothing refers to is dropped",
     ),
     Setting(
+        "content.keep_days",
+        parse_count,
+        90,
+        "Days for which accepted data are kept after the end of their campaign; 0 for good",
+    ),
+    Setting(
+        "content.remote",
+        parse_text,
+        "",
+        "Object store that accepted data go to besides, as s3://bucket/folder or another URL of fsspec; none by default",
+    ),
+    Setting(
         "logs.level", parse_choice("debug", "info", "warning", "error"), "info", "Least level that is logged"
     ),
     Setting("logs.format", parse_choice("json", "text"), "json", "Format of log lines on standard error"),
@@ -207,6 +219,8 @@ class Config:
     sync_checkpoint: str
     content_quota_mib: int
     content_upload_hours: int
+    content_keep_days: int
+    content_remote: str
     logs_level: str
     logs_format: str
 

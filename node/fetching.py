@@ -9,6 +9,7 @@ import structlog
 
 from datalayer import transfer
 from datalayer.quota import NODE_OWNER
+from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.metrics import Metrics
@@ -42,9 +43,15 @@ class ContentFetcher:
     """One fetch a content at a time; who asks for the same content meanwhile waits for the same fetch."""
 
     def __init__(
-        self, network: Network, store: ContentStore, disk: ThreadPoolExecutor, metrics: Metrics
+        self,
+        network: Network,
+        store: ContentStore,
+        disk: ThreadPoolExecutor,
+        metrics: Metrics,
+        remote: RemoteStore | None = None,
     ) -> None:
         self._network = network
+        self._remote = remote
         self._store = store
         self._disk = disk
         self._metrics = metrics
@@ -73,12 +80,41 @@ class ContentFetcher:
         async with self._slots:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
+                    if await self._from_remote(content):
+                        return True
                     return await _Run(self._network, self._store, self._disk, content, self._metrics).go()
             except (ProtocolError, OSError) as error:  # a timeout is an OSError
                 self._log.warning(
                     "content not fetched", chunk_root=content.chunk_root.hex(), error=str(error)
                 )
                 return False
+
+    async def _from_remote(self, content: ContentId) -> bool:
+        """Whether the node's own object store had it, and it is here now. Peers are asked otherwise."""
+        if self._remote is None:
+            return False
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._disk, _bring, self._remote, self._store, content)
+        except RemoteError as error:
+            self._log.warning("the object store was of no help", error=str(error))
+            return False
+
+
+def _bring(remote: RemoteStore, store: ContentStore, content: ContentId) -> bool:
+    """Brings content from an object store, chunk by chunk, going on where it stopped. Blocking. Raises RemoteError."""
+    begun = store.begin(content, NODE_OWNER)
+    if begun.stored:
+        return True
+    if not remote.has(content.chunk_root):
+        return False
+    hashes = remote.leaf_hashes(content)
+    for first, end in begun.missing:
+        for index in range(first, end):
+            store.put_chunk(begun.upload_id, index, remote.read_chunk(content, index, hashes[index]))
+    store.finish(begun.upload_id)
+    store.mark(content.chunk_root)
+    return True
 
 
 class _Run:

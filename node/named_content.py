@@ -1,26 +1,84 @@
-"""Which content the chain names: what a node fetches, serves and keeps. Reads the state; touches no bytes."""
+"""Which content the chain names, and for how long a node keeps it: by the state of the items and campaigns that name it.
 
+Reads the state; touches no bytes.
+"""
+
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.types import Hash
 from state.reader import Reader
-from state.schema import ITEMS, ITEMS_BY_CONTENT, number
+from state.records_review import Campaign, Item, ItemStatus
+from state.schema import CAMPAIGNS, CAMPAIGNS_BY_CONTENT, ITEMS, ITEMS_BY_CONTENT, number
 
 NAMES_TRIED_MAX: Final = 4
 """Different declarations of one chunk root that are believed possible; each cost its contributor a bond."""
+NAMES_LOOKED_AT_MAX: Final = 1_024
+"""Items and campaigns that are asked whether a content is still wanted. One that more of them name is kept."""
+_UNDER_WAY: Final = (ItemStatus.REVEALED, ItemStatus.QUEUED, ItemStatus.IN_REVIEW, ItemStatus.ESCALATED)
+_ACCEPTED: Final = (ItemStatus.ACCEPTED, ItemStatus.PAID)
 
 
 def contents_named(reader: Reader, chunk_root: Hash) -> tuple[ContentId, ...]:
-    """What items declare of a chunk root, the earliest first. More than one when somebody lied about size or SHA-256."""
+    """What items and campaigns declare of a chunk root, the earliest first.
+
+    More than one when somebody lied about size or SHA-256.
+    """
     found: dict[ContentId, None] = {}
-    for key, _ in islice(reader.scan(ITEMS_BY_CONTENT, chunk_root), NAMES_TRIED_MAX):
-        item = reader.get(ITEMS, number(key))
-        if item is not None:
-            found[item.content] = None
+    for item in islice(_items(reader, chunk_root), NAMES_TRIED_MAX):
+        found[item.content] = None
+    for campaign in islice(_campaigns(reader, chunk_root), NAMES_TRIED_MAX):
+        if campaign.spec.specification is not None:
+            found[campaign.spec.specification] = None
     return tuple(found)
 
 
 def is_named(reader: Reader, chunk_root: Hash) -> bool:
-    return next(iter(reader.scan(ITEMS_BY_CONTENT, chunk_root)), None) is not None
+    """Whether an item or a campaign names it, whatever became of them."""
+    indexes = (ITEMS_BY_CONTENT, CAMPAIGNS_BY_CONTENT)
+    return any(next(iter(reader.scan(index, chunk_root)), None) is not None for index in indexes)
+
+
+def is_wanted(reader: Reader, chunk_root: Hash, keep_blocks: int) -> bool:
+    """Whether a node keeps content that the chain names.
+
+    While an item that names it is being judged or its verdict can be appealed; where one was accepted, or a campaign names it as
+    its specification, until ``keep_blocks`` after the campaign's end (0: for good). What was rejected for good is not kept.
+    """
+    for place, item in enumerate(_items(reader, chunk_root), 1):
+        if place > NAMES_LOOKED_AT_MAX or item.status in _UNDER_WAY or item.open_verdict:
+            return True
+        campaign = reader.get(CAMPAIGNS, item.campaign)
+        if item.status in _ACCEPTED and campaign is not None and _lasts(reader, campaign, keep_blocks):
+            return True
+    return any(
+        _lasts(reader, campaign, keep_blocks)
+        for campaign in islice(_campaigns(reader, chunk_root), NAMES_LOOKED_AT_MAX)
+    )
+
+
+def is_accepted(reader: Reader, chunk_root: Hash) -> bool:
+    """Whether an item of this content was accepted."""
+    looked_at = islice(_items(reader, chunk_root), NAMES_LOOKED_AT_MAX)
+    return any(item.status in _ACCEPTED for item in looked_at)
+
+
+def _lasts(reader: Reader, campaign: Campaign, keep_blocks: int) -> bool:
+    """Whether a campaign goes on, or ended so lately that its data are kept."""
+    return not keep_blocks or not campaign.ended_at or reader.head.height < campaign.ended_at + keep_blocks
+
+
+def _items(reader: Reader, chunk_root: Hash) -> Iterator[Item]:
+    for key, _ in reader.scan(ITEMS_BY_CONTENT, chunk_root):
+        item = reader.get(ITEMS, number(key))
+        if item is not None:
+            yield item
+
+
+def _campaigns(reader: Reader, chunk_root: Hash) -> Iterator[Campaign]:
+    for key, _ in reader.scan(CAMPAIGNS_BY_CONTENT, chunk_root):
+        campaign = reader.get(CAMPAIGNS, number(key))
+        if campaign is not None:
+            yield campaign

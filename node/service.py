@@ -5,9 +5,9 @@ Holds no rule. What fails at start is a typed error that names the file or the a
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final
 
 import structlog
@@ -17,19 +17,20 @@ from consensus.stake.core import Core
 from consensus.stake.events import FinalPoint
 from consensus.stake.knowledge import Settings
 from consensus.stake.scheme import BlsScheme
+from datalayer.remote import RemoteStore
 from datalayer.store import ContentStore
 from node import keys as node_keys
 from node import snapshot_sync
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
+from node.content_house import ContentHouse
 from node.disputes import DisputeFolder
 from node.driver import Driver, now_ms
 from node.epochs import EpochView
 from node.evidence import EvidencePool
 from node.fetching import ContentFetcher
 from node.metrics import Metrics, ProcessNumbers
-from node.named_content import is_named
 from node.peers import PeerHandler
 from node.questions import PeerQuestions
 from node.reporting import Reporter, load_key
@@ -43,7 +44,7 @@ from node.verification import BatchVerifier
 from node.version import version
 from node.waiting import WaitingTransactions
 from omnitensor.protocol import limits
-from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import MIB
@@ -64,6 +65,7 @@ EXIT_FAILED: Final = 1
 CRYPTO_THREADS: Final = 2
 READ_THREADS: Final = 2
 EXPIRE_SECONDS: Final = 600
+DAY_MS: Final = 86_400_000
 EVIDENCE_SECONDS: Final = 1.0
 EVIDENCE_REPEAT_SECONDS: Final = 30.0
 """Evidence that is not on chain yet is told to peers again after so long: they may have been away."""
@@ -186,7 +188,10 @@ class Node:
         self._handler.evidence = self._evidence
         self._handler.announce = self.network.broadcast
         self._accusing = Tasks("evidence", EVIDENCE_TASKS_MAX)
-        self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics)
+        remote = RemoteStore(config.content_remote) if config.content_remote else None
+        keep_blocks = config.content_keep_days * DAY_MS // chain.params.block_interval_ms
+        self._house = ContentHouse(self._content, remote, keep_blocks)
+        self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics, remote)
         self.driver: Driver | None = None
         self._backend = NodeBackend(
             config,
@@ -196,6 +201,7 @@ class Node:
             self._content,
             self._disk,
             self._fetcher,
+            self._house,
             self._sync,
             lambda: self.driver,
             self._feed,
@@ -457,19 +463,17 @@ class Node:
         return View(0) if proof is None else proof.candidate.view
 
     async def _housekeeping(self) -> None:
-        """Drops uploads that no submission refers to."""
+        """Keeps the house of contributed content."""
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
             reader = self.application.reader()
             try:
-                dropped = await asyncio.get_running_loop().run_in_executor(
-                    self._disk, self._content.expire, partial(is_named, reader)
-                )
-            except OSError as error:
-                log.error("old uploads can't be dropped", error=str(error))
+                done = await asyncio.get_running_loop().run_in_executor(self._disk, self._house.round, reader)
+            except (StorageError, OSError) as error:
+                log.error("content can't be put in order", error=str(error))
                 continue
-            if dropped:
-                log.info("uploads dropped", count=len(dropped))
+            if any(dataclasses.astuple(done)):
+                log.info("content put in order", **dataclasses.asdict(done))
 
 
 def _migrating(what: str, place: int, end: int) -> None:

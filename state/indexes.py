@@ -19,6 +19,7 @@ from state.schema import (
     BATCHES,
     BATCHES_BY_CAMPAIGN,
     CAMPAIGNS,
+    CAMPAIGNS_BY_CONTENT,
     CAMPAIGNS_BY_SPONSOR,
     DELEGATIONS,
     DELEGATIONS_BY_VALIDATOR,
@@ -50,6 +51,8 @@ Derive = Callable[[tuple[bytes, ...], Any], Iterator[Entry]]
 
 def _of_campaign(key: tuple[bytes, ...], row: Campaign) -> Iterator[Entry]:
     yield CAMPAIGNS_BY_SPONSOR, (row.sponsor, *key), UNIT
+    if row.spec.specification is not None:
+        yield CAMPAIGNS_BY_CONTENT, (row.spec.specification.chunk_root, *key), UNIT
 
 
 def _of_submission(key: tuple[bytes, ...], row: Submission) -> Iterator[Entry]:
@@ -100,6 +103,7 @@ OF_STATE: Final[dict[Table[Any], Derive]] = {
 
 INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     CAMPAIGNS_BY_SPONSOR,
+    CAMPAIGNS_BY_CONTENT,
     SUBMISSIONS_BY_CONTRIBUTOR,
     ITEMS_BY_CAMPAIGN,
     ITEMS_BY_CONTRIBUTOR,

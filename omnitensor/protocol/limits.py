@@ -345,6 +345,8 @@ votes_per_source_and_batch_max: Final = 16
 """Of one peer's votes in a batch that is verified: each forged one costs a search, until the peer is banned."""
 transactions_judged_at_once_max: Final = 16
 """Transactions of peers that are judged before the mempool gets to what consensus wants of it."""
+content_sent_bytes_per_round_max: Final = 1_024 * MIB
+"""Content that one round of housekeeping sends to an object store; the rest in the next."""
 content_fetches_waiting_max: Final = 256
 """Contents that wait for their turn to be fetched; beyond it a fetch is refused."""
 final_transactions_known_max: Final = 65_536

@@ -23,7 +23,7 @@ from state.ledger.pay import reserve
 from state.ledger.view import ReadView, View
 from state.records import UNIT
 from state.records_review import BaseRates, Campaign, CampaignStatus, Escrow, ItemCounts
-from state.schema import CAMPAIGNS, CAMPAIGNS_BY_SPONSOR, GOLD_SETS
+from state.schema import CAMPAIGNS, CAMPAIGNS_BY_CONTENT, CAMPAIGNS_BY_SPONSOR, GOLD_SETS
 
 CAMPAIGN_COUNTER: Final = b"campaign"
 FACTOR_BPS_MAX: Final = 1_000_000
@@ -88,6 +88,8 @@ def open_campaign(view: View, ctx: BlockContext, sender: Address, body: Campaign
     )
     escrow.put(view, number, escrow.fund(view, campaign, sender, body.budget))
     view.put(CAMPAIGNS_BY_SPONSOR, UNIT, sender, number)
+    if spec.specification is not None:
+        view.put(CAMPAIGNS_BY_CONTENT, UNIT, spec.specification.chunk_root, number)
     agenda.look_at_campaign(view, spec.closes_at, number)
     return (event("campaign.opened", campaign=number, sponsor=sender, budget=body.budget, title=spec.title),)
 

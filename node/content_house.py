@@ -1,0 +1,98 @@
+"""Keeps the house of contributed content: drops what is not wanted any more, sends what was accepted elsewhere, makes room.
+
+Blocks on disk and network: it runs on the content threads, now and then. Decides by the state; judges no bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from datalayer.remote import RemoteError, RemoteStore
+from datalayer.store import ContentStore
+from datalayer.upload import ContentError
+from node.named_content import is_accepted, is_named, is_wanted
+from omnitensor.protocol import limits
+from omnitensor.protocol.types import Hash
+from state.reader import Reader
+
+FULL_PERCENT: Final = 80
+"""Above this share of its quota a node with an object store drops what that store has, the oldest first, ..."""
+ROOM_PERCENT: Final = 70
+"""... until this share is taken."""
+
+log = structlog.get_logger("content")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of housekeeping did: numbers of contents."""
+
+    uploads_dropped: int
+    ended_dropped: int
+    sent: int
+    room_made: int
+
+
+class ContentHouse:
+    """One node's. ``keep_blocks``: for how long after a campaign's end its data are kept; 0: for good."""
+
+    def __init__(self, store: ContentStore, remote: RemoteStore | None, keep_blocks: int) -> None:
+        self._store: Final = store
+        self._remote: Final = remote
+        self._keep_blocks: Final = keep_blocks
+
+    def wants(self, reader: Reader, chunk_root: Hash) -> bool:
+        """Whether content that the chain names is kept, and fetched when somebody asks for it."""
+        return is_wanted(reader, chunk_root, self._keep_blocks)
+
+    def round(self, reader: Reader) -> Round:
+        """Does what is due. Raises StorageError where the disk refuses; an object store that fails is tried again next time."""
+        uploads = self._store.expire(partial(is_named, reader))
+        ended = self._store.sweep(partial(self.wants, reader))
+        sent = room = 0
+        if self._remote is not None:
+            try:
+                sent = self._send(self._remote, reader)
+            except RemoteError as error:
+                log.error("content can't be sent to the object store", error=str(error))
+            room = self._make_room()
+        return Round(len(uploads), len(ended), sent, room)
+
+    def _send(self, remote: RemoteStore, reader: Reader) -> int:
+        """Accepted content that the object store has not, as much as one round may take."""
+        sent, left = 0, limits.content_sent_bytes_per_round_max
+        for root in self._store.roots():
+            if left <= 0:
+                break
+            if self._store.is_marked(root) or not is_accepted(reader, root):
+                continue
+            try:
+                content = self._store.stat(root)
+                if content is None:
+                    continue
+                if not remote.has(root):
+                    remote.put(content, self._store.leaf_hashes(root), self._store.path(root))
+                    left -= content.size
+                    sent += 1
+                self._store.mark(root)
+            except ContentError:
+                continue  # dropped meanwhile
+        return sent
+
+    def _make_room(self) -> int:
+        """Drops what the object store has as well, the oldest first, when the disk's quota is nearly taken."""
+        usage = self._store.usage()
+        if usage.total * 100 <= usage.quota * FULL_PERCENT:
+            return 0
+        marked = [root for root in self._store.roots() if self._store.is_marked(root)]
+        dropped = 0
+        for root in sorted(marked, key=lambda root: (self._store.since_ms(root), root)):
+            if self._store.usage().total * 100 <= usage.quota * ROOM_PERCENT:
+                break
+            self._store.drop(Hash(root))
+            dropped += 1
+        return dropped
