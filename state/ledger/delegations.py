@@ -275,8 +275,10 @@ def _visit(view: View, ctx: BlockContext, delegator: Address, validator: Address
     if paid:
         events.append(event("reward.claimed", account=delegator, validator=validator, amount=paid))
     for key, lot in view.scan(REDELEGATIONS, delegator, validator):
-        now = scale_of(view, lot.source)
-        left = kept(lot.shares, Scale(lot.generation, wide(lot.scale)), now)
+        then, now = Scale(lot.generation, wide(lot.scale)), scale_of(view, lot.source)
+        if then == now:
+            continue
+        left = kept(lot.shares, then, now)
         cut = lot.shares - left
         looked_at = replace(lot, shares=left, generation=now.generation, scale=fixed(now.left))
         view.put(REDELEGATIONS, looked_at, delegator, validator, number(key))

@@ -18,7 +18,7 @@ from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
 from state.records import Conviction
-from state.schema import CONVICTIONS
+from state.schema import CONVICTIONS, VALIDATORS
 
 
 def submit(view: View, ctx: BlockContext, sender: Address, body: EvidenceSubmit) -> tuple[Event, ...]:
@@ -68,14 +68,19 @@ def _table(view: View, ctx: BlockContext, evidence: Evidence) -> ValidatorTable:
 
 
 def _convict(view: View, ctx: BlockContext, address: Address, reporter: Address, evidence: Evidence) -> Event:
+    before = _own(view, address)
     amount = slashing.slash(view, ctx, address, ctx.params.double_vote_slash_bps)
-    burned, reward, rest = slashing.split(amount, ctx.params)
+    own = before - _own(view, address)
+    burned, _, _ = slashing.split(amount, ctx.params)
+    # Of its own loss alone: else whoever has little stake and much delegated would earn by a report of its own fault, made by a
+    # second account, what its delegators lose.
+    _, reward, _ = slashing.split(own, ctx.params)
     if reporter == address:  # nobody is paid for its own fault
-        reward, rest = 0, rest + reward
+        reward = 0
     burn(view, Pot.STAKE, burned)
     move(view, Pot.STAKE, reporter, reward)
-    move(view, Pot.STAKE, Pot.RESERVE, rest)
-    earnings.record(view, ctx, address, earnings.PENALTY, amount, CampaignId(0))
+    move(view, Pot.STAKE, Pot.RESERVE, amount - burned - reward)
+    earnings.record(view, ctx, address, earnings.PENALTY, own, CampaignId(0))
     row = Conviction(
         fault=evidence.fault,
         epoch=evidence.epoch,
@@ -101,3 +106,10 @@ def _convict(view: View, ctx: BlockContext, address: Address, reporter: Address,
         reward=reward,
         reporter=reporter,
     )
+
+
+def _own(view: ReadView, address: Address) -> int:
+    """What a validator has at stake itself, withdrawals included."""
+    row = view.get(VALIDATORS, address)
+    assert row is not None, "whoever is convicted is in the register"
+    return row.stake + row.unbonding

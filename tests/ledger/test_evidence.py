@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from omnitensor.protocol import conviction
 from omnitensor.protocol.ballots import SKIP_ID, VoteKind
 from omnitensor.protocol.bodies import (
+    Delegate,
     EvidenceSubmit,
     ItemDeclaration,
     StakeAdd,
@@ -31,7 +32,7 @@ from state.ledger.accounts import Pot
 from state.ledger.registry import END_OF_BLOCK
 from state.ledger.supply import SupplyError
 from state.records_review import BatchOutcome, BatchPhase, SeatState
-from state.schema import CONVICTIONS, OPEN_SEATS, POTS, REMOVALS, UNBONDING, VALIDATORS
+from state.schema import CONVICTIONS, EARNINGS, OPEN_SEATS, POTS, REMOVALS, UNBONDING, VALIDATORS
 from tests.ledger.convicts import A, B, Court, F, N, S
 from tests.ledger.world import GOOD, OMNIT, QUICK, address_of, declaration, review
 
@@ -383,6 +384,28 @@ def test_only_what_the_specification_names_convicts(case: dict[str, Any]) -> Non
 
 
 # -- planted faults
+
+
+def test_a_report_of_ones_own_fault_never_pays_by_what_others_delegated() -> None:
+    """By a second account; whoever had little stake and much delegated could else rob its delegators."""
+    court = Court(4, PARAMS)
+    name = court.table_names[0]
+    court.do("ann", Delegate(address_of(name), Amount(9_000_000 * OMNIT)))
+    before = court.view.get(VALIDATORS, address_of(name))
+    balance = court.balance("ben")
+    receipt = court.do("ben", EvidenceSubmit(court.double_vote(0)))
+    assert receipt.ok
+    row, conviction = (court.view.get(table, address_of(name)) for table in (VALIDATORS, CONVICTIONS))
+    assert before is not None
+    own = before.stake // 20
+    assert conviction.slashed == own + before.delegated // 20
+    assert conviction.burned == conviction.slashed // 2
+    assert conviction.reward == own // 2 // 5
+    assert court.balance("ben") - balance == conviction.reward - receipt.fee - receipt.tip
+    assert row.delegated == before.delegated - before.delegated // 20
+    penalty = court.view.get(EARNINGS, address_of(name))
+    assert penalty is not None
+    assert penalty.penalties == own, "what others lost is not its own penalty"
 
 
 def slash_stake_alone(view: Any, ctx: Any, address: Any, share_bps: int) -> int:

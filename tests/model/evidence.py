@@ -66,13 +66,17 @@ class Evidence(Ground):
         return found
 
     def _convict(self, address: bytes, reporter: bytes, fault: int, message: Any) -> None:
+        row = self.validators[address]
+        had = row.stake + row.unbonding
         amount = self.slash(address, self.p.double_vote_slash_bps)
+        own = had - row.stake - row.unbonding
         burned = parts_of(amount, self.p.slash_burn_bps)
-        reward = parts_of(amount - burned, self.p.reporter_share_bps) if reporter != address else 0
+        rest = own - parts_of(own, self.p.slash_burn_bps)
+        reward = parts_of(rest, self.p.reporter_share_bps) if reporter != address else 0
         self.move("stake", "burned", burned)
         self.move("stake", reporter, reward)
         self.move("stake", "reserve", amount - burned - reward)
-        self.note_payment(address, "penalty", amount, 0)
+        self.note_payment(address, "penalty", own, 0)
         self.convictions[address] = {
             "fault": fault,
             "epoch": message.epoch,
