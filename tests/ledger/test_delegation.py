@@ -44,6 +44,7 @@ def test_undelegating_pays_after_the_unbonding_time() -> None:
     due = chain.height + SLOW.unbonding_blocks
     assert chain.row("val0").delegated == whole(60)
     assert chain.row("val0").leaving == whole(40)
+    chain.pass_epochs(3)
     chain.height = due - 2
     chain.block()
     assert chain.balance("ann") == balance - receipt.fee - receipt.tip
