@@ -68,6 +68,13 @@ def deposit(view: View, ctx: BlockContext, sender: Address, body: ProposalDeposi
     """Adds to a proposal's deposit, at most what is missing; with the last of it the vote begins."""
     proposal = ballots.proposal_of(view, body.proposal)
     _check_pending(body.proposal, proposal)
+    if ctx.height > proposal.deposit_until:
+        raise Rejected(
+            "proposal_not_pending",
+            "the time for its deposit is over",
+            value=f"{body.proposal}, {proposal.deposit_until}",
+            remedy="propose it again",
+        )
     lacks = proposal.deposit_wanted - proposal.deposit
     least = min(lacks, -(-proposal.deposit_wanted // DEPOSIT_PARTS_MAX))
     if not least <= body.amount <= lacks:

@@ -60,6 +60,20 @@ def test_dust_can_not_crowd_a_deposit() -> None:
     assert pot(world.view, Pot.DEPOSITS) == 0
 
 
+def test_a_deposit_after_its_time_is_refused_even_while_its_end_is_late() -> None:
+    world = Governed()
+    for _ in range(limits.proposals_pending_max):
+        world.send("ann", ProposalSubmit("Title", "", TEXT, Amount(DEPOSIT // 4)))
+    assert all(receipt.ok for receipt in world.block().result.receipts)
+    last = limits.proposals_pending_max
+    world.to_height(world.proposal(last).deposit_until)
+    assert world.status(last) is ProposalStatus.DEPOSIT, "others were ended first"
+    receipt = world.do("ben", ProposalDeposit(ProposalId(last), Amount(DEPOSIT * 3 // 4)))
+    assert (receipt.code, world.status(last)) == ("proposal_not_pending", ProposalStatus.DEPOSIT)
+    assert world.to_end(last) is ProposalStatus.EXPIRED
+    assert pot(world.view, Pot.DEPOSITS) == 0
+
+
 def test_what_a_deposit_has_to_be_stays_as_it_was() -> None:
     world = Governed(params=replace(GOVERNED, proposal_deposit_blocks=60))
     waiting = world.propose(deposit=DEPOSIT // 4)
