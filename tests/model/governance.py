@@ -105,7 +105,7 @@ class Governance(Ground):
 
     def proposal_deposit(self, sender: bytes, body: Any) -> None:
         row = self._proposal(body.proposal)
-        refuse_if(row.status != DEPOSIT, "proposal_not_pending")
+        refuse_if(row.status != DEPOSIT or self.height > row.deposit_until, "proposal_not_pending")
         lacks = row.deposit_wanted - row.deposit
         least = min(lacks, -(-row.deposit_wanted // 20))
         refuse_if(not least <= body.amount <= lacks, "deposit")
