@@ -40,6 +40,7 @@ from node.snapshot_serving import SnapshotShelf
 from node.storage import StorageKeeper, StoragePolicy
 from node.syncing import Syncer
 from node.tasks import Tasks
+from node.upgrading import UpgradeWatch
 from node.verification import BatchVerifier
 from node.version import version
 from node.waiting import WaitingTransactions
@@ -48,7 +49,7 @@ from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import MIB
-from omnitensor.protocol.types import Height, View
+from omnitensor.protocol.types import View
 from p2p.config import HostConfig, parse_seed
 from p2p.host import Host
 from p2p.interface import Charge, Verdict
@@ -57,7 +58,6 @@ from rpc.feed import BlockFeed
 from rpc.server import RpcConfig, RpcServer
 from state.chain import Chain
 from state.genesis import Genesis
-from state.ledger import upgrades
 from state.mempool import Mempool
 
 EXIT_OK: Final = 0
@@ -73,8 +73,6 @@ EVIDENCE_TASKS_MAX: Final = 64
 LISTEN_SECONDS: Final = 5.0
 """How long a validator waits for its peers when it starts, before it signs anything."""
 LISTEN_PAUSE_SECONDS: Final = 0.05
-UPGRADE_LINGER_SECONDS: Final = 3.0
-"""How long a node that has to be upgraded still answers its peers: some may need its last votes and blocks to get as far."""
 
 log = structlog.get_logger("node")
 
@@ -97,7 +95,7 @@ class Node:
         with contextlib.ExitStack() as opened:
             chain = Chain.open(config.chain_path, genesis, _migrating)
             opened.callback(chain.close)
-            upgrades.check_known(chain.reader(), Height(chain.head.height + 1))
+            self._upgrade: Final = UpgradeWatch(chain.reader)
             self._safety: Final = self._open_safety(chain)
             if self._safety is not None:
                 opened.callback(self._safety.close)
@@ -223,7 +221,6 @@ class Node:
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._caught_up = asyncio.Event()
-        self._upgrade_due = asyncio.Event()
         self._telling: asyncio.TimerHandle | None = None
 
     def _host_config(self) -> HostConfig:
@@ -269,7 +266,7 @@ class Node:
             ("housekeeping", self._housekeeping()),
             ("evidence", self._look_after_evidence()),
             ("storage", self._storage.run()),
-            ("upgrade", self._stop_for_upgrade()),
+            ("upgrade", self._upgrade.run()),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(self._task_ended)
@@ -438,9 +435,7 @@ class Node:
     def _head_moved(self) -> None:
         """Tells the peers soon; the sync hears of it when it looks."""
         self._storage.head_moved(syncing=self._sync.syncing)
-        reader = self.application.reader()
-        if upgrades.missing(reader, Height(reader.head.height + 1)) is not None:
-            self._upgrade_due.set()
+        self._upgrade.head_moved()
         if self._telling is None:
             loop = asyncio.get_running_loop()
             self._telling = loop.call_later(limits.status_pause_ms_min / 1_000, self._tell_head)
@@ -450,13 +445,6 @@ class Node:
         self._telling = None
         head = self._handler.head()
         self.network.broadcast_status(StatusUpdate(head.height, head.hash, head.view))
-
-    async def _stop_for_upgrade(self) -> None:
-        """Stops a node that can't go on above its head: raises UpgradeError, once the peers have got what made the head final."""
-        await self._upgrade_due.wait()
-        await asyncio.sleep(UPGRADE_LINGER_SECONDS)
-        reader = self.application.reader()
-        upgrades.check_known(reader, Height(reader.head.height + 1))
 
     def _final_view(self) -> View:
         proof = self.application.reader().head.proof

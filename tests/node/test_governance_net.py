@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from node import service
+from node import upgrading
 from node.service import Node
 from omnitensor.protocol.bodies import (
     BodyBase,
@@ -131,7 +131,7 @@ async def test_pace_and_fees_change_by_vote_and_a_fresh_node_syncs_through_it(tm
 async def test_software_that_does_not_know_an_upgrade_stops_before_it_and_newer_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "UPGRADE_LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(upgrading, "UPGRADE_LINGER_SECONDS", 0.5)
     monkeypatch.setattr(upgrades, "KNOWN", set())
     folders = make_folders(tmp_path, params=GOVERNED)
     async with running(folders.homes) as nodes:
