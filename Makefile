@@ -126,7 +126,7 @@ storage-faults: setup ## Disk faults at random on real databases, and simulated 
 	@$(PY) -m tests.storage.power --cuts $(or $(CUTS),200) $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure, and write benchmarks/results/latest.json
+bench: setup ## Measure, and write benchmarks/results/latest.json (ARGS=all: also at a million accounts)
 	@$(PY) -m benchmarks.run $(ARGS)
 
 .PHONY: people

@@ -1,4 +1,4 @@
-"""How fast blocks of transfers are replayed, as a share of bare Ed25519 verification on the same cores.
+"""How fast blocks (of transfers, delegations, or mixed) are replayed, as a share of bare Ed25519 verification on the same cores.
 
 Replay is what a node does with a block from a peer: decode, hash, check every signature, execute, compute all roots, write it
 durably. Bare verification is libsodium alone in as many threads as there are cores, on the same messages. Both are timed in
@@ -7,19 +7,21 @@ turns, block by block, so that a noisy machine slows both alike.
 
 import gc
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from nacl.bindings import crypto_sign_open
 
 from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import beacon_message
-from omnitensor.protocol.bodies import Transfer
+from omnitensor.protocol.bodies import BodyBase, Delegate, Scope, SessionKeyAdd, Transfer
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.params import Params
@@ -38,6 +40,7 @@ THREADS = 2
 STRIDE = 7_919
 """A prime, so that blocks go to accounts all over the others."""
 CHAIN_ID = "benchmark"
+VALIDATOR = SigningKey(sha256(b"validator").digest())
 
 Signed = tuple[bytes, bytes]
 """Signature and message as libsodium takes them, and the key."""
@@ -48,13 +51,74 @@ def measure() -> dict[str, float]:
     return replayed(0)
 
 
-def replayed(others: int) -> dict[str, float]:
-    """The same on a state that has so many accounts besides; where there are any, each transfer goes to another one of them."""
+def replayed(others: int, kinds: Sequence[str] = ("transfers",)) -> dict[str, float]:
+    """The same on a state that has so many accounts besides; where there are any, each transfer goes to another one of them.
+
+    ``kinds`` of ``KINDS``; the names of what is measured of the first one are plain, and of others begin with the kind.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
         keys = [SigningKey(sha256(b"replay %d" % index).digest()) for index in range(ACCOUNTS)]
         genesis = _genesis(keys, others)
-        blocks, signatures = _build(Path(folder), genesis, keys, others)
-        return _replay(Path(folder), genesis, blocks, signatures)
+        Chain.create(place / "clean", genesis).close()
+        found: dict[str, float] = {}
+        for kind in kinds:
+            blocks, signatures = _build(_copy(place, "built"), keys, KINDS[kind](keys, others))
+            measured = _replay(_copy(place, "replayed"), blocks, signatures)
+            if kind != kinds[0]:
+                measured = {f"{kind}_{name}": value for name, value in measured.items() if "share" in name}
+            found |= measured
+        return found
+
+
+def _copy(place: Path, name: str) -> Path:
+    """The database of genesis once more: at a million accounts, making it takes longer than all the rest."""
+    shutil.rmtree(place / name, ignore_errors=True)
+    shutil.copytree(place / "clean", place / name)
+    return place / name
+
+
+BodyOf = Callable[[int, int], BodyBase]
+"""The body of a transaction by its block's height and its place there, signed by the account of ``_sender``."""
+
+
+def _sender(height: int, index: int, accounts: int) -> int:
+    """Every block has other pairs: each transfer touches two accounts of its own wherever that is possible."""
+    return (index * 2 + height) % accounts
+
+
+def _transfers(keys: Sequence[SigningKey], others: int) -> BodyOf:
+    def body(height: int, index: int) -> BodyBase:
+        receiver = keys[(_sender(height, index, len(keys)) + 1) % len(keys)].address
+        if others:
+            receiver = _other((height * TRANSFERS + index) * STRIDE % others)
+        return Transfer(receiver, Amount(index + 1))
+
+    return body
+
+
+def _delegations(keys: Sequence[SigningKey], others: int) -> BodyOf:
+    return lambda height, index: Delegate(VALIDATOR.address, Amount(10 * NANO + index))
+
+
+def _mixed(keys: Sequence[SigningKey], others: int) -> BodyOf:
+    """Of ten, six transfers, three delegations, and a session key."""
+    transfer, delegation = _transfers(keys, others), _delegations(keys, others)
+
+    def body(height: int, index: int) -> BodyBase:
+        if index % 10 == 9:
+            key = SigningKey(sha256(b"session %d %d" % (height, index)).digest())
+            return SessionKeyAdd(key.public, int(Scope.REVIEW), Height(10_000))
+        return delegation(height, index) if index % 10 > 5 else transfer(height, index)
+
+    return body
+
+
+KINDS: Final[dict[str, Callable[[Sequence[SigningKey], int], BodyOf]]] = {
+    "transfers": _transfers,
+    "delegations": _delegations,
+    "mixed": _mixed,
+}
 
 
 def _other(index: int) -> Address:
@@ -65,7 +129,7 @@ def _other(index: int) -> Address:
 def _genesis(keys: Sequence[SigningKey], others: int) -> Genesis:
     secret = _secret()
     validator = GenesisValidator(
-        keys[0].address, "bench", Amount(100_000 * NANO), 0, bls.sk_to_pk(secret), bls.pop_prove(secret)
+        VALIDATOR.address, "bench", Amount(100_000 * NANO), 0, bls.sk_to_pk(secret), bls.pop_prove(secret)
     )
     accounts = [GenesisAccount(key.address, Amount(1_000 * NANO)) for key in keys]
     accounts += [GenesisAccount(_other(index), Amount(NANO)) for index in range(others)]
@@ -76,38 +140,35 @@ def _secret() -> bytes:
     return bls.keygen(sha256(b"replay").digest())
 
 
-def _build(
-    folder: Path, genesis: Genesis, keys: Sequence[SigningKey], others: int
-) -> tuple[list[bytes], list[list[Signed]]]:
+def _build(folder: Path, keys: Sequence[SigningKey], body: BodyOf) -> tuple[list[bytes], list[list[Signed]]]:
     """Blocks as bytes, and their signatures as a bare verifier takes them."""
-    chain = Chain.create(folder / "built", genesis)
+    chain = Chain.open(folder)
     nonces = [0] * len(keys)
     blocks: list[bytes] = []
     signatures: list[list[Signed]] = []
     for height in range(1, BLOCKS + 1):
         transfers: list[Prepared] = []
         for index in range(TRANSFERS):
-            # Every block has other pairs: each transfer touches two accounts of its own wherever that is possible.
-            sender = (index * 2 + height) % len(keys)
-            receiver = keys[(sender + 1) % len(keys)].address
-            if others:
-                receiver = _other((height * TRANSFERS + index) * STRIDE % others)
-            transfers.append(_transfer(keys[sender], nonces[sender], receiver, index + 1))
+            sender = _sender(height, index, len(keys))
+            transfers.append(_signed(keys[sender], nonces[sender], body(height, index)))
             nonces[sender] += 1
         reveal = bls.sign(_secret(), beacon_message(CHAIN_ID, Height(height)))
         attendance = attended(
             chain.head.header, chain.validator_table(), lambda _, message: bls.sign(_secret(), message)
         )
-        block = chain.build(chain.head.hash, TimeMs(height), keys[0].address, reveal, transfers, attendance)
+        block = chain.build(chain.head.hash, TimeMs(height), VALIDATOR.address, reveal, transfers, attendance)
         assert len(block.transactions) == TRANSFERS, "a block does not hold so many"
-        chain.commit(block.hash, None)
+        committed = chain.commit(block.hash, None)
+        assert all(receipt.ok for receipt in committed.result.receipts), (
+            "what is refused is no work to measure"
+        )
         blocks.append(encode(block))
         signatures.append([(t.transaction.signature + t.id, t.transaction.signer) for t in transfers])
     chain.close()
     return blocks, signatures
 
 
-def _transfer(sender: SigningKey, nonce: int, receiver: Address, amount: int) -> Prepared:
+def _signed(sender: SigningKey, nonce: int, body: BodyBase) -> Prepared:
     transaction = unsigned(
         chain_id=CHAIN_ID,
         sender=sender.address,
@@ -115,16 +176,16 @@ def _transfer(sender: SigningKey, nonce: int, receiver: Address, amount: int) ->
         valid_until=Height(10_000),
         max_fee=Amount(NANO),
         tip=Amount(0),
-        body=Transfer(receiver, Amount(amount)),
+        body=body,  # type: ignore[arg-type] # every body is one of the union
         signer=sender.public,
     )
     return prepare(signed(transaction, sender.sign(transaction.id)))
 
 
 def _replay(
-    folder: Path, genesis: Genesis, blocks: Sequence[bytes], signatures: Sequence[Sequence[Signed]]
+    folder: Path, blocks: Sequence[bytes], signatures: Sequence[Sequence[Signed]]
 ) -> dict[str, float]:
-    chain = Chain.create(folder / "replayed", genesis)
+    chain = Chain.open(folder)
     replay_s: list[float] = []
     bare_s: list[float] = []
     with ThreadPoolExecutor(THREADS) as pool:

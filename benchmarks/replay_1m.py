@@ -1,4 +1,4 @@
-"""The replay of transfers on a state of a million accounts: every transfer goes to one that was not touched before.
+"""The replay of blocks on a state of a million accounts: every transfer goes to one that was not touched before.
 
 So rows and pages come from disk, and half of what a block changes is spread over the whole trie.
 """
@@ -8,16 +8,18 @@ from typing import Final
 from benchmarks import replay
 
 OTHERS = 1_000_000
-_NAMES: Final = {
-    "replay_share_of_ed25519": "replay_share_of_ed25519_1m",
-    "replay_transfers_per_second": "replay_transfers_per_second_1m",
-}
+_NAMES: Final = (
+    "replay_share_of_ed25519",
+    "replay_transfers_per_second",
+    "delegations_replay_share_of_ed25519",
+    "mixed_replay_share_of_ed25519",
+)
 
 
 def measure() -> dict[str, float]:
-    """Replays the blocks of ``benchmarks.replay`` with ``OTHERS`` accounts more."""
-    found = replay.replayed(OTHERS)
-    return {_NAMES[name]: value for name, value in found.items() if name in _NAMES}
+    """Replays the blocks of ``benchmarks.replay`` with ``OTHERS`` accounts more: of transfers, delegations, and mixed ones."""
+    found = replay.replayed(OTHERS, tuple(replay.KINDS))
+    return {f"{name}_1m": found[name] for name in _NAMES}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Runs the benchmarks, prints what came out, and writes it as one JSON object to ``benchmarks/results/latest.json``.
 
-`python -m benchmarks.run [NAME ...]` runs only those named, and leaves the other numbers of the file as they were. Those on
-a state of a million rows (`commitment`, `snapshots`, `replay_1m`) take minutes and run only so.
+`python -m benchmarks.run [NAME ...]` runs only those named, and leaves the other numbers of the file as they were; the name `all`
+runs every one, and prints a table of all numbers at the end. Those on a state of a million rows (`commitment`, `snapshots`,
+`replay_1m`) take minutes and run only so.
 """
 
 import importlib
@@ -79,14 +80,26 @@ BENCHMARKS: Final = (
         ("snapshot_import_rows_s", "snapshot_import_s_1m", "snapshot_take_s_1m", "snapshot_bytes_1m"),
         by_name=True,
     ),
-    Benchmark("replay_1m", "benchmarks.replay_1m", ("replay_share_of_ed25519_1m",), by_name=True),
+    Benchmark(
+        "replay_1m",
+        "benchmarks.replay_1m",
+        (
+            "replay_share_of_ed25519_1m",
+            "delegations_replay_share_of_ed25519_1m",
+            "mixed_replay_share_of_ed25519_1m",
+        ),
+        by_name=True,
+    ),
     Benchmark(
         "devnet",
         "benchmarks.devnet",
         ("finality_block_intervals_p50", "finality_block_intervals_p95", "node_rss_mb", "recovery_s"),
         optional=True,
     ),
+    Benchmark("throughput", "benchmarks.throughput", ("tps_final_1", "tps_final_4"), optional=True),
 )
+ALL: Final = "all"
+"""In place of names: every benchmark."""
 
 AIMS: Final[dict[str, Aim]] = {
     "replay_share_of_ed25519": Aim(at_least=0.5),
@@ -107,9 +120,13 @@ AIMS: Final[dict[str, Aim]] = {
 def main(names: list[str]) -> int:
     """Runs the named benchmarks, or all but the long ones; the exit code says whether they ran, not whether aims were met."""
     known = [benchmark.name for benchmark in BENCHMARKS]
+    is_all = names == [ALL]
+    names = known if is_all else names
     for name in names:
         if name not in known:
-            sys.stderr.write(f"error: there is no benchmark {name} (there are: {', '.join(known)})\n")
+            sys.stderr.write(
+                f"error: there is no benchmark {name} (there are: {', '.join(known)}; or {ALL})\n"
+            )
             return 2
     found: dict[str, Any] = {}
     for benchmark in BENCHMARKS:
@@ -130,7 +147,9 @@ def main(names: list[str]) -> int:
             sys.stdout.write(_line(name, value))
         sys.stdout.write(f"  ({time.perf_counter() - start:.0f} s)\n")
         found |= measured
-    _write(found, keep=bool(names))
+    _write(found, keep=bool(names) and not is_all)
+    if is_all:
+        sys.stdout.write("\n" + "".join(_line(name, value) for name, value in sorted(found.items())))
     return 0
 
 

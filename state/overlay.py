@@ -56,7 +56,8 @@ class Overlay:
     def put(self, table: Table[V], value: V, *key: KeyPart) -> None:
         """Sets the row."""
         assert type(value) is table.value_type, f"{table.name} does not hold {type(value).__name__}"
-        self._set(table, join_key(key), value)
+        part = key[0]
+        self._set(table, part if len(key) == 1 and isinstance(part, bytes) else join_key(key), value)
 
     def delete(self, table: Table[V], *key: KeyPart) -> None:
         """Removes the row; removing what is not there changes nothing."""

@@ -21,6 +21,10 @@ _RAWS: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _HEADER: Final = msgspec.msgpack.Decoder(Header)
 
 
+_UNREAD: Final[Any] = object()
+"""Stands for a row that was not looked for yet: None says that there is none."""
+
+
 class CommittedRows:
     """The base under the overlays of blocks that are not final."""
 
@@ -34,9 +38,8 @@ class CommittedRows:
         cached = self._cached.get(table.prefix)
         if cached is None:
             cached = self._cached[table.prefix] = {}
-        try:
-            found: V | None = cached[key]
-        except KeyError:
+        found: V | None = cached.get(key, _UNREAD)
+        if found is _UNREAD:
             found = read_row(self._store, table, key)
             cached[key] = found
             self._count += 1

@@ -23,7 +23,7 @@ from omnitensor.protocol.types import U32, HashF
 STAMP_KEY: Final = b"\x00stamp"
 """Outside every table: prefixes begin at 1."""
 LOCK_NAME: Final = "OWNER"
-WRITE_BUFFER_BYTES: Final = 8 * MIB
+WRITE_BUFFER_BYTES: Final = 32 * MIB
 """Rows in memory before LevelDB writes a table; also the most of its log that an open after a crash reads again."""
 BUILDING_BUFFER_BYTES: Final = 32 * MIB
 """The same while a database is filled: fewer tables to merge."""

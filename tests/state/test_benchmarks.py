@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import commitment, consensus, replay, replay_1m, run, snapshots
+from benchmarks import commitment, consensus, replay, replay_1m, run, snapshots, throughput
 from benchmarks.run import Aim, Benchmark
 
 
@@ -41,7 +41,8 @@ def test_a_million_rows_are_measured_when_named(results: Path, monkeypatch: pyte
     assert written["snapshot_bytes_1m"] > 400 * 40
     assert written["commitment_ms_1m_1000"] > 0
     assert 64 < written["proof_bytes_p50"] < 1_600
-    assert 0 < written["replay_share_of_ed25519_1m"] < 2
+    for kind in ("", "delegations_", "mixed_"):
+        assert 0 < written[f"{kind}replay_share_of_ed25519_1m"] < 2
     monkeypatch.setattr(run, "BENCHMARKS", tuple(each for each in run.BENCHMARKS if each.by_name))
     assert run.main([]) == 0
     assert "proof_bytes_p50" not in json.loads(results.read_text(encoding="utf-8"))
@@ -78,6 +79,27 @@ def test_a_promised_number_that_is_missing_is_an_error(
     with pytest.raises(RuntimeError, match="something_else"):
         run.main([])
     assert not results.exists()
+
+
+def test_the_name_all_runs_every_one_and_prints_a_table(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_name = Benchmark("replay", "benchmarks.replay", ("replay_share_of_ed25519",), by_name=True)
+    monkeypatch.setattr(run, "BENCHMARKS", (by_name,))
+    assert run.main([]) == 0
+    assert "replay_share_of_ed25519" not in json.loads(results.read_text(encoding="utf-8"))
+    results.write_text(json.dumps({"left_from_before": 1}), encoding="utf-8")
+    assert run.main(["all"]) == 0
+    written = json.loads(results.read_text(encoding="utf-8"))
+    assert "replay_share_of_ed25519" in written
+    assert "left_from_before" not in written
+    assert capsys.readouterr().out.count("ed25519_per_second") == 2
+
+
+def test_final_transactions_of_a_real_node_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SENDERS": 20, "TRANSFERS": {1: 400}, "BATCH": 20}.items():
+        monkeypatch.setattr(throughput, name, value)
+    assert throughput.measure()["tps_final_1"] > 1
 
 
 def test_unknown_names_are_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
