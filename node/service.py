@@ -235,14 +235,9 @@ class Node:
         )
 
     def _rpc_config(self) -> RpcConfig:
-        config = self.config
-        return RpcConfig(
-            config.rpc_listen.host,
-            config.rpc_listen.port,
-            config.rpc_hosts,
-            config.rpc_origins,
-            config.rpc_calls_per_second,
-        )
+        config, listen = self.config, self.config.rpc_listen
+        hosts, origins, calls = config.rpc_hosts, config.rpc_origins, config.rpc_calls_per_second
+        return RpcConfig(listen.host, listen.port, hosts, origins, calls)
 
     def _count_call(self, method: str, outcome: str) -> None:
         self.metrics.rpc_calls.labels(method, outcome).inc()
