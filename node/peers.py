@@ -271,7 +271,7 @@ class PeerHandler:
 
     def _blocks(self, request: BlocksRequest) -> Response | None:
         reader = self._application.reader()
-        if reader.is_pruned(request.from_height):
+        if reader.is_pruned(request.from_height) and not reader.encoded_block(request.from_height):
             return Pruned(reader.first_block)
 
         def header_at(height: int) -> Header | None:

@@ -18,7 +18,7 @@ from state.snapshots import loading, taking
 from state.snapshots.chunks import read_chunk
 from state.snapshots.files import SnapshotFile, heights_in, name_of
 from state.snapshots.manifest import CHUNKS, SnapshotError
-from state.store import LockedStoreError, sync_folder
+from state.store import LockedStoreError, held, sync_folder
 
 POLL_SECONDS: Final = 0.2
 
@@ -204,7 +204,8 @@ def put_in_place(chain_path: Path, genesis: Genesis) -> Path | None:
     aside: Path | None = None
     if chain_path.exists():
         aside = free_name(chain_path)
-        chain_path.rename(aside)
+        with held(chain_path):  # a node may have been started meanwhile
+            chain_path.rename(aside)
     loading.move(chain_path)
     if aside is not None and _is_empty(aside, genesis):
         shutil.rmtree(aside)

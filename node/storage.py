@@ -16,7 +16,7 @@ import structlog
 from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Hash, Height
-from state.pruning import kept_blocks
+from state.pruning import kept_blocks, kept_least
 from state.reader import Reader
 from state.snapshots import taking
 from state.snapshots.files import heights_in
@@ -107,7 +107,7 @@ class StorageKeeper:
 
     async def _prune_piece(self) -> int:
         reader = self._chain.reader()
-        keep = kept_blocks(self._policy.keep_blocks, reader.params())
+        keep = max(self._policy.keep_blocks, kept_least(reader.params()))  # parameters may have changed since
         below = reader.head.height - keep + 1
         # Who begins with a snapshot of this node's asks it for the block of that height, and for those above.
         given = heights_in(self._policy.snapshots)

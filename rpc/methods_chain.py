@@ -22,7 +22,7 @@ from rpc.fields import (
     Number,
     hash_of,
 )
-from rpc.jsonrpc import INVALID_PARAMS, standard_error
+from rpc.jsonrpc import INVALID_PARAMS, RpcError, standard_error
 from rpc.proofs import LeafProof, events_proof, history_proof
 from rpc.table import TABLE, Context, NoParams, Params, Result
 from state.ledger import epochs, parameters
@@ -115,10 +115,7 @@ def block(context: Context, params: BlockParams) -> BlockShown:
         where = hash_of(params.hash)
     found = _block_at(reader, where)
     if found is None:
-        if params.height is not None and reader.is_pruned(params.height):
-            raise error_of(reader.pruned("this block", params.height))
-        shown = params.hash if params.hash is not None else params.height
-        raise not_found("final block", shown, _where_blocks_are(reader))
+        raise _no_block(reader, params.hash if params.hash is not None else params.height)
     proof = reader.proof(found.header.height)
     return BlockShown(
         header=present.header(found.header, found.hash),
@@ -131,9 +128,12 @@ def block(context: Context, params: BlockParams) -> BlockShown:
     )
 
 
-def _where_blocks_are(reader: Reader) -> str:
+def _no_block(reader: Reader, where: object) -> RpcError:
+    """Why there is no block: it is pruned, or there is none of this height or hash (or it was one of those pruned)."""
+    if isinstance(where, int) and reader.is_pruned(where):
+        return error_of(reader.pruned("this block and what it did", where))
     kept = f", and the first that is kept {reader.first_block}" if reader.first_block else ""
-    return f"the last height is {reader.head.height}{kept}"
+    return not_found("final block", where, f"the last height is {reader.head.height}{kept}")
 
 
 def _block_at(reader: Reader, where: Height | Hash) -> Block | None:
@@ -161,8 +161,8 @@ def events(context: Context, params: EventsParams) -> EventsShown:
     """A final block's own events (draws, verdicts, pay): what happened at its end, and in no transaction of it."""
     reader = context.reader
     found = _block_at(reader, Height(params.height))
-    if found is None:
-        raise not_found("final block", params.height, f"the last height is {reader.head.height}")
+    if found is None or reader.is_pruned(params.height):
+        raise _no_block(reader, params.height)
     return EventsShown(
         height=params.height,
         events=[present.event(event) for event in reader.block_events(found.header.height)],

@@ -57,6 +57,8 @@ def piece(store: Snapshot, below: Height) -> tuple[Batch, int]:
     kept = read_row(store, KEPT, b"")
     first = max(1, 0 if kept is None else kept.height)
     keys: list[bytes] = []
+    if first > 1 and first < below and store.get(BLOCKS.full_key(first - 1)) is not None:
+        keys += keys_of(store, Height(first - 1))  # of the snapshot that this node began with
     height = first
     while height < min(below, first + limits.prune_blocks_max) and len(keys) < limits.prune_rows_max:
         keys += keys_of(store, Height(height))

@@ -169,12 +169,15 @@ class Reader:
 
     @property
     def first_block(self) -> Height:
-        """The first height whose block is kept, with its receipts and what the indexes say of it; genesis always is."""
+        """The first height whose block is kept with its receipts and what the indexes say of it; genesis always is.
+
+        A node that began with a snapshot has the block below this one as well, without what executing it said.
+        """
         row = self.get(KEPT, b"")
         return Height(0) if row is None else row.height
 
     def is_pruned(self, height: int) -> bool:
-        """Whether there was a block of this height, and it is not kept."""
+        """Whether there was a block of this height, and it is not kept with all that belongs to it."""
         return 0 < height < self.first_block
 
     def pruned(self, what: str, value: object) -> PrunedError:

@@ -249,6 +249,16 @@ def _lock(path: Path) -> int:
     return held
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps other processes from a closed database, also while its folder is moved. Raises LockedStoreError."""
+    lock = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def move_in(building: Path, path: Path) -> None:
     """Puts a closed database into its place, for good when this returns."""
     sync_folder(building)

@@ -167,7 +167,8 @@ def _rows_of_block(manifest: Manifest, block: PreparedBlock) -> Batch:
         (BLOCKS.full_key(height), block.encoded),
         (HEIGHTS.full_key(block.hash), encode(HeightRow(height))),
         (PROOFS.full_key(height), encode(manifest.proof)),
-        (KEPT.full_key(b""), encode(HeightRow(height))),
+        # The block itself is here, and what executing it said is not: nobody may be told that it said nothing.
+        (KEPT.full_key(b""), encode(HeightRow(Height(height + 1)))),
         *[
             (HISTORY.full_key(level, index), encode(HashRow(node)))
             for level, index, node in history.peaks(below, height)

@@ -10,19 +10,26 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from node import trust
 from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import Block, Header
 from omnitensor.protocol.bodies import Transfer
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.parameter_rules import ParameterError, check_params
 from omnitensor.protocol.params import DEFAULTS, SPECS, Params
+from omnitensor.protocol.state_proof import key_hash
 from omnitensor.protocol.types import NANO, Amount, BlsSignature, Epoch, Hash, Height, View
 from omnitensor.protocol.votes import SKIP_ID, Vote, VoteKind, vote_message
 from p2p.messages import BlocksRequest, BlocksResponse, PeerId, Request
 from p2p.ranges import assemble_blocks
 from state.chain import Chain
 from state.genesis import GenesisError
+from state.records import Account
 from state.schema import ACCOUNTS
+from state.snapshots import taking
+from state.snapshots.chunks import encode_chunk, read_chunk
+from state.snapshots.files import SnapshotFile
+from state.snapshots.manifest import SnapshotError, read_manifest, state_root
 from tests.lessons.scene import Scene
 from tests.node.node_kit import (
     account_key,
@@ -36,6 +43,7 @@ from tests.node.node_kit import (
 )
 from tests.node.voters import Voters
 from tests.state import chain_fixtures as chains
+from tests.storage import chains as storage_chains
 
 N, S, F = VoteKind.NOTARIZE, VoteKind.SKIP, VoteKind.FINALIZE
 SOME_ID = Hash(b"c" * 32)
@@ -194,3 +202,37 @@ async def test_cometbft_2024_what_a_liar_syncs_never_becomes_state(tmp_path: Pat
     finally:
         await node.stop()
         voters.close()
+
+
+def test_cometbft_2024_a_poisoned_snapshot_makes_no_database(tmp_path: Path) -> None:
+    """A balance is another in it, and every hash of the file's own fits; `tests/storage` has other poisons."""
+    chain = storage_chains.grown(tmp_path, storage_chains.EPOCH_BLOCKS)
+    honest = taking.take(chain.reader(), chain.genesis_hash, tmp_path / "snapshots")
+    chain.close()
+    genesis = storage_chains.genesis_of()
+    with SnapshotFile(honest) as source:
+        manifest = source.manifest
+        index = key_hash(ACCOUNTS.full_key(chains.key("a0").address))[0]
+        rows = [
+            (key, encode(Account(Amount(10**15), 0)) if key[0] == ACCOUNTS.prefix else value)
+            for key, value in read_chunk(index, manifest.chunks[index], source.chunk(index)).rows
+        ]
+        data, info = encode_chunk([(key_hash(key), (key, value)) for key, value in rows])
+        infos = (*manifest.chunks[:index], info, *manifest.chunks[index + 1 :])
+        with pytest.raises(SnapshotError, match="do not make the state root"):
+            read_manifest(encode(replace(manifest, chunks=infos)))
+        with pytest.raises(SnapshotError, match=r"another size|not those under"):
+            read_chunk(index, manifest.chunks[index], data)
+        header = replace(manifest.header, state_root=state_root(infos))
+        candidate = replace(manifest.proof.candidate, block_hash=header.hash)
+        forged = replace(
+            manifest, chunks=infos, header=header, proof=replace(manifest.proof, candidate=candidate)
+        )
+        assert read_manifest(encode(forged)) == forged, "whole in itself"
+        with pytest.raises(SnapshotError, match="not the one that its steps lead to"):
+            trust.follow(forged, source.steps(), genesis, None, chains.START_MS)
+        step = next(iter(source.steps()))
+        with pytest.raises(SnapshotError, match="do not hold"):
+            trust.follow(
+                forged, [replace(step, header=header, proof=forged.proof)], genesis, None, chains.START_MS
+            )

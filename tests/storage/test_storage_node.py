@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from node import snapshot_work, storage
 from node.cli import commands
 from node.service import Node
 from node.snapshot_work import listed
@@ -17,6 +18,9 @@ from node.storage import WANTED
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.params import Params
 from state import pruning
+from state.chain import Chain
+from state.snapshots import loading
+from state.store import LockedStoreError
 from tests.node.node_kit import (
     ANY_PORT,
     PARAMS,
@@ -106,7 +110,7 @@ async def test_a_node_takes_snapshots_prunes_and_another_begins_with_one(
     async with running([home, new]) as (old, young):
         start = height_of(old)
         await until("the young node followed", lambda: height_of(young) > start + 2)
-        assert young.application.reader().first_block == found[0]["height"]
+        assert young.application.reader().first_block == found[0]["height"] + 1
 
 
 async def test_a_running_node_takes_one_that_is_asked_for(tmp_path: Path) -> None:
@@ -152,3 +156,34 @@ def test_wrong_files_and_checkpoints_are_refused(tmp_path: Path) -> None:
     )
     assert "no snapshots" in ran("snapshot", "list", "--home", home)
     assert "there is no node here" in refusal("snapshot", "list", "--home", tmp_path / "nowhere")
+
+
+async def test_an_import_leaves_a_node_that_was_started_meanwhile_alone(tmp_path: Path) -> None:
+    """The database is locked while its folder is moved; and a move that was killed half-way is ended by the next try."""
+    folders = make_folders(tmp_path / "net", 1, NET)
+    genesis, path = folders.genesis, folders.homes[0] / "chain"
+    made = loading.made_path(path)
+    Chain.create(made, genesis).close()
+    chain = Chain.open(path, genesis)
+    with pytest.raises(LockedStoreError):
+        snapshot_work.put_in_place(path, genesis)
+    chain.close()
+    assert path.exists()
+    assert made.exists()
+    path.rename(path.with_name("chain.aside-1"))  # as a kill between the two moves leaves it
+    assert snapshot_work.put_in_place(path, genesis) is None
+    Chain.open(path, genesis).close()
+
+
+async def test_governance_may_raise_what_is_kept_at_least(
+    tmp_path: Path, short_windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting that was enough when the node started does not end it, and does not prune what is needed now."""
+    folders = make_folders(tmp_path / "net", 1, NET)
+    node = node_at(folders.homes[0], storage__mode="prune", storage__keep_blocks=6)
+    monkeypatch.setattr(storage, "kept_least", lambda params: 10**6)
+    await node.start()
+    await until("blocks", lambda: height_of(node) > 10)
+    assert await node._storage._prune_piece() == 0
+    assert not node.failed.is_set()
+    await node.stop()
