@@ -48,7 +48,8 @@ SETTINGS: dict[str, Any] = ANY_PORT | {"snapshots.every": 2, "snapshots.keep": 2
 @pytest.fixture
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """What clients and peers need is days of blocks; here it is a few."""
-    monkeypatch.setattr(pruning, "kept_least", lambda params: 6)
+    for module in (pruning, storage):
+        monkeypatch.setattr(module, "kept_least", lambda params: 6)
 
 
 def cli(*arguments: str | Path) -> Result:
