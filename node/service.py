@@ -37,7 +37,7 @@ from node.reporting import Reporter, load_key
 from node.safety_files import DiskFiles
 from node.safety_store import FILE_NAME, SafetyStore
 from node.snapshot_serving import SnapshotShelf
-from node.storage import StorageKeeper, StoragePolicy
+from node.storage import StorageKeeper, StoragePolicy, say_migration
 from node.syncing import Syncer
 from node.tasks import Tasks
 from node.upgrading import UpgradeWatch
@@ -93,7 +93,7 @@ class Node:
         reporter_key = self._reporter_key()
         genesis = Genesis.load(config.genesis_path)
         with contextlib.ExitStack() as opened:
-            chain = Chain.open(config.chain_path, genesis, _migrating)
+            chain = Chain.open(config.chain_path, genesis, say_migration)
             opened.callback(chain.close)
             self._upgrade: Final = UpgradeWatch(chain.reader)
             self._safety: Final = self._open_safety(chain)
@@ -457,10 +457,6 @@ class Node:
                 continue
             if any(dataclasses.astuple(done)):
                 log.info("content put in order", **dataclasses.asdict(done))
-
-
-def _migrating(what: str, place: int, end: int) -> None:
-    log.info("migrating the database", step=what, done=place, of=end)
 
 
 async def run(config: Config) -> int:

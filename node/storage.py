@@ -37,6 +37,11 @@ class StoppedError(ProtocolError):
     code = "stopped"
 
 
+def say_migration(what: str, place: int, end: int) -> None:
+    """Tells the operator how far the database is that an older version made."""
+    log.info("migrating the database", step=what, done=place, of=end)
+
+
 class PrunedChain(Protocol):
     """The chain as pruning needs it."""
 
