@@ -244,7 +244,7 @@ class Mempool:
     def _last_height(self, prepared: Prepared) -> int:
         """The last height at which it may stand in a block: its own, or its session key's where that ends earlier."""
         transaction = prepared.transaction
-        if transaction.sender[1:] == transaction.signer:
+        if is_own_key(transaction.sender, transaction.signer):
             return transaction.valid_until
         session = self._reader.get(SESSION_KEYS, transaction.signer)
         assert session is not None, "the session key was found when the transaction was checked"
