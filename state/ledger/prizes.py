@@ -35,6 +35,7 @@ from state.schema import (
 READ_WORK: Final = 3
 """Units, about a microsecond each, for reading a row of a board."""
 PAYMENT_WORK: Final = 100
+"""Units for a prize or a badge, what committing to its rows takes included."""
 PLACES_PER_STEP: Final = 32
 """Places paid before the work is reckoned."""
 ROWS_PER_STEP: Final = 64
@@ -150,11 +151,11 @@ def _steadfast_step(view: View, ctx: BlockContext, season: int, row: Payout) -> 
         if key == row.after:
             continue
         if seen == ROWS_PER_STEP:
-            return Payout(row.part, 0, after), READ_WORK * seen, tuple(events)
+            return Payout(row.part, 0, after), READ_WORK * seen + PAYMENT_WORK * len(events), tuple(events)
         seen, after = seen + 1, key
         if found.works >= STEADFAST_REPORTS and not found.missed:
             events += badges.give(view, ctx, Address(key), BadgeKind.STEADFAST, season)
-    return None, READ_WORK * (1 + seen), tuple(events)
+    return None, READ_WORK * (1 + seen) + PAYMENT_WORK * len(events), tuple(events)
 
 
 def _campaign_step(view: View, ctx: BlockContext, campaign: CampaignId, row: Payout) -> Step:
