@@ -39,11 +39,13 @@ from omnitensor.protocol.types import (
     SUPPLY_MAX,
     Address,
     Amount,
+    Epoch,
     Hash,
     Height,
     PublicKey,
     TimeMs,
 )
+from state.ledger import epochs
 from state.ledger.accounts import Pot, account
 from state.ledger.context import BlockContext
 from state.ledger.prepared import prepare
@@ -199,6 +201,9 @@ class World:
             (Pot.RESERVE, SUPPLY_MAX - spent - staked),
         ):
             overlay.put(POTS, PotTotal(Amount(amount)), pot.value)
+        voters = epochs.choose(overlay, self.params)
+        if voters:
+            epochs.begin(overlay, Epoch(0), Hash(bytes(32)), voters)
         self.base.apply(overlay)
         self.genesis = dict(self.base.encoded)
         self.view = Overlay(self.base)
