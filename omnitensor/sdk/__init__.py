@@ -1,6 +1,7 @@
 """The SDK: everything that contributors, sponsors and validators do, over JSON-RPC to any node. Keys never leave this process."""
 
 from omnitensor.light import Checkpoint, ProofError, TrustError
+from omnitensor.protocol.bodies import VoteOption
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.reviews import Flag, ItemScore
 from omnitensor.sdk.batches import DataBatch, DataItem, Judgement, ValidationResults
@@ -91,6 +92,7 @@ __all__ = [
     "ValidationResults",
     "Validator",
     "Verified",
+    "VoteOption",
     "WaitTimeout",
     "Wallet",
     "WrongChainError",

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.types import NANO, Amount
+from omnitensor.sdk import Client, ProposalDraft, VoteOption, Wallet
+from omnitensor.sdk.proposals import PaymentDraft
 from tests.cli.people import Person
 from tests.sdk.small_chain import FAST, SmallChain
 from tests.state.chain_fixtures import key
@@ -97,6 +99,31 @@ def test_what_a_proposal_can_do_by_options(people: dict[str, Person]) -> None:
         assert line in sponsor.must("governance", "show", str(made["proposal"])).out
         assert "taken back" in sponsor.must("governance", "cancel", str(made["proposal"])).out
     assert sponsor.must("governance", "upgrades").out.strip() == "no upgrades"
+
+
+def test_from_a_program(governed: SmallChain, tmp_path: Path) -> None:
+    wallets = {name: Wallet(key(name), key(name).address) for name in ("sponsor", *VALIDATORS)}
+    with Client(governed.endpoint, home=tmp_path / "program") as client:
+        draft = ProposalDraft(title="A grant", spend=[PaymentDraft(text("second"), "1.5")])
+        made = client.propose(wallets["sponsor"], draft)
+        assert made.receipt is not None
+        number = made.receipt.events[0]["proposal"]
+        for name in VALIDATORS:
+            client.vote(wallets[name], number, VoteOption.VETO if name == "v0" else VoteOption.YES)
+        tally = client.tally(number)
+        assert (tally.yes, tally.veto, tally.final) == (300_000 * NANO, 100_000 * NANO, False)
+        assert tally.outcome == "passed"
+        assert client.votes(voter=text("v0"))[0].option == "veto"
+        assert client.proposals(status="voting")[0].proposal == number
+        assert client.proposal(number).content["payments"] == [
+            {"to": text("second"), "amount": str(NANO * 3 // 2)}
+        ]
+        before = client.account(text("second")).balance
+        governed.until(lambda: client.proposal(number).status == "executed")
+        assert client.account(text("second")).balance == before + NANO * 3 // 2
+        names = {each.name for each in client.parameters()}
+        assert {"block_interval_ms", "proposal_quorum_bps"} <= names
+        assert client.upgrades() == []
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,9 @@ from state.ledger.accounts import Pot, pot
 from state.ledger.errors import Unpayable
 from state.ledger.prepared import prepare
 from state.ledger.transition import Execution, Outcome
-from state.overlay import Overlay
+from state.overlay import DictBase, Overlay
 from state.records_governance import ProposalStatus
+from state.schema import PARAMS
 from tests.ledger.governance_world import GOVERNED, Governed
 from tests.ledger.world import BAD, GOOD, OMNIT, Played, address_of, check_books, declaration, review
 
@@ -174,6 +175,43 @@ def test_the_chain_goes_on_with_whatever_is_in_bounds(seed: int) -> None:
         changed += len(changes)
     assert changed
     assert world.replayed() == dict(world.base.encoded)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_in_whatever_order_changes_come_both_rows_can_be_lived_with(seed: int) -> None:
+    """Some count at once and some with the next epoch, boundaries come in between, and what is refused changes nothing."""
+    rng, view = Random(seed), Overlay(DictBase())
+    parameters.put(view, GOVERNED, GOVERNED)
+    ctx = Governed().context(GOVERNED.epoch_blocks)  # a boundary block
+    taken = refused = 0
+    for _ in range(40):
+        now = parameters.above(view, ctx)
+        later = parameters.next_epoch(view, now)
+        names = rng.sample(FREE, rng.randint(1, 3))
+        if rng.random() < 0.5:
+            names = ["evidence_epochs", "unbonding_blocks", "block_weight_max", "block_weight_target"]
+            names = rng.sample(names, rng.randint(1, 3))
+        try:
+            parameters.put(view, *parameters.changed(now, later, {n: any_value(rng, n) for n in names}))
+            taken += 1
+        except ParameterError:
+            refused += 1
+        if rng.random() < 0.2:
+            coming = parameters.next_epoch(view, parameters.above(view, ctx))
+            parameters.turn(view, ctx)
+            assert parameters.above(view, ctx) == coming
+            assert view.get(PARAMS, parameters.NEXT_EPOCH) is None
+        check_params(parameters.above(view, ctx))
+        check_params(parameters.next_epoch(view, parameters.above(view, ctx)))
+        for name, spec in SPECS.items():
+            if spec.takes is Takes.EPOCH:
+                continue
+            assert getattr(parameters.above(view, ctx), name) == getattr(
+                parameters.next_epoch(view, parameters.above(view, ctx)), name
+            ), "what counts at once is the same in both"
+    assert taken
+    assert refused
 
 
 @pytest.mark.parametrize("name", FREE)
