@@ -6,7 +6,7 @@ What is left over waits for the next block: it stays first in line.
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import BatchId, CampaignId
-from state.ledger import batches, campaigns, gold, outcomes, rounds, submissions
+from state.ledger import batches, campaigns, gold, outcomes, rounds, submissions, validators
 from state.ledger.context import BlockContext
 from state.ledger.view import ReadView, View
 from state.records_review import Batch, BatchPhase, Due, DueKind
@@ -18,6 +18,8 @@ QUEUED_WORK = 6
 TAKEN_WORK = 40
 """Units for taking one item off a queue into a batch."""
 DRAW_WORK = 500
+LOOK_WORK = 5
+"""Units for looking at one registered validator in a draw: a row of the register is never deleted."""
 SEAT_WORK = 10
 ITEM_WORK = 150
 COMPARISON_WORK = 4
@@ -74,10 +76,10 @@ def _work(view: ReadView, ctx: BlockContext, kind: DueKind, id_: int) -> int:
         case BatchPhase.DONE | BatchPhase.SECOND:
             return ENTRY_WORK
         case BatchPhase.FROZEN:
-            return DRAW_WORK
+            return _draw_work(view)
         case BatchPhase.COMMIT:
             draws = bool(batch.vacancies) or ctx.height >= batch.commit_until
-            return ENTRY_WORK + SEAT_WORK * len(batch.seats) + (DRAW_WORK if draws else 0)
+            return ENTRY_WORK + SEAT_WORK * len(batch.seats) + (_draw_work(view) if draws else 0)
         case BatchPhase.REVEAL | BatchPhase.GOLD:
             origin = view.get(BATCHES, batch.origin) if batch.origin else None
             return ENTRY_WORK + _verdict_work(batch) + (_verdict_work(origin) if origin else 0)
@@ -86,3 +88,7 @@ def _work(view: ReadView, ctx: BlockContext, kind: DueKind, id_: int) -> int:
 def _verdict_work(batch: Batch) -> int:
     """Units for judging a batch's items and scoring its reviewers."""
     return (ITEM_WORK + COMPARISON_WORK * len(batch.seats) ** 2) * len(batch.items)
+
+
+def _draw_work(view: ReadView) -> int:
+    return DRAW_WORK + LOOK_WORK * validators.register_size(view)

@@ -17,14 +17,21 @@ from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
 from state.records import UNIT, Unbonding, Validator
-from state.schema import CONSENSUS_KEYS, UNBONDING, UNBONDING_BY_VALIDATOR, VALIDATORS, number
+from state.schema import CONSENSUS_KEYS, COUNTERS, UNBONDING, UNBONDING_BY_VALIDATOR, VALIDATORS, number
 
 UNBONDING_COUNTER = b"unbonding"
+REGISTERED_COUNTER = b"validators"
 
 
 def validator(view: ReadView, address: Address) -> Validator | None:
     """The validator of an account, or None."""
     return view.get(VALIDATORS, address)
+
+
+def register_size(view: ReadView) -> int:
+    """How many validators ever registered: the rows of the register."""
+    row = view.get(COUNTERS, REGISTERED_COUNTER)
+    return row.next if row else 0
 
 
 def power(row: Validator) -> int:
@@ -124,6 +131,7 @@ def _check_key(view: ReadView, ctx: BlockContext, key: BlsPublicKey, possession:
 def admit(view: View, height: Height, address: Address, body: ValidatorRegister) -> None:
     """Enters a validator whose order was checked, and moves its stake."""
     move(view, address, Pot.STAKE, body.stake)
+    next_number(view, REGISTERED_COUNTER)
     view.put(CONSENSUS_KEYS, UNIT, body.consensus_key)
     row = Validator(
         stake=body.stake,

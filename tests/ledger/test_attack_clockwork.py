@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import CampaignOpen
 from omnitensor.protocol.types import Amount
-from state.ledger import clockwork
+from state.ledger import clockwork, validators
+from state.ledger.accounts import next_number
 from state.records_review import BatchPhase
 from tests.ledger.world import OMNIT, SPEC, World, declaration, salt_of
 
@@ -46,3 +47,8 @@ def test_work_is_counted_by_what_there_is_to_do() -> None:
     if batch is not None:
         assert world.batch(batch).phase == BatchPhase.FROZEN
         assert clockwork._work(world.view, ctx, clockwork.DueKind.BATCH, batch) == clockwork.DRAW_WORK
+        view = world.view
+        for _ in range(1_000):
+            next_number(view, validators.REGISTERED_COUNTER)
+        many = clockwork._work(view, ctx, clockwork.DueKind.BATCH, batch)
+        assert many == clockwork.DRAW_WORK + 5_000, "a draw looks at whoever ever registered"

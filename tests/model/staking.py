@@ -33,6 +33,7 @@ class Staking(Ground):
 
     def enter_validator(self, address: bytes, stake: int, key: bytes, commission: int, name: str) -> None:
         self.keys_seen[key] = True
+        self.count("validators", 0)
         self.validators[address] = self.thing(
             stake=stake,
             held=0,
