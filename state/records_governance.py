@@ -37,6 +37,8 @@ class ProposalStatus(IntEnum):
 
 BURNING = (ProposalStatus.VETOED, ProposalStatus.NO_QUORUM)
 """Ends with which deposits burn."""
+NEVER_VOTED_ON = (ProposalStatus.EXPIRED, ProposalStatus.CANCELLED)
+"""Ends of what cost nothing but a fee: the state does not keep its text."""
 
 
 class Tally(Record, frozen=True):

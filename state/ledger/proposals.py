@@ -17,7 +17,7 @@ from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
 from state.records import UNIT
-from state.records_governance import BURNING, Deposit, Proposal, ProposalStatus, Tally
+from state.records_governance import BURNING, NEVER_VOTED_ON, Deposit, Proposal, ProposalStatus, Tally
 from state.schema import DEPOSITS, OPEN_PROPOSALS, PROPOSALS, PROPOSALS_DUE, number
 
 PROPOSAL_COUNTER: Final = b"proposal"
@@ -191,7 +191,8 @@ def _end(
 ) -> tuple[Event, ...]:
     """A proposal's end, with what becomes of its deposits."""
     _leave(view, number_, proposal, _due_at(proposal))
-    view.put(PROPOSALS, proposal.moved(status, ended_at=ctx.height, reason=reason), number_)
+    summary = "" if status in NEVER_VOTED_ON else proposal.summary
+    view.put(PROPOSALS, proposal.moved(status, ended_at=ctx.height, reason=reason, summary=summary), number_)
     events = _give_back(view, number_, burning=status in BURNING)
     return (*events, event("proposal.ended", proposal=number_, status=status.label))
 

@@ -9,7 +9,7 @@ from state.ledger.view import ReadView, View
 from state.records_governance import PlannedUpgrade
 from state.schema import UPGRADES, number
 
-KNOWN: Final[set[str]] = set()
+KNOWN: Final[frozenset[str]] = frozenset()
 """Names of the upgrades whose rules this software has. A release that brings new rules adds its name, and asks ``is_active``."""
 
 

@@ -108,7 +108,9 @@ def test_a_deposit_that_is_not_complete_in_time_returns(world: Governed) -> None
 def test_its_proposer_alone_takes_a_proposal_back_before_the_vote(world: Governed) -> None:
     number = world.propose(deposit=DEPOSIT // 4)
     assert "proposer: " in refused(world, "ben", ProposalCancel(ProposalId(number)))
+    assert world.proposal(number).summary == "Summary"
     assert world.do("ann", ProposalCancel(ProposalId(number))).ok
+    assert world.proposal(number).summary == "", "a text that costs a fee alone is not kept in the state"
     assert world.status(number) is ProposalStatus.CANCELLED
     nothing_under_way(world)
     second = world.propose()

@@ -318,6 +318,8 @@ class Governance(Ground):
     def _end(self, number: int, status: int) -> None:
         row = self.proposals[number]
         row.status, row.ended_at = status, self.height
+        if status in (EXPIRED, CANCELLED):
+            row.summary = ""
         self._give_back(number, burning=status in (VETOED, NO_QUORUM))
 
     def _give_back(self, number: int, burning: bool) -> None:

@@ -132,7 +132,7 @@ async def test_software_that_does_not_know_an_upgrade_stops_before_it_and_newer_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upgrading, "UPGRADE_LINGER_SECONDS", 0.5)
-    monkeypatch.setattr(upgrades, "KNOWN", set())
+    monkeypatch.setattr(upgrades, "KNOWN", frozenset())
     folders = make_folders(tmp_path, params=GOVERNED)
     async with running(folders.homes) as nodes:
         await until("the first block", lambda: min(map(height_of, nodes)) >= 1)
@@ -149,7 +149,7 @@ async def test_software_that_does_not_know_an_upgrade_stops_before_it_and_newer_
         assert_agreement(nodes)
     with pytest.raises(UpgradeError, match=f"height {at}"):
         node_at(folders.homes[0])
-    monkeypatch.setattr(upgrades, "KNOWN", {"two"})
+    monkeypatch.setattr(upgrades, "KNOWN", frozenset({"two"}))
     async with running(folders.homes) as nodes:
         await until("they go on", lambda: min(map(height_of, nodes)) >= at + 3)
         fresh = node_at(folders.extra("fresh"), nodes)

@@ -175,24 +175,24 @@ def test_the_mempool_follows_the_parameters(net: Net) -> None:
 def test_no_block_from_an_upgrade_on_by_software_that_does_not_know_it(
     net: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrades, "KNOWN", {"two"})
+    monkeypatch.setattr(upgrades, "KNOWN", frozenset({"two"}))
     at = net.maker.head.height + 12
     assert net.enact(SoftwareUpgrade("two", "2.0", Height(at))) is ProposalStatus.EXECUTED
     while net.maker.head.height < at - 1:
         net.block()
     block = build(net.maker)
-    monkeypatch.setattr(upgrades, "KNOWN", set())
+    monkeypatch.setattr(upgrades, "KNOWN", frozenset())
     for refused in (lambda: build(net.other), lambda: net.other.check(block)):
         with pytest.raises(UpgradeError, match=f"goes on at height {at}") as error:
             refused()
         assert "install OmniTensor 2.0" in error.value.remedy
     assert net.other.head.height == at - 1
     assert not upgrades.is_active(net.other.reader(), "two", Height(at - 1))
-    monkeypatch.setattr(upgrades, "KNOWN", {"two"})
+    monkeypatch.setattr(upgrades, "KNOWN", frozenset({"two"}))
     net.other.check(block)
     net.other.commit(block.hash, None)
     assert upgrades.is_active(net.other.reader(), "two", Height(at))
     # Long after, too: whoever syncs with old software gets no further than that.
-    monkeypatch.setattr(upgrades, "KNOWN", set())
+    monkeypatch.setattr(upgrades, "KNOWN", frozenset())
     with pytest.raises(UpgradeError):
         build(net.other)
