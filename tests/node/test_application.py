@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from consensus.stake import effects as fx
 from node.chain_work import DivergedError
@@ -18,7 +19,7 @@ from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import Hash, TimeMs, View
 from omnitensor.protocol.votes import Candidate, FinalityProof
-from tests.node.node_kit import height_of, make_folders, node_at
+from tests.node.node_kit import PARAMS, height_of, make_folders, node_at
 from tests.node.voters import Voters
 
 
@@ -198,3 +199,28 @@ async def test_a_range_that_this_node_computes_otherwise_is_its_own_fault(bench:
     with pytest.raises(DivergedError, match="invalid here"):
         await bench.sync(wrong, proof=voters.proof(voters.candidate(1, wrong)))
     assert height_of(bench.node) == 0
+
+
+@pytest.mark.parametrize("away", [True, False])
+async def test_a_node_measures_its_attendance_and_says_when_its_validator_is_jailed(
+    tmp_path: Path, away: bool
+) -> None:
+    params = msgspec.structs.replace(PARAMS, epoch_blocks=3, downtime_epochs=1, jail_share_max_bps=2_500)
+    folders = make_folders(tmp_path, params=params)
+    node, voters = node_at(folders.homes[0]), Voters(folders, tmp_path)
+    me = node.application.epoch.me
+    assert me is not None
+    voters.quiet = me if away else (me + 1) % 4
+    chain = voters.final_chain(3)
+    try:
+        await node.application.commit_range(tuple(block for _, block, _ in chain[:2]), chain[1][2])
+        share = "0.0" if away else "10000.0"
+        assert f"omnitensor_attendance_bps {share}" in node.metrics.text().decode().splitlines()
+        with structlog.testing.capture_logs() as said:
+            await node.application.commit_range((chain[2][1],), chain[2][2])
+        told = [line for line in said if "jailed" in line["event"]]
+        assert len(told) == int(away)
+        assert (node.application.epoch.me is None) == away, "it does not vote in the next epoch"
+    finally:
+        await node.stop()
+        voters.close()
