@@ -335,8 +335,10 @@ def scope_names(mask: int) -> list[str]:
 
 
 def signings_max(body: BodyBase) -> int:
-    """How often an order may be signed: once where it gives money away."""
-    return 1 if spends(body) else SIGNED_ANEW_MAX
+    """How often an order may be signed: once where it gives money away, or moves a vault's."""
+    return (
+        1 if spends(body) or isinstance(body, bodies.VaultExecute | bodies.VaultWithdraw) else SIGNED_ANEW_MAX
+    )
 
 
 def _check_funds(account: results.AccountInfo, body: BodyBase, fee: Fee, tip: int) -> None:
