@@ -1,6 +1,6 @@
 """Session keys: an account lets another key sign orders of named scopes for it, up to a height.
 
-No scope lets a session key move the account's money.
+No scope lets a session key send the account's money anywhere; what it spends are fees and bonds.
 """
 
 from omnitensor.protocol.amounts import format_omnit

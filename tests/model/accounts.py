@@ -57,6 +57,15 @@ class Accounts(Ground):
         self.move(body.vault, sender, body.amount)
         row.withdrawn += body.amount
 
+    def vault_execute(self, sender: bytes, body: Any) -> None:
+        row = self.vaults.get(body.vault)
+        refuse_if(row is None or row.holder != sender, "vault_unknown")
+        before = self.balances.get(body.vault, 0)
+        getattr(self, body.order.KIND)(body.vault, body.order)
+        staked = body.order.amount if body.order.KIND == "delegate" else 0
+        earned = self.balances.get(body.vault, 0) + staked - before
+        self.move(body.vault, sender, earned)
+
     def multisig_execute(self, sender: bytes, body: Any) -> None:
         members, threshold = list(body.policy.members), body.policy.threshold
         refuse_if(len(members) > 16 or members != sorted(set(members)), "multisig_members")

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.model.ground import BPS, Ground, Thing, parts_of, refuse_if
 
-OPEN, CLOSING, CLOSED, EXPIRED = range(4)
+OPEN, CLOSING, CLOSED, EXPIRED, CANCELLED = range(5)
 U64_MAX = 2**64 - 1
 FACTOR_MAX = 1_000_000
 
@@ -106,10 +106,22 @@ class Campaigns(Ground):
         row.status, row.closing_at = CLOSING, self.height
         self.end_if_idle(body.campaign)
 
-    def _mine(self, sender: bytes, number: int) -> Thing:
+    def campaign_cancel(self, sender: bytes, body: Any) -> None:
+        row = self._sponsored(sender, body.campaign)
+        refuse_if(row.cancelled or row.status not in (OPEN, CLOSING), "campaign_closed")
+        row.cancelled = True
+        if row.status == OPEN:
+            row.status, row.closing_at = CLOSING, self.height
+            self.end_if_idle(body.campaign)
+
+    def _sponsored(self, sender: bytes, number: int) -> Thing:
         refuse_if(number not in self.campaigns, "campaign_unknown")
         row: Thing = self.campaigns[number]
         refuse_if(row.sponsor != sender, "not_sponsor")
+        return row
+
+    def _mine(self, sender: bytes, number: int) -> Thing:
+        row = self._sponsored(sender, number)
         refuse_if(row.status != OPEN, "campaign_closed")
         return row
 
@@ -129,6 +141,7 @@ class Campaigns(Ground):
         """Nothing is under way in a closing campaign: what is left returns."""
         row = self.campaigns[number]
         busy = row.submissions_open + row.queued + row.in_review + row.accepted + row.rejections_open
+        busy += row.escalated
         if row.status != CLOSING or busy:
             return
         assert row.reward == row.review == row.escalation == 0, (number, row.values())
@@ -136,8 +149,11 @@ class Campaigns(Ground):
         self.move("campaigns", row.sponsor, amount)
         row.available = 0
         row.refunded = min(U64_MAX, row.refunded + amount)
-        row.status = EXPIRED if row.expired else CLOSED
+        row.status = CANCELLED if row.cancelled else EXPIRED if row.expired else CLOSED
+        if number in self.gold_sets:
+            self.gold_due[self.height + max(1, self.p.challenge_blocks), number] = True
         row.ended_at = self.height
+        self.end_competitions(number)
         self.note_payment(row.sponsor, "refund", amount, number)
 
     # -- buckets
@@ -181,6 +197,7 @@ class Campaigns(Ground):
     ) -> None:
         if not amount:
             return
+        self.score_payment(address, kind, amount, campaign)
         row = self.earned(address)
         payment = (self.height, self.time_ms, kind, amount, campaign, item, batch)
         row.recent = (payment, *row.recent)[:16]

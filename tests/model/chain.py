@@ -10,8 +10,11 @@ from tests.model.campaigns import Campaigns
 from tests.model.delegating import Delegating
 from tests.model.downtime import Downtime
 from tests.model.evidence import Evidence
+from tests.model.gold import Gold
 from tests.model.governance import Governance
 from tests.model.money import Money
+from tests.model.reviewer_pay import ReviewerPay
+from tests.model.seasons import Seasons
 from tests.model.seats import Seats
 from tests.model.sessions import Sessions
 from tests.model.staking import Staking
@@ -30,7 +33,10 @@ class Model(
     Campaigns,
     Submissions,
     Seats,
+    Gold,
+    ReviewerPay,
     Verdicts,
+    Seasons,
     Governance,
 ):
     """The world after some transactions. `judge` says what becomes of the next one."""
@@ -51,9 +57,12 @@ class Model(
         self.form_batches()
         self.look_at_batches()
         self.settle_batches()
+        self.expire_gold()
         self.pay_rewards()
         self.judge_downtime()
         self.run_proposals()
+        self.pay_prizes()
+        self.turn_season()
         self.turn_parameters()
         self.turn_epoch()
         self.base_fee = self.next_base_fee()

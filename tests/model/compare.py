@@ -26,12 +26,15 @@ from state.records import (
 from state.records_attendance import Downtime, EpochAttendance
 from state.records_governance import Deposit, ParameterOrigin, PlannedUpgrade, Proposal, Tally, Vote
 from state.records_review import (
+    Appeal,
     BaseRates,
     Batch,
+    BatchGold,
     Campaign,
     Count,
     Earnings,
     Escrow,
+    GoldSet,
     Holder,
     Item,
     ItemCounts,
@@ -43,6 +46,7 @@ from state.records_review import (
     StatusChange,
     Submission,
 )
+from state.records_season import Badge, Career, Competition, Payout, Season, Standing
 from state.records_stake import (
     Delegation,
     EpochReviews,
@@ -54,9 +58,14 @@ from state.records_stake import (
 from state.schema import (
     ACCOUNTS,
     ADMITTED,
+    APPEALS,
     ATTENDANCE,
+    BADGES,
     BATCHES,
     CAMPAIGNS,
+    CAREERS,
+    COMPETITIONS,
+    COMPETITIONS_BY_CAMPAIGN,
     CONSENSUS_KEYS,
     CONTENT_DIGESTS,
     CONTENT_ROOTS,
@@ -69,7 +78,10 @@ from state.schema import (
     DUE,
     EARNINGS,
     EPOCH_REVIEWS,
+    GOLD_SETS,
+    GOLD_USED,
     ITEMS,
+    LEADERBOARDS,
     MATURITIES,
     MULTISIGS,
     OPEN_PROPOSALS,
@@ -77,6 +89,7 @@ from state.schema import (
     OVERRIDES,
     PARAMETER_ORIGINS,
     PARAMS,
+    PAYOUTS,
     POTS,
     PROPOSALS,
     PROPOSALS_DUE,
@@ -85,10 +98,12 @@ from state.schema import (
     REMOVALS,
     REVIEWERS,
     REWARD_INDEXES,
+    SEASONS,
     SEATS,
     SESSION_KEYS,
     SESSION_KEYS_BY_OWNER,
     STAKE_POOLS,
+    STANDINGS,
     SUBMISSIONS,
     SUBMISSIONS_OPEN,
     TABLES,
@@ -236,7 +251,19 @@ def queued(model: Model, key: bytes) -> Any:
 
 def batch(model: Model, key: bytes) -> Any:
     row = model.batches.get(number(key))
-    return None if row is None else Batch(**fields_of(row, "next_try"))
+    if row is None:
+        return None
+    return Batch(gold=tuple(BatchGold(*each) for each in row.gold), **fields_of(row, "next_try", "gold"))
+
+
+def appeal(model: Model, key: bytes) -> Any:
+    row = model.appeals.get(number(key))
+    return None if row is None else Appeal(**row.values())
+
+
+def gold_set(model: Model, key: bytes) -> Any:
+    row = model.gold_sets.get(number(key))
+    return None if row is None else GoldSet(**row.values())
 
 
 def seat(model: Model, key: bytes) -> Any:
@@ -384,6 +411,55 @@ def downtime(model: Model, key: bytes) -> Any:
     return None if row is None else Downtime(*row)
 
 
+def season(model: Model, key: bytes) -> Any:
+    row = model.seasons.get(number(key))
+    return FIRST_SEASON if row is None else Season(**row.values())
+
+
+def board_key(key: bytes) -> tuple[int, int, bytes]:
+    return number(key[:8]), number(key[8:16]), key[-33:]
+
+
+def standing(model: Model, key: bytes) -> Any:
+    row = model.standings.get(board_key(key))
+    return NO_STANDING if row is None else Standing(**row.values())
+
+
+def place(model: Model, key: bytes) -> Any:
+    row = model.standings.get(board_key(key))
+    return UNIT if row is not None and row.value and row.value == 2**64 - 1 - number(key[16:24]) else None
+
+
+def badge(model: Model, key: bytes) -> Any:
+    row = model.badges.get((key[:33], number(key[33:41]), number(key[41:])))
+    return None if row is None else Badge(*row)
+
+
+def career(model: Model, key: bytes) -> Any:
+    row = model.careers.get(key)
+    return NO_CAREER if row is None else Career(**row.values())
+
+
+def competition(model: Model, key: bytes) -> Any:
+    row = model.competitions.get(number(key))
+    return None if row is None else Competition(**row.values())
+
+
+def competition_of(model: Model, key: bytes) -> Any:
+    row = model.competitions.get(number(key[8:]))
+    return UNIT if row is not None and row.campaign == number(key[:8]) else None
+
+
+def payout(model: Model, key: bytes) -> Any:
+    place_ = (number(key[:8]), number(key[8:16]), number(key[16:]))
+    return Payout(0, 0, b"") if place_ in model.payouts else None
+
+
+FIRST_SEASON = Season(0, 0, 0, (), 0, 0, 0)  # type: ignore[arg-type] # literal numbers
+NO_STANDING = Standing(0, 0, 0, 0)  # type: ignore[arg-type] # literal numbers
+NO_CAREER = Career(0, 0, 0)
+
+
 def eight(value: int) -> bytes:
     return value.to_bytes(8, "big")
 
@@ -417,6 +493,24 @@ EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model]
     EPOCH_REVIEWS: (reviews, lambda m: m.reviewed),
     ATTENDANCE: (attendance, lambda m: [eight(epoch) for epoch in m.attendance]),
     DOWNTIME: (downtime, lambda m: m.downtime),
+    SEASONS: (season, lambda m: [eight(n) for n in m.seasons]),
+    STANDINGS: (standing, lambda m: [eight(k) + eight(n) + who for k, n, who in m.standings]),
+    LEADERBOARDS: (
+        place,
+        lambda m: [
+            eight(k) + eight(n) + eight(2**64 - 1 - row.value) + who
+            for (k, n, who), row in m.standings.items()
+            if row.value
+        ],
+    ),
+    BADGES: (badge, lambda m: [who + eight(kind) + eight(of) for who, kind, of in m.badges]),
+    CAREERS: (career, lambda m: m.careers),
+    COMPETITIONS: (competition, lambda m: [eight(n) for n in m.competitions]),
+    COMPETITIONS_BY_CAMPAIGN: (
+        competition_of,
+        lambda m: [eight(row.campaign) + eight(n) for n, row in m.competitions.items()],
+    ),
+    PAYOUTS: (payout, lambda m: [eight(at) + eight(kind) + eight(of) for at, kind, of in m.payouts]),
     VAULTS: (vault, lambda m: m.vaults),
     ACCOUNTS: (account, lambda m: m.balances),
     POTS: (pot, lambda m: [name.encode() for name in m.pots]),
@@ -450,15 +544,24 @@ EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model]
     ),
     QUEUE: (queued, lambda m: [eight(n) + eight(i) for n, row in m.campaigns.items() for i in row.queue]),
     BATCHES: (batch, lambda m: [eight(n) for n in m.batches]),
+    APPEALS: (appeal, lambda m: [eight(n) for n in m.appeals]),
+    GOLD_SETS: (gold_set, lambda m: [eight(n) for n in m.gold_sets]),
+    GOLD_USED: (
+        lambda m, key: UNIT if (number(key[:8]), number(key[8:])) in m.gold_used else None,
+        lambda m: [eight(n) + eight(index) for n, index in m.gold_used],
+    ),
     SEATS: (seat, lambda m: [eight(n) + eight(r) + who for n, r, who in m.seats]),
     REVIEWERS: (reviewer, lambda m: m.reviewers),
     EARNINGS: (earnings, lambda m: m.earnings),
 }
-EMPTY = {
-    ACCOUNTS.prefix: Account(0, 0),
-    POTS.prefix: PotTotal(0),
+EMPTY: dict[int, Any] = {
+    ACCOUNTS.prefix: Account(0, 0),  # type: ignore[arg-type] # literal numbers
+    POTS.prefix: PotTotal(0),  # type: ignore[arg-type] # a literal number
     EARNINGS.prefix: Earnings(0, 0, 0, 0, 0, 0, 0, 0, ()),
-}  # type: ignore[arg-type] # literal numbers
+    SEASONS.prefix: FIRST_SEASON,
+    STANDINGS.prefix: NO_STANDING,
+    CAREERS.prefix: NO_CAREER,
+}
 """Rows that say the same as their absence."""
 
 

@@ -108,6 +108,7 @@ class Ground:
         scheme: Any,
         accounts: dict[bytes, int],
         bytes_of: Any,
+        transaction_of: Any,
     ) -> None:
         self.chain_id = chain_id
         self.log = Log()
@@ -117,6 +118,8 @@ class Ground:
         """Says whether possession was proved, and whether keys signed a message."""
         self.bytes_of = bytes_of
         """Canonical bytes of an order, as they came."""
+        self.transaction_of = transaction_of
+        """The record in bytes that should be a transaction's, or None."""
         self.height = 0
         self.time_ms = 0
         self.beacon = b""

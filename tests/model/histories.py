@@ -21,7 +21,7 @@ def history(seed: int, transactions: int, report_every: int = 0, params: Params 
     chance, scene = random.Random(seed), Scene(params)
     began = time.monotonic()
     try:
-        rush = 0
+        rush, reported = 0, report_every
         while scene.sent < transactions:
             rush -= 1
             if chance.randrange(RUSH) == 0:
@@ -30,10 +30,10 @@ def history(seed: int, transactions: int, report_every: int = 0, params: Params 
                 scene.end_block()
                 continue
             step(scene, chance, chance.choice(KINDS))
-            if report_every and scene.sent % report_every == 0:
+            if report_every and scene.sent >= reported:
+                reported += report_every
                 rate = scene.sent / (time.monotonic() - began)
                 print(
-                    f"proposals: {ends(scene)}",
                     f"{scene.sent} transactions, height {scene.model.height}, {rate:.0f} a second",
                     flush=True,
                 )
@@ -65,6 +65,7 @@ def told(scene: Scene) -> str:
     return "\n".join(
         (
             table_of(scene.outcomes),
+            f"proposals: {ends(scene)}",
             f"{scene.sent} transactions ({refused} refused, {impossible} that can't stand in a block) in"
             f" {len(scene.blocks)} blocks; no unit made or lost; replayed to the same roots",
             f"final root {scene.roots[-1].hex()}",

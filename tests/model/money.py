@@ -16,6 +16,9 @@ SCOPES = {
     "report_commit": REVIEW,
     "report_reveal": REVIEW,
     "evidence_submit": REPORT,
+    "item_appeal": UPLOAD,
+    "gold_reveal": UPLOAD,
+    "gold_retire": UPLOAD,
 }
 
 
@@ -26,6 +29,8 @@ OWN_WEIGHTS = {
     "delegate": 1_500,
     "undelegate": 2_500,
     "redelegate": 4_000,
+    "item_appeal": 1_000,
+    "report_contradiction": 2_000,
     "proposal_submit": 3_000,
     "proposal_deposit": 500,
     "proposal_vote": 2_000,
@@ -37,6 +42,14 @@ def own_weight(kind: str, body: Any) -> int:
     """Units of work of an order beyond its envelope's and its bytes."""
     if kind == "validator_edit":
         return 0 if body.consensus_key is None else 15_000
+    if kind == "competition_open":
+        return 2_000 + 100 * len(body.shares_bps)
+    if kind == "vault_execute":
+        return 200 + own_weight(body.order.KIND, body.order)
+    if kind == "gold_reveal":
+        return 200 + 200 * len(body.openings)
+    if kind == "gold_retire":
+        return 200 + 200 * len(body.spares)
     if kind == "rewards_claim":
         return 100 * len(body.validators)
     if kind == "submission_reveal":

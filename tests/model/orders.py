@@ -11,14 +11,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from omnitensor.protocol import bodies
-from omnitensor.protocol.bodies import CampaignSpec, Category, ItemDeclaration
+from omnitensor.protocol.bodies import CampaignSpec, Category, DuplicateOf, ItemDeclaration
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.multisig import MemberSignature, Policy, order_message
 from omnitensor.protocol.reviews import ItemScore, encode_report
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
 from state.ledger.prepared import prepare_encoded
-from tests.model import evidence_orders, governance_orders, staking_orders
+from tests.model import evidence_orders, governance_orders, review_orders, staking_orders
 from tests.model.money import SCOPES
 from tests.model.scene import TEAMS, Scene, address_of, key_of, signed_by
 from tests.model.seats import report_commitment
@@ -42,7 +42,7 @@ SPEC = CampaignSpec(
     thresholds=(60, 60, 60),
     overall_threshold=60,
     first_seats=3,
-    second_seats=0,  # the model does not have second rounds yet
+    second_seats=5,
     agree_min_bps=7_000,
     contributor_share_max_bps=10_000,
     item_bytes_max=1_000_000,
@@ -191,20 +191,21 @@ def campaign_open(scene: Scene, chance: Chance) -> Made:
     height = scene.model.height
     spec = replace(
         SPEC,
-        closes_at=Height(max(0, height + chance.choice([0, 3, 20, 40, 80, 80]))),
+        closes_at=Height(max(0, height + chance.choice([0, 3, 20, 60, 300, 300]))),
         first_seats=chance.choice([1, 2, 3, 3, 4, 5]),
-        second_seats=0,
+        second_seats=chance.choice([0, 1, 3, 5]),
+        audit_bps=chance.choice([0, 0, 500, 5_000, 10_000]),
         review_fee=Amount(chance.choice([3, 10**6 + 1, NANO // 7, NANO // 3])),
         unit_price=Amount(chance.choice([0, 1, 999_999_999, 3 * NANO + 7])),
         item_bond=Amount(chance.choice([0, 1, NANO // 3])),
-        contributor_share_max_bps=chance.choice([3_000, 6_000, 10_000]),
+        contributor_share_max_bps=chance.choice([1_000, 3_000, 10_000]),
         agree_min_bps=chance.choice([0, 5_001, 7_000, 10_000]),
         criterion_weights=chance.choice([(3_000, 4_000, 3_000), (0, 0, 10_000), (1, 9_998, 1)]),
         thresholds=chance.choice([(60, 60, 60), (0, 100, 50)]),
     )
     if not often(chance):
         spec = replace(spec, **chance.choice(BAD_SPECS))
-    budget = chance.choice([0, 2 * NANO, 9 * NANO, 50 * NANO, 200 * NANO, 200 * NANO, 10**18])
+    budget = chance.choice([0, 2 * NANO, 9 * NANO, 50 * NANO, 200 * NANO, 2_000 * NANO, 10**18])
     return person(scene, chance), bodies.CampaignOpen(spec, Amount(budget))
 
 
@@ -252,6 +253,16 @@ def campaign_close(scene: Scene, chance: Chance) -> Made:
         return anybody(scene, chance), bodies.CampaignClose(number)
     who = row.sponsor if row and often(chance) else anybody(scene, chance)
     return who, bodies.CampaignClose(number)
+
+
+def competition_open(scene: Scene, chance: Chance) -> Made:
+    number = some_campaign(scene, chance)
+    pool = chance.choice([NANO, NANO, 7 * NANO + 3, 31 * NANO, NANO - 1, 10**18])
+    rule = chance.choice([0, 0, 1, 1, 1, 2])
+    shares = () if rule == 0 else chance.choice([(10_000,), (5_000, 3_000, 2_000), (3_334, 3_333, 3_333)])
+    if not often(chance, 0.9):
+        shares = chance.choice([(), (1,), (10_000, 0), (9_999,)])
+    return anybody(scene, chance), bodies.CompetitionOpen(number, Amount(pool), rule, shares)
 
 
 # -- submissions
@@ -404,7 +415,24 @@ def report_reveal(scene: Scene, chance: Chance) -> Made | None:
     salt, report = known or (Hash(bytes(32)), bytes(4))
     if chance.randrange(30) == 0:
         salt = Hash(bytes(32))
-    return who, bodies.ReportReveal(number, round_, salt, report)
+    return who, bodies.ReportReveal(number, round_, salt, report, duplicates(scene, chance, number, report))
+
+
+def duplicates(scene: Scene, chance: Chance, number: int, report: bytes) -> tuple[DuplicateOf, ...]:
+    """What items flagged as duplicates repeat: an earlier item of the campaign, mostly."""
+    batch, items, found = scene.model.batches.get(number), scene.model.items, []
+    for place in range(len(report) // 4):
+        if batch is None or place >= len(batch.items) or not report[4 * place + 3] & 1:
+            continue
+        own = batch.items[place]
+        earlier = [
+            other
+            for other in range(max(1, own - 40), own)
+            if items[other].campaign == batch.campaign and items[other].sequence <= items[own].sequence
+        ]
+        if earlier and often(chance):
+            found.append(DuplicateOf(place, chance.choice(earlier) if often(chance, 0.97) else own))
+    return tuple(found if often(chance, 0.98) else found[::-1])
 
 
 def vault_grant(scene: Scene, chance: Chance) -> Made:
@@ -432,7 +460,37 @@ def vault_withdraw(scene: Scene, chance: Chance) -> Made | None:
     return who, bodies.VaultWithdraw(vault, amount(scene, chance, chance.choice([has, has, has // 9])))
 
 
+def vault_execute(scene: Scene, chance: Chance) -> Made | None:
+    known = list(scene.model.vaults)[-12:]
+    if not known:
+        return None
+    vault = Address(chance.choice(known))
+    order: Any = None
+    kind = chance.randrange(6)
+    mine = [Address(to) for to in scene.model.delegated_by(vault)]
+    if kind < 2 or not mine:
+        has = scene.model.balances.get(vault, 0)
+        amounts = [has // 2, has // 3, has, NANO, has + 1, 0]
+        order = bodies.Delegate(staking_orders.validator(scene, chance), Amount(chance.choice(amounts)))
+    elif kind == 2:
+        worth = scene.model._worth(mine[0], scene.model.delegations[vault, mine[0]].shares)
+        order = bodies.Undelegate(mine[0], staking_orders.part(chance, worth))
+    elif kind == 3:
+        order = bodies.Redelegate(mine[0], staking_orders.validator(scene, chance), None)
+    elif kind == 4:
+        order = bodies.RewardsClaim((mine[0],))
+    else:
+        made = governance_orders.proposal_vote(scene, chance)
+        if made is None:
+            return None
+        order = made[1]
+    row = scene.model.vaults[vault]
+    who = Address(row.holder) if often(chance, 0.95) else anybody(scene, chance)
+    return who, bodies.VaultExecute(vault, order)
+
+
 ORDERS: dict[str, tuple[int, Any]] = {
+    "vault_execute": (4, vault_execute),
     "delegate": (7, staking_orders.delegate),
     "undelegate": (4, staking_orders.undelegate),
     "redelegate": (4, staking_orders.redelegate),
@@ -459,6 +517,14 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "submission_reveal": (9, submission_reveal),
     "seat_accept": (5, seat_accept),
     "seat_decline": (2, seat_decline),
+    "competition_open": (2, competition_open),
+    "campaign_cancel": (1, review_orders.campaign_cancel),
+    "item_appeal": (4, review_orders.item_appeal),
+    "gold_commit": (3, review_orders.gold_commit),
+    "gold_reveal": (4, review_orders.gold_reveal),
+    "gold_retire": (1, review_orders.gold_retire),
+    "report_leak": (1, review_orders.report_leak),
+    "report_contradiction": (1, review_orders.report_contradiction),
     "report_commit": (22, report_commit),
     "report_reveal": (18, report_reveal),
 }
@@ -578,5 +644,5 @@ def close_everything(scene: Scene) -> None:
             scene.end_block()
     for _ in range(200):
         scene.end_block()
-        if not scene.model.living_campaigns():
+        if not scene.model.living_campaigns() and not scene.model.gold_due:
             return

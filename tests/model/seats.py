@@ -7,7 +7,8 @@ from typing import Any
 from tests.model.ground import BPS, Ground, Thing, packed, parts_of, refuse_if, tagged
 from tests.model.submissions import COMMIT, DONE, FROZEN, REVEAL
 
-SEATED, TAKEN, COMMITTED, REVEALED, DECLINED, MISSED, WITHHELD, RELEASED = range(8)
+SEATED, TAKEN, COMMITTED, REVEALED, DECLINED, MISSED, WITHHELD, RELEASED, LEAKED, CONTRADICTED = range(10)
+GOLD_PHASE, SECOND = 4, 5
 PENDING, VERDICT, NO_QUORUM, NOBODY = range(4)
 
 
@@ -97,7 +98,21 @@ class Seats(Ground):
         refuse_if(len(body.report) != 4 * len(batch.items), "report")
         for place in range(0, len(body.report), 4):
             refuse_if(max(body.report[place : place + 3]) > 100 or body.report[place + 3] > 127, "report")
+        self._check_duplicates(batch, body)
         seat.state, seat.sealed, seat.report = REVEALED, b"", body.report
+        seat.duplicates = body.duplicates
+
+    def _check_duplicates(self, batch: Thing, body: Any) -> None:
+        """Each names an earlier item of the campaign that an item repeats, which is flagged as a duplicate; in order."""
+        places = [reference.place for reference in body.duplicates]
+        refuse_if(places != sorted(set(places)), "duplicate_reference")
+        for reference in body.duplicates:
+            refuse_if(reference.place >= len(batch.items), "duplicate_reference")
+            refuse_if(not body.report[4 * reference.place + 3] & 1, "duplicate_reference")
+            number, other = batch.items[reference.place], self.items.get(reference.item)
+            refuse_if(other is None or other.campaign != batch.campaign, "duplicate_reference")
+            own = (self.items[number].sequence, number)
+            refuse_if((other.sequence, reference.item) >= own, "duplicate_reference")
 
     # -- bonds
 
@@ -114,21 +129,27 @@ class Seats(Ground):
         self.reviewer(address).seats_open -= 1
         seat.bond, seat.state = 0, state
 
-    def charge(self, number: int, address: bytes, amount: int, state: int) -> None:
-        """Frees a seat's bond but for an amount that is taken of the validator's stake."""
+    def take_bond(self, number: int, address: bytes, amount: int, state: int) -> int:
+        """Frees a seat's bond, and takes up to an amount of it out of the validator's stake, for the caller to move."""
         batch, row = self.batches[number], self.validators[address]
         seat = self.seats[number, batch.round, address]
         amount = min(amount, seat.bond, row.stake)
         self.free_bond(number, address, state)
         row.stake -= amount
         seat.penalty += amount
-        self.take_penalty(self.campaigns[batch.campaign], "stake", amount)
         self.note_payment(address, "penalty", amount, batch.campaign, batch=number)
+        return int(amount)
+
+    def charge(self, number: int, address: bytes, amount: int, state: int) -> None:
+        """Takes a penalty of a seat's bond."""
+        amount = self.take_bond(number, address, amount, state)
+        self.take_penalty(self.campaigns[self.batches[number].campaign], "stake", amount)
 
     def _miss(self, number: int, address: bytes, state: int) -> None:
         seat = self.seats[number, self.batches[number].round, address]
         share = self.p.no_commit_slash_bps if state == MISSED else self.p.no_reveal_slash_bps
         self.reviewer(address).missed += 1
+        self.count_missed(address)
         self.note_review(address, len(self.batches[number].items), 0)
         self.charge(number, address, parts_of(seat.bond, share), state)
 
@@ -137,9 +158,14 @@ class Seats(Ground):
     def look_at_batches(self) -> None:
         for number in sorted(self.open_batches):
             batch = self.batches[number]
-            {FROZEN: self._draw_first, COMMIT: self._commit_phase, REVEAL: self._reveal_phase}[batch.phase](
-                number, batch
-            )
+            if batch.phase == SECOND:
+                continue
+            {
+                FROZEN: self._draw_first,
+                COMMIT: self._commit_phase,
+                REVEAL: self._reveal_phase,
+                GOLD_PHASE: self._gold_phase,
+            }[batch.phase](number, batch)
             if batch.phase == DONE:
                 del self.open_batches[number]
                 self.end_if_idle(batch.campaign)
@@ -147,8 +173,7 @@ class Seats(Ground):
     def _draw_first(self, number: int, batch: Thing) -> None:
         if self.height < batch.next_try:
             return
-        places = self.campaigns[batch.campaign].spec.first_seats
-        drawn = self._draw(number, batch, (0,) * places)
+        drawn = self._draw(number, batch, (0,) * batch.asked)
         if drawn:
             batch.places, batch.draw_at = len(batch.seats), self.height
         elif self.height >= batch.draw_at + self.p.report_commit_blocks:
@@ -184,9 +209,19 @@ class Seats(Ground):
         if have < self._quorum(batch):
             self._replace_missing(number, batch, have)
             return
-        self.decide(number)
-        batch.phase, batch.outcome, batch.decided_at = DONE, VERDICT, self.height
-        batch.settle_at = self.height + max(1, self.p.challenge_blocks)
+        if self.waits_for_gold(batch):
+            batch.phase = GOLD_PHASE
+            batch.gold_until = self.height + max(1, self.p.gold_reveal_blocks)
+        else:
+            self.decide(number)
+
+    def _gold_phase(self, number: int, batch: Thing) -> None:
+        if not batch.gold_said and self.height < batch.gold_until:
+            return
+        if self.seats_in(number, REVEALED):
+            self.decide(number)
+        else:
+            self._give_up(number, batch, NO_QUORUM, "no_quorum")
 
     def _quorum(self, batch: Thing) -> int:
         return max(1, -(-batch.places * self.p.seat_quorum_bps // BPS))
@@ -206,35 +241,39 @@ class Seats(Ground):
     def _give_up(self, number: int, batch: Thing, outcome: int, reason: str) -> None:
         for address, seat in self.seats_in(number, COMMITTED, REVEALED):
             self.free_bond(number, address, RELEASED if seat.state == COMMITTED else REVEALED)
-        for item in batch.items:
-            if self.items[item].displaced:
-                self.reject(item, ("duplicate",), parts_of(self.items[item].bond, self.p.reject_bond_bps))
-            else:
-                self.leave_undecided(item, (reason,))
-        batch.phase, batch.outcome, batch.decided_at, batch.settled = DONE, outcome, self.height, True
+        batch.phase, batch.outcome, batch.decided_at = DONE, outcome, self.height
         batch.settle_at = self.height + max(1, self.p.challenge_blocks)
+        self.give_up_items(number, reason)
+        if batch.origin:
+            self.settling[batch.settle_at, number] = True
+        else:
+            batch.settled = True
 
     # -- the draw
 
-    def weights(self, number: int, batch: Thing) -> dict[bytes, int]:
-        barred = {self.campaigns[batch.campaign].sponsor, *batch.contributors, *batch.seats}
-        found = {}
+    def weights(self, batch: Thing) -> tuple[dict[bytes, int], bool]:
+        """Weights of those who may sit, and whether members of the first round are among them."""
+        barred = {self.campaigns[batch.campaign].sponsor, batch.appellant, *batch.contributors, *batch.seats}
+        everybody = {}
         for address, row in self.validators.items():
             if row.jailed or address in barred or row.stake - row.held < batch.bond or not row.stake:
                 continue
             scale = max(1000, min(BPS, 2500 + self.quality(address) * 3 // 2))
-            weight = self.power(address) * scale // BPS
-            if weight:
-                found[address] = weight
-        return found
+            everybody[address] = self.power(address) * scale // BPS
+        first = self.batches[batch.origin].seats if batch.origin else ()
+        fresh = {address: weight for address, weight in everybody.items() if address not in first}
+        drawn_fresh = sum(address not in first for address in batch.seats)
+        if not batch.origin or len(fresh) + drawn_fresh >= self.p.fresh_seats_min:
+            return fresh, False
+        return everybody, len(everybody) > len(fresh)
 
     def _draw(self, number: int, batch: Thing, fills: tuple[int, ...], keep_attempt: bool = False) -> int:
         """How many were drawn."""
-        weights = self.weights(number, batch)
+        weights, thin = self.weights(batch)
         seed = tagged("seats", self.beacon, packed((number, batch.round, batch.draws)))
         drawn: list[bytes] = []
         for turn in range(len(fills)):
-            pool = sorted(address for address in weights if address not in drawn)
+            pool = sorted(address for address in weights if weights[address] and address not in drawn)
             left = sum(weights[address] for address in pool)
             if not left:
                 break
@@ -247,6 +286,7 @@ class Seats(Ground):
                     break
         if drawn or not keep_attempt:
             batch.draws += 1
+            batch.thin |= thin
         if not drawn:
             return 0
         batch.seats = (*batch.seats, *drawn)

@@ -9,8 +9,8 @@ from tests.model.campaigns import OPEN, U64_MAX, reserve_of
 from tests.model.ground import BPS, Ground, Thing, packed, parts_of, refuse_if, tagged
 
 COMMITTED, REVEALED, EXPIRED = range(3)
-SHOWN, QUEUED, IN_REVIEW, ACCEPTED, REJECTED, UNDECIDED, PAID = range(7)
-COUNTED = ("", "queued", "in_review", "accepted", "rejected", "undecided", "paid")
+SHOWN, QUEUED, IN_REVIEW, ACCEPTED, REJECTED, UNDECIDED, PAID, ESCALATED = range(8)
+COUNTED = ("", "queued", "in_review", "accepted", "rejected", "undecided", "paid", "escalated")
 FROZEN, COMMIT, REVEAL, DONE = range(4)
 
 
@@ -100,6 +100,7 @@ class Submissions(Ground):
         refuse_if(len(body.items) != submission.count, "submission_items")
         expected = submission_commitment(self.chain_id, body.campaign, body.items, sender, body.salt)
         refuse_if(expected != body.commitment, "commitment")
+        refuse_if(campaign.cancelled, "campaign_cancelled")
         for declared in body.items:
             self._check_declared(campaign.spec, declared)
         numbers = [self._take_in(campaign, submission, body, declared) for declared in body.items]
@@ -227,14 +228,34 @@ class Submissions(Ground):
                 del self.holders[place]
 
     def _let_go(self, number: int) -> None:
-        """What was reserved for an item becomes available again, and its place in its category too."""
+        """What was reserved for an item becomes available again, and its place in its category too.
+
+        What its reviewers may earn stays until they are paid: of the first round while it is in a batch, of the second while
+        it is escalated.
+        """
         item = self.items[number]
         campaign = self.campaigns[item.campaign]
-        self.set_aside(campaign, -item.reward_reserved, -item.review_reserved, -item.escalation_reserved)
-        item.reward_reserved = item.review_reserved = item.escalation_reserved = 0
-        item.bond_cost = item.open_verdict = 0
+        review = item.review_reserved if item.status in (SHOWN, QUEUED) else 0
+        escalation = 0 if item.status == ESCALATED else item.escalation_reserved
+        self.set_aside(campaign, -item.reward_reserved, -review, -escalation)
+        item.reward_reserved = 0
+        item.review_reserved -= review
+        item.escalation_reserved -= escalation
+        item.bond_cost = 0
         if item.status != SHOWN:
             self._count_category(campaign, item.category, -1)
+
+    def free_reviews(self, batch: Thing) -> None:
+        """What a round's items hold for its reviewers becomes available: they are paid next, or not at all."""
+        campaign = self.campaigns[batch.campaign]
+        for number in batch.items:
+            item = self.items[number]
+            if batch.round == 1:
+                self.set_aside(campaign, 0, -item.review_reserved, 0)
+                item.review_reserved = 0
+            else:
+                self.set_aside(campaign, 0, 0, -item.escalation_reserved)
+                item.escalation_reserved = 0
 
     def _return_bond(self, number: int, cost: int = 0) -> None:
         item = self.items[number]
@@ -252,11 +273,11 @@ class Submissions(Ground):
         self._return_bond(number, cost)
         self.earned(item.contributor).items_rejected += 1
 
-    def hold_rejected(self, number: int, reasons: tuple[str, ...], cost: int) -> None:
+    def hold_rejected(self, number: int, reasons: tuple[str, ...], cost: int, batch: int) -> None:
         """Rejected, and everything stays held until the challenge window ends."""
         item = self.items[number]
         self.advance(number, REJECTED)
-        item.reasons, item.bond_cost, item.open_verdict = reasons, cost, item.batch
+        item.reasons, item.bond_cost, item.open_verdict = reasons, cost, batch
         self.campaigns[item.campaign].rejections_open += 1
         self.earned(item.contributor).items_rejected += 1
 
@@ -269,27 +290,27 @@ class Submissions(Ground):
         self._return_bond(number)
         self.earned(item.contributor).items_undecided += 1
 
-    def accept(self, number: int, overall: int) -> None:
+    def accept(self, number: int, overall: int, batch: int) -> None:
         item = self.items[number]
-        campaign = self.campaigns[item.campaign]
+        campaign, earned = self.campaigns[item.campaign], self.earned(item.contributor)
+        self.advance(number, ACCEPTED)
+        earned.items_accepted += 1
+        item.open_verdict, item.bond_cost, item.reasons = batch, 0, ()
+        if item.reward:  # it was accepted before, and keeps what that earned
+            return
         share = 5000 + 5000 * (overall - 60) // 40
         item.reward = parts_of(item.reward_reserved, max(0, min(BPS, share)))
         now = parts_of(item.reward, self.p.contributor_paid_at_verdict_bps)
-        unearned = item.reward_reserved - item.reward
-        self.set_aside(campaign, -unearned, -item.review_reserved, 0)
-        item.review_reserved = 0
-        item.reward_reserved = item.reward - now
-        item.open_verdict = item.batch
-        self.advance(number, ACCEPTED)
-        row = self.earned(item.contributor)
-        row.items_accepted += 1
-        row.pending += item.reward - now
+        self.set_aside(campaign, item.reward - item.reward_reserved, 0, 0)
+        item.reward_reserved = item.reward
+        earned.pending += item.reward - now
         self._pay_contributor(number, now)
 
     def _pay_contributor(self, number: int, amount: int) -> None:
         item = self.items[number]
         campaign = self.campaigns[item.campaign]
         campaign.reward -= amount
+        item.reward_reserved -= amount
         campaign.paid_contributors = min(U64_MAX, campaign.paid_contributors + amount)
         item.paid += amount
         self.move("campaigns", item.contributor, amount)
@@ -350,10 +371,22 @@ class Submissions(Ground):
             del self.campaigns[number].queue[item]
             self.items[item].batch = batch
             self.advance(item, IN_REVIEW)
+        self.create_batch(batch, number, picked, 1, self.campaigns[number].spec.first_seats, 0, b"")
+
+    def create_batch(
+        self,
+        batch: int,
+        campaign: int,
+        picked: list[int],
+        round_: int,
+        asked: int,
+        origin: int,
+        appellant: bytes,
+    ) -> None:
         fee = sum(self.items[item].fee for item in picked)
         self.batches[batch] = self.thing(
-            campaign=number,
-            round=1,
+            campaign=campaign,
+            round=round_,
             items=tuple(picked),
             contributors=tuple(sorted({self.items[item].contributor for item in picked})),
             phase=FROZEN,
@@ -367,10 +400,10 @@ class Submissions(Ground):
             draw_at=self.height + self.p.seed_delay_blocks,
             places=0,
             vacancies=(),
-            origin=0,
+            origin=origin,
             second=0,
-            appellant=b"",
-            asked=self.campaigns[number].spec.first_seats,
+            appellant=appellant,
+            asked=asked,
             thin=False,
             gold_until=0,
             gold_said=False,
@@ -387,25 +420,32 @@ class Submissions(Ground):
         self.open_batches[batch] = True
 
     def settle_batches(self) -> None:
-        """The challenge window of a batch is over: the rest is paid and bonds return."""
+        """Verdicts of a batch can't be appealed any more: accepted items get their rest, rejected ones what is left."""
         for due, batch in sorted(key for key in self.settling if key[0] <= self.height):
             del self.settling[due, batch]
             for number in self.batches[batch].items:
-                item = self.items[number]
-                campaign = self.campaigns[item.campaign]
-                if item.status == REJECTED and item.open_verdict:
-                    cost = item.bond_cost
-                    self._let_go(number)
-                    campaign.rejections_open -= 1
-                    self._return_bond(number, cost)
-                if item.status != ACCEPTED:
-                    continue
-                rest = item.reward_reserved
-                self.set_aside(campaign, 0, 0, -item.escalation_reserved)
-                item.reward_reserved = item.escalation_reserved = item.open_verdict = 0
-                self.advance(number, PAID)
-                self.earned(item.contributor).pending -= rest
-                self._pay_contributor(number, rest)
-                self._return_bond(number)
+                if self.items[number].open_verdict == batch:
+                    self._settle_item(number)
             self.batches[batch].settled = True
             self.end_if_idle(self.batches[batch].campaign)
+
+    def _settle_item(self, number: int) -> None:
+        item = self.items[number]
+        campaign, earned = self.campaigns[item.campaign], self.earned(item.contributor)
+        item.open_verdict = 0
+        if item.status == REJECTED:
+            if item.reward:  # it was accepted first, and loses the rest
+                earned.pending -= item.reward_reserved
+            cost = item.bond_cost
+            self._let_go(number)
+            campaign.rejections_open -= 1
+            self._return_bond(number, cost)
+            return
+        rest = item.reward_reserved
+        self.set_aside(campaign, 0, 0, -item.escalation_reserved)
+        item.escalation_reserved = 0
+        self.advance(number, PAID)
+        earned.pending -= rest
+        self._pay_contributor(number, rest)
+        self._return_bond(number)
+        self.take_part(number)

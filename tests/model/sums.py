@@ -15,8 +15,14 @@ def check_sums(model: Model) -> None:
         "stake": sum(row.stake + row.delegated for row in model.validators.values()),
         "unbonding": sum(model.unbonding.values()) + sum(row.leaving for row in model.validators.values()),
         "campaigns": sum(row.available + row.reward + row.review + row.escalation for row in campaigns),
-        "bonds": sum(row.bond for row in items) + sum(row.count * row.item_bond for row in submissions),
+        "bonds": sum(row.bond for row in items)
+        + sum(row.count * row.item_bond for row in submissions)
+        + sum(row.bond for row in model.appeals.values())
+        + sum(model.gold_left(number) * row.bond_each for number, row in model.gold_sets.items()),
     }
+    expected["seasons"] = sum(sum(row.pools) - row.paid for row in model.seasons.values())
+    competitions = model.competitions.values()
+    expected["competitions"] = sum(row.pool - row.paid - row.returned for row in competitions)
     expected["deposits"] = sum(model.deposits.values())
     for name, amount in expected.items():
         assert pots.pop(name, 0) == amount, name

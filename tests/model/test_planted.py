@@ -115,7 +115,7 @@ def too_few_shares(ctx: Any, row: Any, free: int, whole: int, wanted: Any) -> tu
 
 
 def vests_early(row: Any, now: int) -> int:
-    return int(REAL_VESTED(row, now + 1_000))
+    return int(REAL_VESTED(row, now + 25_000))
 
 
 FAULTS: dict[str, Callable[[], Any]] = {
@@ -144,7 +144,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "leaving shares are rounded down": patched("state.ledger.delegations._wanted", too_few_shares),
     "votes stay where shares were": patched("state.ledger.ballots.moved", lambda *_: None),
     "a change of parameters comes too early": patched("state.ledger.parameters.NEXT_EPOCH", b""),
-    "locked money vests a block early": patched("state.ledger.vaults.vested", vests_early),
+    "locked money vests too early": patched("state.ledger.vaults.vested", vests_early),
     "a refused order of several keys can be sent again": patched(
         "state.ledger.multisig.OrderRefused", lambda refusal, events: refusal
     ),

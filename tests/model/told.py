@@ -11,6 +11,17 @@ from typing import Any
 from omnitensor.protocol.blocks import Event, Receipt
 
 MONEY_EVENTS = (
+    ("season.paid", "to", "amount", 1),
+    ("pay.participation", "to", "amount", 1),
+    ("competition.opened", "sponsor", "pool", -1),
+    ("competition.paid", "to", "amount", 1),
+    ("competition.ended", "to", "amount", 1),
+    ("appeal.opened", "appellant", "bond", -1),
+    ("appeal.closed", "appellant", "amount", 1),
+    ("gold.committed", "sponsor", "bond", -1),
+    ("gold.returned", "sponsor", "amount", 1),
+    ("gold.retired", "sponsor", "amount", 1),
+    ("report.leaked", "finder", "reward", 1),
     ("stake.delegated", "account", "amount", -1),
     ("stake.returned", "account", "amount", 1),
     ("reward.claimed", "account", "amount", 1),
@@ -18,6 +29,8 @@ MONEY_EVENTS = (
     ("vault.granted", "vault", "amount", 1),
     ("vault.withdrawn", "vault", "amount", -1),
     ("vault.withdrawn", "to", "amount", 1),
+    ("vault.earned", "vault", "amount", -1),
+    ("vault.earned", "to", "amount", 1),
     ("proposal.deposited", "depositor", "amount", -1),
     ("deposit.returned", "depositor", "amount", 1),
     ("treasury.paid", "to", "amount", 1),

@@ -1,4 +1,4 @@
-"""Verdicts, scores, reputation and pay, after docs/specification/data-validation.md. Part of the model."""
+"""Verdicts of both rounds and appeals, after docs/specification/data-validation.md. Part of the model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from tests.model.campaigns import U64_MAX
-from tests.model.ground import BPS, Ground, Thing, parts_of
-from tests.model.seats import REVEALED
+from tests.model.ground import BPS, Ground, Thing, parts_of, refuse_if, tagged
+from tests.model.seats import DONE, REVEALED, SECOND, VERDICT
+from tests.model.submissions import ACCEPTED, ESCALATED, IN_REVIEW, REJECTED, UNDECIDED
 
 CRITERIA = ("completeness", "accuracy", "relevance")
 FLAGS = ("duplicate", "personal_data", "illegal", "poisoned", "unavailable", "wrong_tier", "licence")
+NONE, DISAGREEMENT, FLAGGED, AUDIT, APPEAL = range(5)
+OPEN, TURNED, UPHELD, VOID = range(4)
+Bits = tuple[int, ...]
 
 
 def lower_median(values: list[int], weights: list[int]) -> int:
@@ -29,29 +32,32 @@ class Judged:
 
     def __init__(self, spec: Any, reports: list[tuple[int, ...]], weights: list[int]) -> None:
         self.spec = spec
-        total = sum(weights)
+        self.total = sum(weights)
         self.scores = tuple(lower_median([report[c] for report in reports], weights) for c in range(3))
+        self.bits = tuple(int(score >= bar) for score, bar in zip(self.scores, spec.thresholds, strict=True))
         self.good = self.passes(self.scores)
         agreeing = sum(
             weight
             for report, weight in zip(reports, weights, strict=True)
             if self.passes(report[:3]) == self.good
         )
-        self.agreement = floor(Fraction(agreeing * BPS, total))
-        raised = [
+        self.agreement = floor(Fraction(agreeing * BPS, self.total))
+        self.raised = [
             sum(weight for report, weight in zip(reports, weights, strict=True) if report[3] >> bit & 1)
             for bit in range(7)
         ]
-        self.flagged = 4 * sum(w for report, w in zip(reports, weights, strict=True) if report[3]) >= total
-        self.heard = tuple(
-            name for name, weight in zip(FLAGS, raised, strict=True) if weight and 4 * weight >= total
-        )
-        self.agreed = tuple(
-            name
-            for name, weight in zip(FLAGS, raised, strict=True)
-            if name in self.heard and Fraction(weight, total) >= Fraction(spec.agree_min_bps, BPS)
-        )
+        any_flag = sum(w for report, w in zip(reports, weights, strict=True) if report[3])
+        self.flagged = 4 * any_flag >= self.total
+        self.heard = self.agreed_by(0)
         self.overall = self.sum_of(self.scores) // BPS
+
+    def agreed_by(self, bps: int) -> tuple[str, ...]:
+        """Flags that such a share of the weight raised, and a quarter at least."""
+        return tuple(
+            name
+            for name, weight in zip(FLAGS, self.raised, strict=True)
+            if Fraction(weight, self.total) >= max(Fraction(1, 4), Fraction(bps, BPS))
+        )
 
     def sum_of(self, scores: tuple[int, ...]) -> int:
         return sum(score * weight for score, weight in zip(scores, self.spec.criterion_weights, strict=True))
@@ -70,183 +76,235 @@ class Judged:
             names.append("overall")
         return tuple(names)
 
+    def first_end(self) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        """How the first round ends an item by itself: status, reasons, and the flags agreed."""
+        agreed = self.agreed_by(self.spec.agree_min_bps)
+        if self.agreement < self.spec.agree_min_bps:
+            return UNDECIDED, ("disagreement", *self.heard), agreed
+        if self.good and self.flagged and not agreed:
+            return UNDECIDED, ("flagged", *self.heard), agreed
+        return self._end(agreed)
+
+    def last_end(self) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        """The same of a second round, whose verdict stands."""
+        return self._end(self.agreed_by(5_000))
+
+    def _end(self, agreed: tuple[str, ...]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        if not self.good:
+            return REJECTED, (*self.failed(), *self.heard), agreed
+        return (REJECTED, agreed, agreed) if agreed else (ACCEPTED, (), agreed)
+
+    def cause(self) -> int:
+        if self.agreement < self.spec.agree_min_bps:
+            return DISAGREEMENT
+        return FLAGGED if self.flagged else NONE
+
 
 class Verdicts(Ground):
-    """Ends batches, and pays or charges their reviewers."""
+    """Ends batches and appeals."""
 
-    def quality(self, address: bytes) -> int:
-        """``Q``: the decayed average, capped by the two gates once they have evidence enough."""
-        row = self.reviewers.get(address)
-        total, gold, peer = (row.total, row.gold, row.peer) if row else ((0, 0),) * 3
-        p = self.p
-        prior = p.reputation_prior_weight
-        found = floor(Fraction(total[0] + p.reputation_break_even_bps * prior, total[1] + prior))
-        for (points, weight), least, bar, prior in (
-            (gold, p.gate_gold_evidence_min, p.gate_gold_bps, p.gate_gold_prior_weight),
-            (peer, p.gate_peer_evidence_min, p.gate_peer_bps, p.gate_peer_prior_weight),
-        ):
-            if weight >= least:
-                gate = floor(Fraction(points, weight + prior))
-                found = min(found, gate) if gate < bar else found
-        return found
+    def open(self) -> None:
+        self.appeals = self.table()
 
-    def vote_weight(self, address: bytes) -> int:
-        return max(1, min(8, 2 + self.quality(address) * 8 // BPS))
+    # -- committees
+
+    def committee(self, number: int) -> tuple[list[bytes], list[int], list[list[tuple[int, ...]]]]:
+        """Who revealed and still sits, what each weighs, and what all say item by item."""
+        batch = self.batches[number]
+        seated = self.seats_in(number, REVEALED)
+        by_item: list[list[tuple[int, ...]]] = []
+        for place in range(len(batch.items)):
+            said = []
+            for _, seat in seated:
+                *scores, flags = seat.report[4 * place : 4 * place + 4]
+                named = any(reference.place == place for reference in seat.duplicates)
+                said.append((*scores, flags if named else flags & ~1))
+            by_item.append(said)
+        return [address for address, _ in seated], [seat.vote for _, seat in seated], by_item
 
     def decide(self, number: int) -> None:
+        """A batch comes to its verdict."""
         batch = self.batches[number]
-        campaign = self.campaigns[batch.campaign]
-        sitting = [address for address, _ in self.seats_in(number, REVEALED)]
-        weights = [self.vote_weight(address) for address in sitting]
-        reports = [self.seats[number, batch.round, address].report for address in sitting]
-        by_item = [
-            [tuple(report[4 * place : 4 * place + 4]) for report in reports]
-            for place in range(len(batch.items))
-        ]
-        for address, weight in zip(sitting, weights, strict=True):
-            self.seats[number, batch.round, address].vote = weight
-        by_item = [[(*said[:3], said[3] & ~1) for said in reports] for reports in by_item]
-        for item, said in zip(batch.items, by_item, strict=True):
-            self._end_item(item, Judged(campaign.spec, said, weights))
-        for item in batch.items:
-            self.set_aside(campaign, 0, -self.items[item].review_reserved, 0)
-            self.items[item].review_reserved = 0
-        self._reward(number, batch, campaign, sitting, weights, by_item)
-        self.settling[self.height + max(1, self.p.challenge_blocks), number] = True
-
-    def _end_item(self, number: int, judged: Judged) -> None:
-        item = self.items[number]
-        if item.displaced:
-            self.reject(number, ("duplicate",), parts_of(item.bond, self.p.reject_bond_bps))
-            return
-        item.scores, item.overall = judged.scores, judged.overall
-        item.agreement_bps = judged.agreement
-        if judged.agreement < judged.spec.agree_min_bps:
-            self.leave_undecided(number, ("disagreement", *judged.heard))
-        elif not judged.good:
-            self.hold_rejected(number, (*judged.failed(), *judged.heard), self._rejection_cost(item, judged))
-        elif not judged.flagged:
-            self.accept(number, judged.overall)
-        elif judged.agreed:
-            self.hold_rejected(number, judged.agreed, self._rejection_cost(item, judged, flagged=True))
+        for address, seat in self.seats_in(number, REVEALED):
+            seat.vote = self.vote_weight(address)
+        batch.phase, batch.outcome, batch.decided_at = DONE, VERDICT, self.height
+        batch.settle_at = self.height + max(1, self.p.challenge_blocks)
+        self.settling[batch.settle_at, number] = True
+        if batch.round == 1:
+            self._first_verdict(number, batch)
         else:
-            self.leave_undecided(number, ("flagged", *judged.heard))
+            self._second_verdict(number, batch)
 
-    def _rejection_cost(self, item: Thing, judged: Judged, flagged: bool = False) -> int:
-        if {"illegal", "poisoned"} & set(judged.agreed):
+    # -- first rounds
+
+    def _first_verdict(self, number: int, batch: Thing) -> None:
+        campaign = self.campaigns[batch.campaign]
+        _, weights, by_item = self.committee(number)
+        self.judge_gold(batch, campaign, weights, by_item)
+        judged = [Judged(campaign.spec, said, weights) for said in by_item]
+        causes = {
+            item: cause
+            for item, each in zip(batch.items, judged, strict=True)
+            if (cause := self._cause(item, each))
+        }
+        if causes and not self.affordable(campaign, list(causes)):
+            causes = {}
+        costs = [
+            self._cost(item, each, each.first_end()) for item, each in zip(batch.items, judged, strict=True)
+        ]
+        for item_number, each, cost in zip(batch.items, judged, costs, strict=True):
+            item = self.items[item_number]
+            if item.displaced:
+                self.reject(item_number, ("duplicate",), parts_of(item.bond, self.p.reject_bond_bps))
+                continue
+            status, reasons, _ = each.first_end()
+            item.scores, item.overall, item.agreement_bps = each.scores, each.overall, each.agreement
+            if item_number in causes:
+                item.reasons, item.bond_cost = reasons, cost
+                self._escalate(item_number, causes[item_number], status)
+            else:
+                self.end_item(item_number, status, reasons, cost, number)
+        if causes:
+            batch.phase = SECOND
+            batch.second = self._open_second(number, batch.campaign, list(causes), b"")
+        else:
+            self.pay_committee(number, {})
+
+    def _cause(self, number: int, judged: Judged) -> int:
+        if self.items[number].displaced:
+            return NONE
+        lot = int.from_bytes(tagged("audit", self.beacon, number.to_bytes(8, "big")), "big") % BPS
+        return judged.cause() or (AUDIT if lot < judged.spec.audit_bps else NONE)
+
+    def end_item(self, number: int, status: int, reasons: tuple[str, ...], cost: int, batch: int) -> None:
+        if status == UNDECIDED:
+            self.leave_undecided(number, reasons)
+        elif status == ACCEPTED:
+            self.accept(number, self.items[number].overall, batch)
+        else:
+            self.hold_rejected(number, reasons, cost, batch)
+
+    def _cost(self, number: int, judged: Judged, end: tuple[int, tuple[str, ...], tuple[str, ...]]) -> int:
+        """What of an item's bond a rejection costs."""
+        status, _, agreed = end
+        item = self.items[number]
+        if status != REJECTED:
+            return 0
+        if {"illegal", "poisoned"} & set(agreed):
             return int(item.bond)
         near = all(
             score >= bar - self.p.near_miss_points
             for score, bar in zip(judged.scores, judged.spec.thresholds, strict=True)
         )
-        if near and not judged.heard and not flagged:
+        if near and not judged.heard:
             return 0
         return parts_of(item.bond, self.p.reject_bond_bps)
 
-    # -- reviewers
+    # -- second rounds
 
-    def _reward(
-        self,
-        number: int,
-        batch: Thing,
-        campaign: Thing,
-        sitting: list[bytes],
-        weights: list[int],
-        by_item: list[list[tuple[int, ...]]],
-    ) -> None:
-        p = self.p
-        priors = [
-            (p.prior_weight * BPS // 2 + ones * BPS) // (p.prior_weight + total)
-            for ones, total in zip(campaign.ones, campaign.totals, strict=True)
-        ]
-        used: list[tuple[int, int]] = []
-        for place, address in enumerate(sitting):
-            points, closeness, references = self._score(place, weights, by_item, priors, campaign.spec)
-            used += references
-            self._settle_seat(number, batch, campaign, address, points, closeness)
-        campaign.ones = tuple(
-            have + sum(bit for c, bit in used if c == criterion)
-            for criterion, have in enumerate(campaign.ones)
+    def affordable(self, campaign: Thing, numbers: list[int]) -> int:
+        """Seats that a second round over items can have."""
+        found = [self.items[number] for number in numbers]
+        money = campaign.available + sum(item.escalation_reserved for item in found)
+        return int(min(campaign.spec.second_seats, money // sum(item.fee for item in found)))
+
+    def _escalate(self, number: int, cause: int, first: int) -> None:
+        item = self.items[number]
+        campaign, earned = self.campaigns[item.campaign], self.earned(item.contributor)
+        if item.status == REJECTED:
+            campaign.rejections_open -= 1
+            earned.items_rejected -= 1
+        if item.status == ACCEPTED:
+            earned.items_accepted -= 1
+        item.escalation, item.first, item.open_verdict = cause, first, 0
+        self.advance(number, ESCALATED)
+
+    def _open_second(self, origin: int, campaign: int, numbers: list[int], appellant: bytes) -> int:
+        asked = self.affordable(self.campaigns[campaign], numbers)
+        assert asked > 0
+        second = self.count("batch", 1)
+        for number in numbers:
+            item = self.items[number]
+            more = asked * item.fee - item.escalation_reserved
+            self.set_aside(self.campaigns[campaign], 0, 0, more)
+            item.escalation_reserved += more
+            item.second = second
+        self.create_batch(second, campaign, numbers, 2, asked, origin, appellant)
+        return int(second)
+
+    def _second_verdict(self, number: int, batch: Thing) -> None:
+        campaign = self.campaigns[batch.campaign]
+        _, weights, by_item = self.committee(number)
+        bits: dict[int, Bits] = {}
+        for item_number, said in zip(batch.items, by_item, strict=True):
+            judged, item = Judged(campaign.spec, said, weights), self.items[item_number]
+            bits[item_number] = judged.bits
+            status, reasons, _ = judged.last_end()
+            cost = self._cost(item_number, judged, judged.last_end())
+            item.scores, item.overall, item.agreement_bps = judged.scores, judged.overall, judged.agreement
+            self.end_item(item_number, status, reasons, cost, number)
+        paid = self.pay_committee(number, {})
+        if batch.appellant:
+            self._end_appeal(batch, paid, void=False)
+        else:
+            self._pay_origin(batch, bits)
+
+    def _pay_origin(self, batch: Thing, bits: dict[int, Bits]) -> None:
+        """The first round's reviewers, who waited, are held against the second's verdict."""
+        origin = self.batches[batch.origin]
+        self.pay_committee(batch.origin, bits)
+        origin.phase = DONE
+        del self.open_batches[batch.origin]
+
+    def give_up_items(self, number: int, reason: str) -> None:
+        """A batch came to no verdict: its items end as the first round would have ended them, or undecided."""
+        batch = self.batches[number]
+        for item_number in batch.items:
+            item = self.items[item_number]
+            if item.displaced:
+                self.reject(item_number, ("duplicate",), parts_of(item.bond, self.p.reject_bond_bps))
+            elif item.status == ESCALATED:
+                reasons = item.reasons if item.first != UNDECIDED else (*item.reasons, reason)
+                self.end_item(item_number, item.first, reasons, item.bond_cost, number)
+            else:
+                assert item.status == IN_REVIEW
+                self.leave_undecided(item_number, (reason,))
+        self.free_reviews(batch)
+        if batch.appellant:
+            self._end_appeal(batch, 0, void=True)
+        elif batch.origin:
+            self._pay_origin(batch, {})
+
+    # -- appeals
+
+    def item_appeal(self, sender: bytes, body: Any) -> None:
+        refuse_if(body.item not in self.items, "item_unknown")
+        item = self.items[body.item]
+        refuse_if(not item.open_verdict, "appeal_closed")
+        verdict, campaign = self.batches[item.open_verdict], self.campaigns[item.campaign]
+        refuse_if(self.height > verdict.settle_at, "appeal_closed")
+        refuse_if(verdict.round != 1, "appeal_last")
+        refuse_if((sender == item.contributor) != (item.status == REJECTED), "appeal_whose")
+        refuse_if(not self.affordable(campaign, [body.item]), "second_round")
+        bond = campaign.spec.second_seats * item.fee
+        self.move(sender, "bonds", bond)
+        self._escalate(body.item, APPEAL, item.status)
+        second = self._open_second(item.batch, item.campaign, [body.item], sender)
+        self.appeals[body.item] = self.thing(
+            appellant=sender, bond=bond, appealed_at=self.height, batch=second, state=OPEN
         )
-        campaign.totals = tuple(
-            have + sum(c == criterion for c, _ in used) for criterion, have in enumerate(campaign.totals)
-        )
 
-    def _score(
-        self,
-        place: int,
-        weights: list[int],
-        by_item: list[list[tuple[int, ...]]],
-        priors: list[int],
-        spec: Any,
-    ) -> tuple[int | None, int, list[tuple[int, int]]]:
-        """Points against peers, closeness, and the references that were used."""
-        gained = weight_of = away = compared = 0
-        used = []
-        others = [other for other in range(len(weights)) if other != place]
-        for reports in by_item:
-            for criterion, bar in enumerate(spec.thresholds):
-                own = reports[place][criterion]
-                theirs = [reports[other][criterion] for other in others]
-                votes = [weights[other] for other in others]
-                if others:
-                    distance = abs(own - lower_median(theirs, votes)) - self.p.closeness_free_points
-                    away += max(0, min(self.p.closeness_span_points, distance))
-                    compared += 1
-                ones = sum(vote for score, vote in zip(theirs, votes, strict=True) if score >= bar)
-                zeros = sum(votes) - ones
-                if ones == zeros:
-                    continue
-                reference = int(ones > zeros)
-                bit = int(own >= bar)
-                share = max(BPS - self.p.peer_clip_bps, min(self.p.peer_clip_bps, priors[criterion]))
-                share = share if bit else BPS - share
-                gained += spec.criterion_weights[criterion] * (
-                    BPS**2 // share - BPS if bit == reference else -BPS
-                )
-                weight_of += spec.criterion_weights[criterion]
-                used.append((criterion, reference))
-        points = floor(Fraction(gained, weight_of)) if weight_of else None
-        spread = self.p.closeness_span_points * compared
-        closeness = BPS - (away * BPS // spread if compared else 0)
-        return points, closeness, used
-
-    def _settle_seat(
-        self,
-        number: int,
-        batch: Thing,
-        campaign: Thing,
-        address: bytes,
-        points: int | None,
-        closeness: int,
-    ) -> None:
-        record, p = self.reviewer(address), self.p
-        record.reports += 1
-        if points is not None:
-            evidence = len(batch.items) * 1000
-            share = evidence * (BPS - p.gamma_gold_bps) // BPS
-            record.total = decayed(record.total, p.reputation_decay, points, share)
-            record.peer = decayed(record.peer, p.gate_decay, points, evidence)
-        self.note_review(address, len(batch.items), 0 if points is not None and points < 0 else closeness)
-        quality = self.quality(address)
-        standing = (quality - p.reputation_break_even_bps) * BPS // p.reputation_span_bps
-        standing = max(-BPS, min(BPS, standing))
-        penalty = 0
-        if standing < 0 and points is not None and points < 0:
-            penalty = batch.fee * -standing * p.penalty_bps // BPS**2
-        self.charge(number, address, penalty, REVEALED)
-        base = p.closeness_base_bps
-        amount = batch.fee * max(0, standing) * (base + (BPS - base) * closeness // BPS) // BPS**2
-        campaign.available -= amount
-        assert campaign.available >= 0
-        campaign.paid_reviewers = min(U64_MAX, campaign.paid_reviewers + amount)
-        self.move("campaigns", address, amount)
-        self.note_payment(address, "review", amount, batch.campaign, batch=number)
-        seat = self.seats[number, batch.round, address]
-        seat.paid, seat.quality_bps, seat.closeness_bps = amount, quality, closeness
-        seat.peer_bps = points or 0
-
-
-def decayed(average: tuple[int, int], decay: tuple[int, int], value: int, weight: int) -> tuple[int, int]:
-    kept = Fraction(*decay)
-    return floor(average[0] * kept) + value * weight, floor(average[1] * kept) + weight
+    def _end_appeal(self, batch: Thing, paid: int, void: bool) -> None:
+        number = batch.items[0]
+        row, item, campaign = self.appeals[number], self.items[number], self.campaigns[batch.campaign]
+        if void or item.status != item.first:
+            row.state = VOID if void else TURNED
+            self.move("bonds", row.appellant, row.bond)
+        else:
+            row.state = UPHELD
+            kept = min(row.bond, paid)
+            self.move("bonds", "campaigns", kept)
+            campaign.available += kept
+            campaign.penalties += kept
+            self.move("bonds", "burned", row.bond - kept)
+        row.bond = 0
