@@ -12,7 +12,7 @@ import structlog
 from omnitensor.protocol import limits
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import StorageError
-from omnitensor.protocol.types import Epoch
+from omnitensor.protocol.types import Epoch, Height
 from p2p.messages import (
     Chunk,
     Response,
@@ -44,7 +44,11 @@ class SnapshotShelf:
         try:
             match request:
                 case SnapshotQuery():
-                    heights = heights_in(self._folder)
+                    heights = [
+                        height
+                        for height in heights_in(self._folder)
+                        if reader.encoded_block(Height(height)) is not None
+                    ]
                     file = self._file(heights[0]) if heights else None
                     return None if file is None else SnapshotOffer(file.encoded)
                 case SnapshotPieceRequest(height, index, offset, size):

@@ -240,6 +240,8 @@ class SnapshotFetch:
                 self.owes(peer_id, str(error))
             except trust.TrustError as error:
                 raise trust.too_old(error) from error
+            except trust.UntrustedError:
+                raise
             except ProtocolError as error:
                 self.blame(peer_id, str(error))
 

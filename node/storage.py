@@ -114,8 +114,9 @@ class StorageKeeper:
         reader = self._chain.reader()
         keep = max(self._policy.keep_blocks, kept_least(reader.params()))  # parameters may have changed since
         below = reader.head.height - keep + 1
-        # Who begins with a snapshot of this node's asks it for the block of that height, and for those above.
-        given = heights_in(self._policy.snapshots)
+        # Who begins with a snapshot of this node's asks it for the block of that height, and for those above. A node that
+        # takes none any more does not keep blocks for an old one for ever, and does not give it then.
+        given = heights_in(self._policy.snapshots) if self._policy.every else []
         if self._taking is not None:
             given.append(self._taken_height)
         below = min([below, *given])

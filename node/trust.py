@@ -16,6 +16,12 @@ from state.records import StepRow
 from state.snapshots.manifest import Manifest, SnapshotError
 
 
+class UntrustedError(SnapshotError):
+    """A snapshot that may well be true, and is not shown to be by what this node trusts. No peer's fault."""
+
+    code = "snapshot_untrusted"
+
+
 class Follower:
     """Follows a snapshot's steps in order, one after the other, from what is trusted to the snapshot's own boundary."""
 
@@ -71,7 +77,7 @@ class Follower:
         """After the last step: that the snapshot's header is final, and its proof true. Raises SnapshotError or ProofError."""
         if self._point is None:
             assert self._checkpoint is not None, "genesis is trusted without one"
-            raise SnapshotError(
+            raise UntrustedError(
                 "the checkpoint is of no boundary below the snapshot, or of another chain",
                 value=self._checkpoint,
                 remedy="give the height and hash of an epoch's last block, at or below the snapshot "
@@ -82,7 +88,7 @@ class Follower:
                 "the snapshot's header is not the one that its steps lead to", value=manifest.header.hash
             )
         if self._table is None:
-            raise SnapshotError(
+            raise UntrustedError(
                 "the snapshot does not hold who made its block final",
                 value=manifest.height,
                 remedy="take a later one, or one from another node",
@@ -128,9 +134,9 @@ def follow(
     return follower
 
 
-def too_old(error: TrustError) -> SnapshotError:
+def too_old(error: TrustError) -> UntrustedError:
     """What an operator can do where steps from what is trusted show nothing any more."""
-    return SnapshotError(
+    return UntrustedError(
         f"the snapshot can't be believed by itself: {error.reason}",
         value=error.value,
         remedy="give --checkpoint HEIGHT:HASH (or sync.checkpoint) of an epoch's last block, from somebody whom you trust",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -240,6 +241,30 @@ async def test_what_a_kill_interrupts_goes_on(
     assert again.asked[SnapshotPieceRequest] == missing, "and no chunk twice"
     assert begun(config.snapshots_path) is None
     assert taking.keep_newest(config.snapshots_path, 5) == []
+
+
+async def test_a_checkpoint_that_fits_nothing_is_nobodys_fault(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 5.0)
+    monkeypatch.setattr(snapshot_sync, "GATHER_SECONDS", 0.1)
+    honest = await peer(folders, giver.answers())
+    config = dataclasses.replace(new_config(folders, "new", honest), sync_checkpoint=f"5:{'ab' * 32}")
+    try:
+        assert not await snapshot_sync.begin(config)
+        assert not any("charged" in reason for _, reason in honest.downs), honest.downs
+    finally:
+        await honest.stop()
+    assert head_of(config) == 0
+    assert giver.asked[StepsRequest] == 1, "and is not asked again and again"
+
+
+async def test_a_snapshot_whose_block_is_pruned_is_not_given(giver: Giver) -> None:
+    reader = giver.chain.reader()
+    assert isinstance(giver.shelf.serve(SnapshotQuery(), reader), SnapshotOffer)
+    while giver.chain.prune(reader.head.height):
+        pass
+    assert giver.shelf.serve(SnapshotQuery(), giver.chain.reader()) is None
 
 
 async def test_it_is_not_begun_on_a_chain_that_has_blocks(folders: Folders) -> None:
