@@ -49,6 +49,10 @@ class Follower:
     def take(self, step: StepRow) -> None:
         """The next step. Raises ProofError or TrustError where it does not follow; the follower is of no use then."""
         epoch, before = step.header.epoch, self._voters
+        if before is None and epoch == 0:
+            before = (
+                self._genesis.table.entries
+            )  # checked like all others against what the trusted header names
         voters = before if step.voters is None else step.voters
         if voters is None:
             raise SnapshotError("the first step does not say who votes next", value=epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from node.snapshot_part import Part, begun
 from node.snapshot_serving import SnapshotShelf
 from node.snapshot_work import listed
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import Height
+from omnitensor.protocol.types import Epoch, Height
 from p2p.messages import (
     BlocksRequest,
     BlocksResponse,
@@ -257,6 +258,28 @@ async def test_a_checkpoint_that_fits_nothing_is_nobodys_fault(
         await honest.stop()
     assert head_of(config) == 0
     assert giver.asked[StepsRequest] == 1, "and is not asked again and again"
+
+
+async def test_a_checkpoint_is_enough_where_the_chain_is_too_old_for_genesis(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the voters never changed, so that no step spells them out."""
+    step = giver.chain.reader().step(Epoch(0))
+    assert step is not None
+    assert step.voters is None
+    years_later = time.time_ns() + 10**17
+    monkeypatch.setattr(snapshot_sync.time, "time_ns", lambda: years_later)
+    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 8.0)
+    monkeypatch.setattr(snapshot_sync, "GATHER_SECONDS", 0.1)
+    snapshot = listed(folders.homes[0])[0]
+    honest = await peer(folders, giver.answers())
+    try:
+        assert not await snapshot_sync.begin(new_config(folders, "new", honest))
+        config = dataclasses.replace(new_config(folders, "new", honest), sync_checkpoint=snapshot.checkpoint)
+        assert await snapshot_sync.begin(config)
+    finally:
+        await honest.stop()
+    assert head_of(config) == snapshot.height
 
 
 async def test_a_snapshot_whose_block_is_pruned_is_not_given(giver: Giver) -> None:
