@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -547,3 +548,23 @@ async def test_heavy_reads_do_not_hold_up_others(backend: TestBackend, called: s
     assert all(len(page["blocks"]) == 30 for page in answers[:-1])
     await client.close()
     await server.stop()
+
+
+async def test_transactions_in_a_batch_are_answered_one_by_one_in_their_order(
+    client: Client, backend: TestBackend
+) -> None:
+    orders = [order(SPONSOR, nonce, Transfer(POOR.address, Amount(5))) for nonce in range(5)]
+    calls: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": number, "method": "tx.submit", "params": {"tx": one.encoded.hex()}}
+        for number, one in enumerate(orders)
+    ]
+    calls[2]["params"] = {"tx": "00"}
+    calls.insert(3, {"jsonrpc": "2.0", "id": "between", "method": "chain.status"})
+    calls.append({"jsonrpc": "2.0", "method": "tx.submit", "params": {"tx": orders[2].encoded.hex()}})
+    _, body = await client.raw(json.dumps(calls))
+    answers = json.loads(body)
+    assert [answer["id"] for answer in answers] == [0, 1, 2, "between", 3, 4]
+    assert [answers[at]["result"]["id"] for at in (0, 1, 4, 5)] == [orders[n].id.hex() for n in (0, 1, 3, 4)]
+    assert answers[2]["error"]["code"] == -32002
+    assert answers[3]["result"]["height"] == 0
+    assert len(backend.mempool) == 5
