@@ -14,6 +14,7 @@ import pytest
 from omnitensor.protocol import bls, limits
 from omnitensor.protocol.bodies import (
     CampaignOpen,
+    Delegate,
     SubmissionCommit,
     SubmissionReveal,
     Transfer,
@@ -68,8 +69,13 @@ class Growth:
                 name=f"a{newcomer}",
             )
             orders.append((key(f"a{newcomer}"), register))
+            orders.append((key(f"a{newcomer}"), Delegate(key("v0").address, Amount(100 * NANO))))
         committed = self.backend.commit(*orders)
         assert all(receipt.ok for receipt in committed.result.receipts), committed.result.receipts
+        if newcomer is not None:
+            delegation = Delegate(key(f"a{newcomer}").address, Amount(100 * NANO))
+            committed = self.backend.commit((CONTRIBUTOR, delegation))
+            assert all(receipt.ok for receipt in committed.result.receipts), committed.result.receipts
         self.backend.commit((CONTRIBUTOR, SubmissionCommit(CampaignId(1), commitment, 1)))
         self.backend.commit((CONTRIBUTOR, SubmissionReveal(CampaignId(1), commitment, salt, bundle)))
 
@@ -82,6 +88,13 @@ LISTS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
     ("item.list", {"campaign": 1}, "items", ("item",)),
     ("item.list", {"campaign": 1, "contributor": format_address(CONTRIBUTOR.address)}, "items", ("item",)),
     ("stake.validators", {}, "validators", ("address",)),
+    ("stake.delegators", {"validator": format_address(key("v0").address)}, "delegations", ("account",)),
+    (
+        "stake.delegations",
+        {"account": format_address(CONTRIBUTOR.address)},
+        "delegations",
+        ("account", "validator"),
+    ),
     (
         "review.assignments",
         {"validator": format_address(key("v0").address), "open_only": False},
