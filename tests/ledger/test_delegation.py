@@ -232,18 +232,32 @@ def test_the_first_delegator_can_not_inflate_its_share() -> None:
     assert pools.worth(chain.row("val0"), chain.delegation("cyd", "val0").shares) in (6, 7)  # type: ignore[union-attr]  # it is there
 
 
-def test_many_small_steps_gain_nothing() -> None:
+@pytest.mark.parametrize("steps", ["delegate", "undelegate", "redelegate"])
+def test_many_small_steps_gain_nothing(steps: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding is always for those who stay: who goes in and out by a few units a time takes nothing from them."""
+    monkeypatch.setattr(limits, "undelegations_per_delegation_max", 100)
+    monkeypatch.setattr(limits, "redelegations_per_delegation_max", 100)
     chain = Stakes(params=replace(SLOW, delegation_min=Amount(1)))
     chain.delegate("ann", "val0", whole(10))
+    chain.delegate("ben", "val0", 1_000)
     chain.slash("val0", 333)
-    worth = pools.worth(chain.row("val0"), chain.delegation("ann", "val0").shares)  # type: ignore[union-attr]  # it is there
-    for _ in range(6):
-        chain.delegate("ben", "val0", 11)
-        chain.undelegate("ben", "val0", 3)
-    held = chain.delegation("ben", "val0")
-    assert held is not None
-    assert pools.worth(chain.row("val0"), held.shares) <= 6 * 8
-    assert pools.worth(chain.row("val0"), chain.delegation("ann", "val0").shares) >= worth  # type: ignore[union-attr]  # it is there
+    worth = worth_of(chain, "ann", "val0")
+    for _ in range(40):
+        match steps:
+            case "delegate":
+                assert chain.delegate("ben", "val0", 11) == "ok"
+            case "undelegate":
+                assert chain.undelegate("ben", "val0", 3) == "ok"
+            case _:
+                assert chain.redelegate("ben", "val0", "val1", 3) == "ok"
+    assert worth_of(chain, "ann", "val0") >= worth
+    spent = 40 * 11 if steps == "delegate" else -40 * 3
+    assert worth_of(chain, "ben", "val0") <= 1_000 - 33 + spent
+
+
+def worth_of(chain: Stakes, who: str, validator: str) -> int:
+    held = chain.delegation(who, validator)
+    return pools.worth(chain.row(validator), held.shares) if held else 0
 
 
 def test_admission_by_governance() -> None:
