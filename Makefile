@@ -133,6 +133,10 @@ bench: setup ## Measure, and write benchmarks/results/latest.json (ARGS=all: als
 people: setup ## Play people of many minds through the ledger: who earns what, what is accepted (ARGS=--quick for less)
 	@$(PY) -m benchmarks.people $(ARGS)
 
+.PHONY: campaigns
+campaigns: setup ## Drive random campaigns to their end and look that nothing is left in any (COUNT=20000)
+	@$(PY) -m tests.ledger.test_review_escrow $(or $(COUNT),20000)
+
 .PHONY: wheel
 wheel: setup ## Build the installable package into dist/
 	@$(PY) -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
