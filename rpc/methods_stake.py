@@ -297,7 +297,7 @@ def apr(context: Context, params: AprParams) -> AprShown:
         wanted = address_of(params.validator)
         named = reader.get(VALIDATORS, wanted)
         if named is None:
-            raise not_found("validator", params.validator, "list them with: otensor-cli stake validators")
+            raise not_found("validator", params.validator, "list them with: otensor-cli validator list")
         commission, members = named.commission_bps, [each for each in members if each == wanted]
     active = 0
     for address in members:

@@ -1,4 +1,4 @@
-"""Commands of delegators: stake delegate, undelegate, redelegate, claim, status, validators, apr."""
+"""Commands of delegators: stake delegate, undelegate, redelegate, claim, status, apr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omnitensor.protocol.amounts import format_omnit, parse_omnit
 from omnitensor.protocol.keys import parse_address
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.results import TransactionResult, ValidatorInfo
+from omnitensor.sdk.results import TransactionResult
 from omnitensor.sdk.staking import (
     AprInfo,
     DelegationInfo,
@@ -24,7 +24,7 @@ from omnitensor.sdk.staking import (
 )
 
 VALIDATOR = click.option(
-    "--validator", required=True, metavar="ADDRESS", help="The validator; see: stake validators."
+    "--validator", required=True, metavar="ADDRESS", help="The validator; see: validator list."
 )
 
 
@@ -154,7 +154,7 @@ def status(app: App, wallet: str | None) -> None:
         )
         return
     if not held and not leaving and not rewards.total:
-        say(f"{account} delegates nothing; choose a validator with: otensor-cli stake validators")
+        say(f"{account} delegates nothing; choose a validator with: otensor-cli validator list")
         return
     if held:
         table(
@@ -175,41 +175,6 @@ def status(app: App, wallet: str | None) -> None:
     for one in moving:
         say(f"{money(one.amount)} moved from {one.source} to {one.target} and lands at height {one.due}")
     say(f"rewards to claim: {money(rewards.total)}")
-
-
-@stake.command(name="validators")
-@pass_app
-def validators(app: App) -> None:
-    """List validators that can be delegated to, the most power first."""
-
-    async def ask(client: AsyncClient) -> list[ValidatorInfo]:
-        return await client.validators()
-
-    found = sorted(
-        (each for each in app.run(ask) if not each.removed), key=lambda each: (-each.power, each.address)
-    )
-    if app.as_json:
-        amounts = ("stake", "delegated", "power", "held", "leaving", "rewards")
-        shown = [
-            each.as_dict() | {name: money_json(getattr(each, name)) for name in amounts} for each in found
-        ]
-        print_json({"validators": shown})
-        return
-    table(
-        ["validator", "name", "power OMNIT", "delegated OMNIT", "commission", "votes", "jailed"],
-        [
-            (
-                each.address,
-                each.name,
-                money_json(each.power),
-                money_json(each.delegated),
-                share(each.commission_bps),
-                "yes" if each.votes else "no",
-                "yes" if each.jailed else "no",
-            )
-            for each in found
-        ],
-    )
 
 
 @stake.command(name="apr")

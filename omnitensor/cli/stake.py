@@ -234,17 +234,17 @@ def validator_unjail(app: App) -> None:
 @validator.command(name="list")
 @pass_app
 def validator_list(app: App) -> None:
-    """List registered validators."""
+    """List registered validators, the most power first."""
 
     async def ask(client: AsyncClient) -> list[ValidatorInfo]:
         return await client.validators()
 
-    found = app.run(ask)
+    found = sorted(app.run(ask), key=lambda each: (-each.power, each.address))
     if app.as_json:
         print_json({"validators": [_validator_json(each) for each in found]})
         return
     table(
-        ["validator", "name", "stake OMNIT", "delegated OMNIT", "commission", "jailed"],
+        ["validator", "name", "stake OMNIT", "delegated OMNIT", "commission", "votes", "jailed"],
         [
             (
                 each.address,
@@ -252,7 +252,8 @@ def validator_list(app: App) -> None:
                 money_json(each.stake),
                 money_json(each.delegated),
                 share(each.commission_bps),
-                "yes" if each.jailed else "no",
+                "yes" if each.votes else "no",
+                "removed" if each.removed else "yes" if each.jailed else "no",
             )
             for each in found
         ],

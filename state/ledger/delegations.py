@@ -170,7 +170,7 @@ def _check_target(view: ReadView, ctx: BlockContext, sender: Address, target: Ad
             "validator_removed",
             "the validator was removed for good",
             value=target,
-            remedy="choose another: otensor-cli stake validators",
+            remedy="choose another: otensor-cli validator list",
         )
     if amount < ctx.params.delegation_min and view.get(DELEGATIONS, sender, target) is None:
         raise Rejected(
@@ -186,7 +186,7 @@ def _check_target(view: ReadView, ctx: BlockContext, sender: Address, target: Ad
             "validator_depleted",
             "nearly all that was delegated to this validator was slashed",
             value=target,
-            remedy="choose another: otensor-cli stake validators",
+            remedy="choose another: otensor-cli validator list",
         )
     if view.get(DELEGATIONS, sender, target) is None:
         there = sum(1 for _ in view.scan(DELEGATIONS, sender))
@@ -412,6 +412,6 @@ def _validator(view: ReadView, address: Address) -> Validator:
             "validator_unknown",
             "there is no such validator",
             value=address,
-            remedy="see who there is: otensor-cli stake validators",
+            remedy="see who there is: otensor-cli validator list",
         )
     return row

@@ -34,7 +34,7 @@ def text(name: str) -> str:
 def test_a_delegator(chain: SmallChain, tmp_path: Path) -> None:
     ann = Person(tmp_path / "ann", chain.endpoint).log_in("sponsor")
     assert "delegates nothing" in ann.must("stake", "status").out
-    offered = ann.must("stake", "validators", "--json").json["validators"]
+    offered = ann.must("validator", "list", "--json").json["validators"]
     assert {each["address"] for each in offered} == {text(f"v{n}") for n in range(4)}
     assert offered[0]["power"] == "100000"
     apr = ann.must("stake", "apr", "--validator", text("v0"), "--json").json
