@@ -176,6 +176,15 @@ def test_the_least_attending_go_first_and_never_a_third() -> None:
     )
 
 
+@pytest.mark.parametrize(("blocks", "second"), [(5, True), (6, False)])
+def test_room_is_free_again_at_the_height_at_which_jail_may_be_left(blocks: int, second: bool) -> None:
+    chain = Chain((10,) * 5, changed(PARAMS, downtime_epochs=1, jail_blocks=blocks))
+    chain.epoch(1)
+    assert chain.jailed() == {1}
+    chain.epoch(2)
+    assert chain.jailed() == ({1, 2} if second else {1})
+
+
 def test_one_that_weighs_too_much_makes_room_for_others() -> None:
     chain = Chain((40, 10, 10, 10, 10, 10, 10))
     for _ in range(2):
