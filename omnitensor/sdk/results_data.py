@@ -134,11 +134,15 @@ class Item(Result, frozen=True):
 
     @property
     def settled(self) -> bool:
-        return self.status in ("rejected", "undecided", "paid")
+        """Nothing is held for it any more, and nothing can change."""
+        if self.status == "rejected":
+            return self.bond == 0 and self.appeal_until is None
+        return self.status in ("undecided", "paid")
 
     @property
     def judged(self) -> bool:
-        return self.settled or self.status == "accepted"
+        """It has a verdict, which may still be appealed."""
+        return self.settled or self.status in ("accepted", "rejected")
 
 
 class ItemPage(Result, frozen=True):

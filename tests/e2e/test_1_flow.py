@@ -150,7 +150,7 @@ def test_everything_is_judged_and_paid(town: Town, told: dict[str, Any]) -> None
     def settled() -> list[dict[str, Any]] | None:
         items = all_items(town, told)
         done = len(items) == expected and all(
-            item["status"] in ("paid", "rejected", "undecided") for item in items
+            item["status"] in ("paid", "rejected", "undecided") and item["bond"] == "0" for item in items
         )
         return items if done else None
 

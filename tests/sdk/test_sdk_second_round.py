@@ -91,6 +91,8 @@ def test_gold_is_said_and_an_appeal_goes_to_a_second_round(
         items = {item.status: item for item in contributor.items(campaign)}
         rejected = items["rejected"]
         assert rejected.appeal_until is not None
+        assert rejected.judged
+        assert not rejected.settled, "it holds its bond and can be appealed"
         assert rejected.bond_cost > 0
         assert client.campaign(campaign).gold.returned == 1  # type: ignore[union-attr] # it has some
         batch = client.batch(rejected.batch or 0, 1)
