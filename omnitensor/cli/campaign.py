@@ -269,4 +269,6 @@ def _campaign_json(found: Campaign) -> dict[str, Any]:
         plain[name] = money_json(getattr(found, name))
     for name in ("unit_price", "review_fee", "item_bond"):
         plain["spec"][name] = money_json(getattr(found.spec, name))
+    if found.gold is not None:
+        plain["gold"]["bond_each"] = money_json(found.gold.bond_each)
     return plain

@@ -179,6 +179,9 @@ def item_json(item: Item) -> dict[str, Any]:
     plain = item.as_dict()
     plain["paid"] = money_json(item.paid)
     plain["reward"] = money_json(item.reward) if item.reward is not None else None
+    plain["bond"], plain["bond_cost"] = money_json(item.bond), money_json(item.bond_cost)
+    if item.appeal is not None:
+        plain["appeal"]["bond"] = money_json(item.appeal.bond)
     return plain
 
 
@@ -215,7 +218,7 @@ def _items_table(items: Sequence[Item], names: dict[str, str]) -> None:
                 scores_text(item),
                 share(item.agreement_bps),
                 money_json(item.paid),
-                ", ".join(item.reasons),
+                _reasons_text(item),
             )
             for item in items
         ],
@@ -245,6 +248,16 @@ def _submission_json(submission: Submission, items: Sequence[Item]) -> dict[str,
             for item, cid in zip(submission.items, submission.cids(), strict=True)
         ],
     }
+
+
+def _reasons_text(item: Item) -> str:
+    """Why it was rejected or is judged again, and until when it can be appealed."""
+    told = list(item.reasons)
+    if item.status == "escalated":
+        told.append(f"second round after {item.escalation}")
+    elif item.status == "rejected" and item.appeal_until is not None:
+        told.append(f"appeal up to height {item.appeal_until}")
+    return ", ".join(told)
 
 
 def _rewards_json(found: Rewards) -> dict[str, Any]:
