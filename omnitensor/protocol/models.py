@@ -4,7 +4,7 @@ A model of form ``mlp-int7-v1`` is a chain of layers over rows that don't depend
 hash of its file's bytes, so it binds every weight, shift and dimension.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -47,7 +47,7 @@ class LayerRecord(Record, frozen=True):
 class ModelFile(Record, frozen=True):
     """A whole model. ``tile`` is the width of the squares that work on it is proven in (see docs/specification/work.md)."""
 
-    version: Literal[1]
+    version: Annotated[int, Meta(ge=1, le=1)]
     tile: Annotated[int, Meta(ge=TILES[0], le=TILES[-1])]
     layers: Annotated[tuple[LayerRecord, ...], Meta(min_length=1, max_length=model_layers_max)]
 

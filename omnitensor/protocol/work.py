@@ -16,7 +16,7 @@ RECEIPT_BYTES_MAX: Final = 256
 class Ticket(Record, frozen=True):
     """Which square product won: of which layer, rows of the unit, columns of the weights, and piece of the inner dimension."""
 
-    layer: Annotated[int, Meta(ge=0, lt=model_layers_max)]
+    layer: Annotated[int, Meta(ge=0, le=model_layers_max - 1)]
     row: U16
     column: U16
     piece: U16
