@@ -78,8 +78,11 @@ def lies(step: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         )
         return ".".join(map(str, path)), changed
 
-    for name in step["header"]:
-        if name != "hash":  # what a node calls the header is not looked at
+    for name, value in step["header"].items():
+        if isinstance(value, dict):
+            for part in value:
+                yield at("header", name, part)
+        elif name != "hash":  # what a node calls the header is not looked at
             yield at("header", name)
     for part in ("candidate", "certificate"):
         for name in step["proof"][part]:

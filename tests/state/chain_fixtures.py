@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 
 from omnitensor.protocol import bls
@@ -122,8 +121,8 @@ def attendance(
 
 @lru_cache(maxsize=64)
 def secret_of(consensus_key: bytes) -> bytes:
-    """Whose it is of v0, v1, ..."""
-    names = (f"v{number}" for number in count())
+    """Whose it is of v0, v1, ..., also of those that have another key by now."""
+    names = (name for number in range(64) for name in (f"v{number}", f"v{number}-anew"))
     return next(s for s in map(consensus_secret, names) if bls.sk_to_pk(s) == consensus_key)
 
 
