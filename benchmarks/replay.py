@@ -110,7 +110,7 @@ def _mixed(keys: Sequence[SigningKey], others: int) -> BodyOf:
     def body(height: int, index: int) -> BodyBase:
         if index % 10 == 9:
             key = SigningKey(sha256(b"session %d %d" % (height, index)).digest())
-            return SessionKeyAdd(key.public, int(Scope.REVIEW), Height(10_000))
+            return SessionKeyAdd(key.public, int(Scope.REVIEW), Height(10_000), Amount(10**12))
         return delegation(height, index) if index % 10 > 5 else transfer(height, index)
 
     return body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -54,10 +54,14 @@ class AccountParams(Params, frozen=True):
     proof: WithProof = False
 
 
+ALLOWANCE_SHOWN: Final = "What is left of what it may spend of the account's balance: fees, tips and bonds"
+
+
 class SessionKeyShown(Result, frozen=True):
     key: HashText
     scopes: list[str]
     valid_until: Annotated[Count, Meta(description="The last height at which it may sign")]
+    allowance: Annotated[AmountText, Meta(description=ALLOWANCE_SHOWN)]
 
 
 class AccountShown(Result, frozen=True):
@@ -83,7 +87,10 @@ def account(context: Context, params: AccountParams) -> AccountShown:
         assert session is not None, "an index names what is there"
         keys.append(
             SessionKeyShown(
-                key=key.hex(), scopes=present.scopes(session.scopes), valid_until=session.valid_until
+                key=key.hex(),
+                scopes=present.scopes(session.scopes),
+                valid_until=session.valid_until,
+                allowance=present.amount_text(session.allowance),
             )
         )
     return AccountShown(
@@ -105,16 +112,20 @@ class SessionShown(Result, frozen=True):
     owner: AddressText
     scopes: list[str]
     valid_until: Annotated[Count, Meta(description="The last height at which it may sign")]
+    allowance: Annotated[AmountText, Meta(description=ALLOWANCE_SHOWN)]
 
 
 @TABLE.method("account.session")
 def session(context: Context, params: KeyParams) -> SessionShown:
-    """The account that lets a session key sign, and for what."""
+    """The account that lets a session key sign, for what, and how much it may still spend."""
     row = context.reader.get(SESSION_KEYS, PublicKey(hash_of(params.key)))
     if row is None or not row.scopes:  # never added, or removed
         raise not_found("session key", params.key, "make one with: otensor-cli api-key create")
     return SessionShown(
-        owner=shown(row.owner), scopes=present.scopes(row.scopes), valid_until=row.valid_until
+        owner=shown(row.owner),
+        scopes=present.scopes(row.scopes),
+        valid_until=row.valid_until,
+        allowance=present.amount_text(row.allowance),
     )
 
 

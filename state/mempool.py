@@ -16,13 +16,13 @@ from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import TransactionError
 from omnitensor.protocol.keys import is_own_key
 from omnitensor.protocol.transactions import Transaction
-from omnitensor.protocol.types import BPS, ZERO_HASH, Address, Hash, Height
+from omnitensor.protocol.types import BPS, ZERO_HASH, Address, Hash, Height, PublicKey
 from state.genesis import NO_PROPOSER
 from state.ledger.context import BlockContext
 from state.ledger.errors import Unpayable
 from state.ledger.fees import fee_of
 from state.ledger.prepared import Prepared, prepare_encoded
-from state.ledger.sessions import check_session
+from state.ledger.sessions import check_allowance, check_session, check_session_tip
 from state.ledger.transition import check_envelope
 from state.reader import Reader
 from state.schema import SESSION_KEYS
@@ -100,7 +100,8 @@ class Mempool:
         """Whether it could stand in the next block but for nonce and balance. Raises Unpayable."""
         transaction, reader = prepared.transaction, self._reader
         check_envelope(self._context(), transaction)
-        if not is_own_key(transaction.sender, transaction.signer):
+        own = is_own_key(transaction.sender, transaction.signer)
+        if not own:
             check_session(
                 reader,
                 Height(reader.head.height + 1),
@@ -118,9 +119,11 @@ class Mempool:
                 format_omnit(transaction.max_fee),
                 "sign it again with a higher max_fee",
             )
+        if not own:
+            check_session_tip(transaction.tip, fee)
 
     def _check_queue(self, queue: SenderQueue, prepared: Prepared) -> Prepared | None:
-        """Nonce, balance and what it would replace, among the sender's others. Raises TransactionError."""
+        """Nonce, balance, allowance and what it would replace, among the sender's others. Raises TransactionError."""
         transaction = prepared.transaction
         if transaction.nonce < queue.nonce:
             placed = self._reader.receipt(prepared.id)
@@ -153,6 +156,9 @@ class Mempool:
                 format_omnit(offered),
                 "add money to the account, or lower max_fee or tip",
             )
+        if not is_own_key(transaction.sender, transaction.signer):
+            others = [each for each in queue.signed_by(transaction.signer) if each is not replaced]
+            check_allowance(self._reader, transaction.signer, offered + sum(map(offer_of, others)))
         return replaced
 
     def _check_gap(self, queue: SenderQueue, prepared: Prepared, replaced: Prepared | None) -> None:
@@ -367,13 +373,15 @@ class Mempool:
             account = self._reader.account(sender)
             with self._gaps_of(sender, queue):
                 queue.moved_to(account.nonce, account.balance)
-            spent = 0
+            spent, spent_by = 0, dict[PublicKey, int]()
             for prepared in queue.sorted():
-                spent += offer_of(prepared)
-                if prepared.transaction.nonce < account.nonce or not self._may_sign(prepared):
-                    spent -= offer_of(prepared)
+                signer, offer = prepared.transaction.signer, offer_of(prepared)
+                by_signer = spent_by.get(signer, 0) + offer
+                if prepared.transaction.nonce < account.nonce or not self._may_sign(prepared, by_signer):
                     self._remove(prepared)
-                elif spent > account.balance:
+                    continue
+                spent, spent_by[signer] = spent + offer, by_signer
+                if spent > account.balance:
                     self._remove(prepared)
 
     def _end_gaps(self, height: int) -> None:
@@ -386,13 +394,15 @@ class Mempool:
             for prepared in queue.from_nonce(queue.next_nonce()):
                 self._remove(prepared)
 
-    def _may_sign(self, prepared: Prepared) -> bool:
+    def _may_sign(self, prepared: Prepared, offered: int) -> bool:
+        """Whether its signer still may, and may spend what all of it up to this one offers."""
         transaction = prepared.transaction
         if is_own_key(transaction.sender, transaction.signer):
             return True
         height = Height(self._reader.head.height + 1)
         try:
             check_session(self._reader, height, transaction.sender, transaction.signer, transaction.body)
+            check_allowance(self._reader, transaction.signer, offered)
         except Unpayable:
             return False
         return True

@@ -50,11 +50,15 @@ class Counter(Record, frozen=True):
 
 
 class SessionKey(Record, frozen=True):
-    """A key that may sign orders of some scopes for its owner, up to and including a height."""
+    """A key that may sign orders of some scopes for its owner, up to and including a height.
+
+    ``allowance`` is what is left of what it may take from its owner's balance, as fees, tips and bonds.
+    """
 
     owner: AddressF
     scopes: U16
     valid_until: HeightF
+    allowance: AmountF
 
 
 class Validator(Record, frozen=True):

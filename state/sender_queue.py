@@ -5,6 +5,7 @@ Knows numbers of one account; no rules of the chain and no limits. The mempool h
 
 from collections.abc import Container, Iterator
 
+from omnitensor.protocol.types import PublicKey
 from state.ledger.prepared import Prepared
 
 
@@ -54,6 +55,10 @@ class SenderQueue:
     def from_nonce(self, nonce: int) -> tuple[Prepared, ...]:
         """Those of a nonce and above, by nonce."""
         return tuple([self.by_nonce[each] for each in sorted(self.by_nonce) if each >= nonce])
+
+    def signed_by(self, signer: PublicKey) -> tuple[Prepared, ...]:
+        """Those that one key signed."""
+        return tuple([each for each in self.by_nonce.values() if each.transaction.signer == signer])
 
     def in_order(self, exclude: Container[bytes]) -> Iterator[Prepared]:
         """What may follow one another in blocks, from the account's nonce up to the first gap, but for what is excluded."""

@@ -15,6 +15,7 @@ from omnitensor.protocol.bodies import (
     ProposalVote,
     Redelegate,
     RewardsClaim,
+    SessionKeyAdd,
     Transfer,
     Undelegate,
     VoteOption,
@@ -23,7 +24,7 @@ from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.limits import claim_validators_max
 from omnitensor.protocol.multisig import Policy
-from omnitensor.protocol.types import Address, Amount, Height, ProposalId
+from omnitensor.protocol.types import NANO, Address, Amount, Height, ProposalId, PublicKey
 from omnitensor.sdk import results
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.home import Home, choose_endpoint
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 
 MULTISIG_VALID_FOR_BLOCKS: Final = 86_400
 """A day at a block a second: members sign one after another."""
+
+SESSION_VALID_FOR_BLOCKS: Final = 7_776_000
+"""Ninety days at a block a second."""
+SESSION_ALLOWANCE: Final = 100 * NANO
+"""Hundreds of thousands of reviews at the first block's base fee, or the bonds of a few hundred items."""
 
 
 class AsyncClient(Orders, SeasonReads):
@@ -79,6 +85,21 @@ class AsyncClient(Orders, SeasonReads):
         """Send nanoOMNIT to an account, and wait until that is final."""
         target = parse_address(to) if isinstance(to, str) else to
         return await self.execute(wallet, Transfer(target, Amount(amount)), tip=tip)
+
+    async def add_session_key(
+        self,
+        wallet: Wallet,
+        key: PublicKey,
+        scopes: int,
+        *,
+        allowance: int = SESSION_ALLOWANCE,
+        valid_for_blocks: int = SESSION_VALID_FOR_BLOCKS,
+    ) -> tuple[results.TransactionResult, Height]:
+        """Let a key sign orders of the scopes for the wallet's account, and spend ``allowance`` nanoOMNIT of its balance in all;
+        wait until that is final. With it comes the last height at which the key may sign."""
+        until = Height((await self.status()).height + valid_for_blocks)
+        body = SessionKeyAdd(key, int(scopes), until, Amount(allowance))
+        return await self.execute(wallet, body), until
 
     async def multisig_order(
         self,
@@ -313,6 +334,7 @@ class Client(Blocking[AsyncClient]):
     transfer = blocking(AsyncClient.transfer)
     export_dataset = blocking(AsyncClient.export_dataset)
     multisig = blocking(AsyncClient.multisig)
+    add_session_key = blocking(AsyncClient.add_session_key)
     multisig_order = blocking(AsyncClient.multisig_order)
     send_multisig = blocking(AsyncClient.send_multisig)
     season = blocking(AsyncClient.season)

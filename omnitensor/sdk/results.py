@@ -99,6 +99,7 @@ class SessionKeyInfo(Result, frozen=True):
     key: str
     scopes: list[str]
     valid_until: int
+    allowance: int
 
 
 class AccountInfo(Result, frozen=True):
@@ -114,6 +115,7 @@ class SessionInfo(Result, frozen=True):
     owner: str
     scopes: list[str]
     valid_until: int
+    allowance: int
 
 
 class RewardEntry(Result, frozen=True):

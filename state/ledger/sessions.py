@@ -1,14 +1,19 @@
 """Session keys: an account lets another key sign orders of named scopes for it, up to a height.
 
-No scope lets a session key send the account's money anywhere; what it spends are fees and bonds.
+No scope lets a session key send the account's money anywhere. What it spends are fees, tips and bonds, and all that it takes from
+the account's balance comes off its allowance: whoever steals it can't make the balance lose more.
 """
+
+from typing import Final
+
+from msgspec.structs import replace
 
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import BodyBase, Scope, SessionKeyAdd, SessionKeyRemove
 from omnitensor.protocol.keys import address_of
 from omnitensor.protocol.limits import session_keys_per_account_max
-from omnitensor.protocol.types import Address, Height, PublicKey
+from omnitensor.protocol.types import Address, Amount, Height, PublicKey
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected, Unpayable
 from state.ledger.events import event
@@ -16,9 +21,13 @@ from state.ledger.view import ReadView, View
 from state.records import UNIT, SessionKey
 from state.schema import SESSION_KEYS, SESSION_KEYS_BY_OWNER
 
+ALLOWANCE_REMEDY: Final = (
+    "make a new key (otensor-cli api-key create --allowance OMNIT), or sign with the account's own"
+)
+
 
 def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> tuple[Event, ...]:
-    """Adds a key, or renews one's scopes and term. Expired keys of the account make room for new ones.
+    """Adds a key, or sets one's scopes, term and allowance anew. Expired keys of the account make room for new ones.
 
     A key serves one account for good: a script that still holds an expired or removed one finds its account by it, and would
     act for whoever could take it over.
@@ -47,10 +56,17 @@ def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> 
         )
     if view.get(SESSION_KEYS_BY_OWNER, sender, body.key) is None:
         _make_room(view, ctx.height, sender)
-    view.put(SESSION_KEYS, SessionKey(sender, body.scopes, body.valid_until), body.key)
+    view.put(SESSION_KEYS, SessionKey(sender, body.scopes, body.valid_until, body.allowance), body.key)
     view.put(SESSION_KEYS_BY_OWNER, UNIT, sender, body.key)
     return (
-        event("session.added", owner=sender, key=body.key, scopes=body.scopes, valid_until=body.valid_until),
+        event(
+            "session.added",
+            owner=sender,
+            key=body.key,
+            scopes=body.scopes,
+            valid_until=body.valid_until,
+            allowance=body.allowance,
+        ),
     )
 
 
@@ -63,7 +79,7 @@ def remove(view: View, ctx: BlockContext, sender: Address, body: SessionKeyRemov
             value=body.key,
             remedy="list the account's keys with: otensor-cli api-key list",
         )
-    view.put(SESSION_KEYS, SessionKey(sender, 0, Height(0)), body.key)
+    view.put(SESSION_KEYS, SessionKey(sender, 0, Height(0), Amount(0)), body.key)
     view.delete(SESSION_KEYS_BY_OWNER, sender, body.key)
     return (event("session.removed", owner=sender, key=body.key),)
 
@@ -103,6 +119,37 @@ def check_session_tip(tip: int, fee: int) -> None:
             value=format_omnit(tip),
             remedy="tip less, or sign with the account's own key",
         )
+
+
+def check_allowance(view: ReadView, key: PublicKey, offered: int) -> None:
+    """Whether ``max_fee`` and tip are within what is left of a session key's allowance. Raises Unpayable."""
+    left = _signing(view, key).allowance
+    if offered > left:
+        raise Unpayable(
+            "session_allowance",
+            f"the session key may spend {format_omnit(left)} more, less than max_fee and tip",
+            value=format_omnit(offered),
+            remedy=ALLOWANCE_REMEDY,
+        )
+
+
+def spend(view: View, key: PublicKey, amount: int) -> None:
+    """Takes what an order took from its account's balance off the key's allowance. Raises Rejected where too little is left."""
+    held = _signing(view, key)
+    if amount > held.allowance:
+        raise Rejected(
+            "session_allowance",
+            f"the session key may spend {format_omnit(held.allowance)} more",
+            value=format_omnit(amount),
+            remedy=ALLOWANCE_REMEDY,
+        )
+    view.put(SESSION_KEYS, replace(held, allowance=Amount(held.allowance - amount)), key)
+
+
+def _signing(view: ReadView, key: PublicKey) -> SessionKey:
+    held = view.get(SESSION_KEYS, key)
+    assert held is not None, "whether the key may sign was checked before"
+    return held
 
 
 def _make_room(view: View, height: Height, owner: Address) -> None:

@@ -13,7 +13,7 @@ from omnitensor.protocol.errors import BlockError, shorten
 from omnitensor.protocol.keys import has_known_version, is_own_key
 from omnitensor.protocol.limits import reason_chars_max
 from omnitensor.protocol.transactions import TRANSACTION_VERSION, Transaction
-from omnitensor.protocol.types import Amount, Weight
+from omnitensor.protocol.types import Amount, PublicKey, Weight
 from state.ledger import parameters
 from state.ledger.accounts import NO_ACCOUNT, Pot, pot
 from state.ledger.context import BlockContext
@@ -21,7 +21,7 @@ from state.ledger.errors import OrderRefused, Rejected, Unpayable
 from state.ledger.fees import fee_of, next_base_fee
 from state.ledger.prepared import Prepared
 from state.ledger.registry import END_OF_BLOCK, HANDLERS
-from state.ledger.sessions import check_session, check_session_tip
+from state.ledger.sessions import check_allowance, check_session, check_session_tip, spend
 from state.ledger.view import ReadView
 from state.overlay import Overlay
 from state.records import Account, PotTotal
@@ -69,6 +69,9 @@ class Execution:
         sender = transaction.sender
         rest = Amount(account.balance - fee - transaction.tip)
         view.put(ACCOUNTS, Account(rest, account.nonce + 1), sender)
+        session = None if is_own_key(sender, transaction.signer) else transaction.signer
+        if session is not None:
+            spend(view, session, fee + transaction.tip)
         self.burning += fee
         self.tips += transaction.tip
         self.weight_used += prepared.weight
@@ -76,7 +79,7 @@ class Execution:
         events: tuple[Event, ...] = ()
         mark = view.mark()
         try:
-            events = HANDLERS[type(transaction.body)](view, ctx, sender, transaction.body)
+            events = self._carry_out(transaction, session, rest)
         except OrderRefused as refusal:
             code, reason, events = refusal.code, shorten_reason(refusal), refusal.events
         except Rejected as refusal:
@@ -85,6 +88,18 @@ class Execution:
         receipt = Receipt(prepared.id, code, reason, Amount(fee), transaction.tip, prepared.weight, events)
         self._receipts.append(receipt)
         return receipt
+
+    def _carry_out(
+        self, transaction: Transaction, session: PublicKey | None, balance: int
+    ) -> tuple[Event, ...]:
+        """The order's events. What it takes from the sender's balance comes off the session key's allowance, whatever it is."""
+        sender, view = transaction.sender, self.view
+        events = HANDLERS[type(transaction.body)](view, self.ctx, sender, transaction.body)
+        if session is not None:
+            taken = balance - (view.get(ACCOUNTS, sender) or NO_ACCOUNT).balance
+            if taken > 0:
+                spend(view, session, taken)
+        return events
 
     def finish(self) -> Outcome:
         """Burns the fees, pays the tips to the proposer, and runs the steps at the end of a block."""
@@ -155,6 +170,7 @@ def _payable(view: ReadView, ctx: BlockContext, prepared: Prepared) -> tuple[int
         )
     if not own:
         check_session_tip(transaction.tip, fee)
+        check_allowance(view, transaction.signer, transaction.max_fee + transaction.tip)
     if account.balance < transaction.max_fee + transaction.tip:
         raise Unpayable(
             "balance",

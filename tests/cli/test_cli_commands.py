@@ -225,12 +225,19 @@ def test_api_keys(chain: SmallChain, tmp_path: Path) -> None:
     assert out.read_text().startswith("otk1")
     (listed,) = owner.must("api-key", "list", "--json").json["session_keys"]
     assert sorted(listed["scopes"]) == ["review", "upload"]
+    assert listed["allowance"] == "100"
     assert "no seats" in owner.must("review", "list", "--api-key-file", str(out)).out
     assert "revoked" in owner.must("api-key", "revoke", listed["key"]).out
     assert "no API keys" in owner.must("api-key", "list").out
     revoked = owner.type("review", "run", "--auto", "--api-key-file", str(out))
     assert (revoked.code, "was revoked" in revoked.err) == (1, True)
-    shown = owner.must("api-key", "create").out
+    wrong = owner.type("api-key", "create", "--allowance", "much", "--out", str(tmp_path / "never"))
+    assert (wrong.code, "not an amount" in wrong.err, (tmp_path / "never").exists()) == (2, True, False)
+    mean = owner.must("api-key", "create", "--allowance", "0", "--json").json
+    assert mean["allowance"] == "0"
+    assert owner.must("api-key", "revoke", mean["key"]).code == 0
+    shown = owner.must("api-key", "create", "--allowance", "1.5").out
+    assert "may spend 1.5 OMNIT" in shown
     assert sum(line.startswith("otk1") for line in shown.splitlines()) == 1
     assert owner.must("api-key", "revoke", "-", given=shown.splitlines()[-1]).code == 0
 

@@ -105,8 +105,11 @@ def test_an_order_made_offline(people: dict[str, Person], account: Path, tmp_pat
         (("transfer", "colour=red"), "no such value"),
         (("campaign_close", "campaign=one"), "neither a number nor JSON"),
         (("campaign_open", "spec=[1]", "budget=1"), "JSON object"),
-        (("session_key_add", "key=zz", "scopes=1", "valid_until=9"), "hexadecimal"),
-        (("session_key_add", "key=00", "scopes=1", "valid_until=9"), "not a valid session_key_add"),
+        (("session_key_add", "key=zz", "scopes=1", "valid_until=9", "allowance=1"), "hexadecimal"),
+        (
+            ("session_key_add", "key=00", "scopes=1", "valid_until=9", "allowance=1"),
+            "not a valid session_key_add",
+        ),
     ],
 )
 def test_wrong_orders_are_not_made(

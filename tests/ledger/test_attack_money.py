@@ -83,38 +83,42 @@ def test_nobody_takes_over_the_session_key_of_another() -> None:
     """A script that still holds an expired or removed key would act for whoever could take it over."""
     world = World()
     key = key_of("session")
-    assert world.do("ann", SessionKeyAdd(key, 7, Height(world.height + 3))).ok
+    assert world.do("ann", SessionKeyAdd(key, 7, Height(world.height + 3), Amount(10**12))).ok
     world.blocks(5)
-    assert world.do("ben", SessionKeyAdd(key, 7, Height(900))).code == "session_taken"
-    assert world.do("ann", SessionKeyAdd(key, 7, Height(900))).ok
+    assert world.do("ben", SessionKeyAdd(key, 7, Height(900), Amount(10**12))).code == "session_taken"
+    assert world.do("ann", SessionKeyAdd(key, 7, Height(900), Amount(10**12))).ok
     assert world.do("ann", SessionKeyRemove(key)).ok
     assert world.do("ann", SessionKeyRemove(key)).code == "session_unknown"
-    assert world.do("ben", SessionKeyAdd(key, 7, Height(900))).code == "session_taken"
+    assert world.do("ben", SessionKeyAdd(key, 7, Height(900), Amount(10**12))).code == "session_taken"
     held = world.view.get(SESSION_KEYS, key)
     assert held is not None
     assert held.owner == address_of("ann")
     assert held.valid_until < world.height
-    assert world.do("ann", SessionKeyAdd(key, 1, Height(900))).ok
+    assert world.do("ann", SessionKeyAdd(key, 1, Height(900), Amount(10**12))).ok
 
 
 def test_keys_that_made_room_stay_their_owners() -> None:
     world = World()
     for number in range(32):
-        world.send("ann", SessionKeyAdd(key_of(f"key{number}"), 7, Height(3)))
+        world.send("ann", SessionKeyAdd(key_of(f"key{number}"), 7, Height(3), Amount(10**12)))
     world.block()
     world.blocks(3)
-    assert world.do("ann", SessionKeyAdd(key_of("new"), 7, Height(900))).ok
-    assert world.do("ben", SessionKeyAdd(key_of("key0"), 7, Height(900))).code == "session_taken"
+    assert world.do("ann", SessionKeyAdd(key_of("new"), 7, Height(900), Amount(10**12))).ok
+    assert (
+        world.do("ben", SessionKeyAdd(key_of("key0"), 7, Height(900), Amount(10**12))).code == "session_taken"
+    )
     for number in range(31):
-        world.send("ann", SessionKeyAdd(key_of(f"key{number}"), 7, Height(900)))
+        world.send("ann", SessionKeyAdd(key_of(f"key{number}"), 7, Height(900), Amount(10**12)))
     assert {receipt.code for receipt in world.block().result.receipts} == {"ok"}
-    assert world.do("ann", SessionKeyAdd(key_of("more"), 7, Height(900))).code == "session_limit"
+    assert (
+        world.do("ann", SessionKeyAdd(key_of("more"), 7, Height(900), Amount(10**12))).code == "session_limit"
+    )
 
 
 def test_a_stolen_session_key_can_not_tip_the_accounts_money_away() -> None:
     """Its thief may lead a view: what a session key tips is bounded by what its transaction burns."""
     world = World()
-    assert world.do("ann", SessionKeyAdd(key_of("key"), SCOPES_ALL, Height(1_000))).ok
+    assert world.do("ann", SessionKeyAdd(key_of("key"), SCOPES_ALL, Height(1_000), Amount(10**12))).ok
     body = SubmissionCommit(CampaignId(1), Hash(bytes(32)), 1)
     made = world.order("ann", body, signer=key_of("key"), tip=Amount(1_000_000))
     fee = prepare(made).weight * world.params.base_fee_initial

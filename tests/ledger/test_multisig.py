@@ -237,7 +237,7 @@ def test_the_account_sponsors_stakes_and_gives_out_session_keys() -> None:
     bodies_in_turn: list[bodies.Order] = [
         CampaignOpen(SPEC, Amount(100 * OMNIT)),
         ValidatorRegister(Amount(40_000 * OMNIT), secret, BlsSignature(bytes(96)), 100, "several"),
-        SessionKeyAdd(key_of("script"), 3, Height(500)),
+        SessionKeyAdd(key_of("script"), 3, Height(500), Amount(10**12)),
     ]
     codes = [bank.do("cyd", made(body, sequence=n)).code for n, body in enumerate(bodies_in_turn)]
     assert codes == ["ok", "possession", "ok"], "each kind is judged by its own rules"

@@ -145,7 +145,7 @@ def test_a_session_key_contradicts_for_its_owner_alone() -> None:
     session = SigningKey(b"\x08" * 32)
     body = ReportContradiction(signer.commit(number, "one"), signer.commit(number, "two", session))
     assert world.do("ben", body).code == "contradiction"
-    assert world.do("cyd", SessionKeyAdd(session.public, 1, Height(500))).ok
+    assert world.do("cyd", SessionKeyAdd(session.public, 1, Height(500), Amount(10**12))).ok
     assert world.do("ben", body).code == "contradiction", "a key of somebody else's"
 
 

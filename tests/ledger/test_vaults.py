@@ -123,7 +123,7 @@ LOCKED = 500_000 * OMNIT
         CampaignOpen(SPEC, Amount(100 * OMNIT)),
         StakeAdd(Amount(OMNIT)),
         grant("dan", OMNIT, end=5_000),
-        SessionKeyAdd(key_of("script"), 3, Height(500)),
+        SessionKeyAdd(key_of("script"), 3, Height(500), Amount(10**12)),
     ],
 )
 def test_locked_money_pays_for_nothing(body: BodyBase) -> None:

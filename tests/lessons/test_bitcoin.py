@@ -106,7 +106,7 @@ def test_bitcoin_2017_a_node_is_never_a_leaf(count: int) -> None:
 def test_bitcoin_2018_nothing_is_spent_twice_in_one_block(chain: Chain) -> None:
     """The same order twice, two orders of one nonce, one of them by a session key: one of them stands."""
     session = key("session")
-    added = order(key("a0"), 0, SessionKeyAdd(session.public, int(Scope.REVIEW), Height(900)))
+    added = order(key("a0"), 0, SessionKeyAdd(session.public, int(Scope.REVIEW), Height(900), Amount(10**12)))
     chain.commit(build(chain, [added]).hash, None)
     first = pay("a0", 1, "a1", 600 * NANO)
     doubles = [

@@ -94,7 +94,8 @@ def session_key_add(scene: Scene, chance: Chance) -> Made:
     if known and often(chance, 0.3):
         key = chance.choice(known)
     until = Height(max(0, height + chance.randrange(-3, 60)))
-    return who, bodies.SessionKeyAdd(key, chance.choice([1, 2, 3, 8, 9, 15, 15]), until)
+    allowance = Amount(chance.choice([0, NANO // 10, NANO, 10 * NANO, 10**6 * NANO, 10**6 * NANO]))
+    return who, bodies.SessionKeyAdd(key, chance.choice([1, 2, 3, 8, 9, 15, 15]), until, allowance)
 
 
 def session_key_remove(scene: Scene, chance: Chance) -> Made:

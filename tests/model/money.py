@@ -69,6 +69,8 @@ class Money(Ground):
         self.nonces = self.table()
         self.pots = self.table()
         self.weight = 0
+        self.payer, self.taken = b"", 0
+        """Whose order is carried out, and what it took from its sender so far."""
         self.tips = 0
         self.fees = 0
         self.base_fee = self.p.base_fee_initial
@@ -84,6 +86,7 @@ class Money(Ground):
             self.pots.add(source, -amount)
         else:
             refuse_if(self.balances.get(source, 0) < amount, "balance")
+            self.taken += amount if source == self.payer else 0
             self.balances.add(source, -amount)
         (self.pots if isinstance(target, str) else self.balances).add(target, amount)
 
@@ -95,14 +98,17 @@ class Money(Ground):
         if self.weight + weight > self.p.block_weight_max:
             raise Unpayable("block_full")
         fee = weight * self.base_fee
+        self.spend_as(sender, transaction.signer, fee + transaction.tip)
         self.weight += weight
         self.balances.add(sender, -fee - transaction.tip)
         self.fees += fee
         self.tips += transaction.tip
         self.nonces.add(sender, 1)
         mark = len(self.log.entries)
+        self.payer, self.taken = sender, 0
         try:
             getattr(self, kind)(sender, body)
+            self.spend_as(sender, transaction.signer, self.taken)
         except Refused as refusal:
             self.log.back(mark)
             return refusal.code
@@ -127,8 +133,11 @@ class Money(Ground):
         self.check_signer(sender, transaction.signer, kind)
         if weight * self.base_fee > transaction.max_fee:
             raise Unpayable("max_fee")
-        if sender != b"\0" + transaction.signer and transaction.tip > weight * self.base_fee:
-            raise Unpayable("session_tip")
+        if sender != b"\0" + transaction.signer:
+            if transaction.tip > weight * self.base_fee:
+                raise Unpayable("session_tip")
+            if transaction.max_fee + transaction.tip > self.sessions[transaction.signer][3]:
+                raise Unpayable("session_allowance")
         if transaction.max_fee + transaction.tip > self.balances.get(sender, 0):
             raise Unpayable("balance")
 

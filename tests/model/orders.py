@@ -156,6 +156,9 @@ def envelope(scene: Scene, chance: Chance, who: Address, body: Any) -> dict[str,
         ]
         if able or chance.randrange(8) == 0:
             changes["signer"] = chance.choice(able or keys)
+            if often(chance):
+                left = model.sessions[changes["signer"]][3] - changes.get("tip", 0)
+                changes["max_fee"] = Amount(max(0, min(left, changes.get("max_fee", scene.max_fee(who)))))
     if often(chance, 0.94):
         return changes
     wrong = {

@@ -12,7 +12,7 @@ from hashlib import sha256, sha512
 from typing import Any
 from unittest import mock
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.codec import decode, encode
@@ -31,7 +31,7 @@ from state.ledger.prepared import Prepared, prepare, prepare_encoded
 from state.ledger.supply import check_account_sum, check_supply
 from state.ledger.transition import Execution, apply_block
 from state.overlay import Overlay
-from state.schema import ACCOUNTS, DUE, MULTISIGS, PARAMS, POTS, number
+from state.schema import ACCOUNTS, DUE, MULTISIGS, PARAMS, POTS, SESSION_KEYS, number
 from tests.model import ground
 from tests.model.chain import Model
 from tests.model.compare import check_changes, check_everything
@@ -305,9 +305,14 @@ class Scene:
         was = before.get(ACCOUNTS.prefix, {}).pop(sender, None) or self.rows.row(ACCOUNTS, sender)
         now = after[ACCOUNTS.prefix].pop(sender)
         assert now == type(was)(was.balance - self.paid, was.nonce + 1)
+        signer = prepared.transaction.signer
+        if sender != b"\0" + signer:  # and what they took of a session key's allowance
+            key = before.get(SESSION_KEYS.prefix, {}).pop(signer, None) or self.rows.row(SESSION_KEYS, signer)
+            assert after[SESSION_KEYS.prefix].pop(signer) == replace(key, allowance=key.allowance - self.paid)
         for rows in (before, after):
-            if not rows.get(ACCOUNTS.prefix, True):
-                del rows[ACCOUNTS.prefix]
+            for prefix in (ACCOUNTS.prefix, SESSION_KEYS.prefix):
+                if not rows.get(prefix, True):
+                    del rows[prefix]
         if self.used_up:  # the number of an account of several keys, and no more
             account = prepared.transaction.body.account
             old = before.get(MULTISIGS.prefix, {}).pop(account, None) or self.rows.row(MULTISIGS, account)

@@ -22,7 +22,7 @@ from tests.model.scene import CHAIN, PARAMS_OF_SCENE, address_of, key_of
 ROOT = Path(__file__).resolve().parents[2]
 OUTCOMES = """
 ok address amount balance -address -balance -block_full -chain_id -expired -max_fee -nonce -session_expired -session_scope
--session_tip -signer -valid_until
+-session_allowance -session_tip session_allowance -signer -valid_until
 session_expired session_is_account session_taken session_limit session_unknown
 validator_exists validator_removed validator_unknown stake_min consensus_key_taken possession stake unbonding_limit
 commission_step commission_wait not_jailed jail_time

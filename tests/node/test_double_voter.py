@@ -19,7 +19,7 @@ from deploy.devnet.process import DevnetError
 from omnitensor.protocol.bodies import Scope, SessionKeyAdd
 from omnitensor.protocol.keys import SigningKey, format_api_key
 from omnitensor.protocol.private_files import write_private
-from omnitensor.protocol.types import NANO, SUPPLY_MAX, Height, View
+from omnitensor.protocol.types import NANO, SUPPLY_MAX, Amount, Height, View
 from omnitensor.sdk import Client, Wallet
 from state.genesis import Genesis
 
@@ -84,7 +84,9 @@ class Bench:
     def let_report(self) -> str:
         with Client(self.others[0].endpoint) as client:
             wallet = Wallet(self.net.accounts["reporter"], self.net.accounts["reporter"].address)
-            client.execute(wallet, SessionKeyAdd(self.key.public, int(Scope.REPORT), Height(10**6)))
+            client.execute(
+                wallet, SessionKeyAdd(self.key.public, int(Scope.REPORT), Height(10**6), Amount(10**12))
+            )
             return wallet.text
 
     def stop(self) -> None:

@@ -441,10 +441,17 @@ async def test_refused_transactions(client: Client, backend: TestBackend) -> Non
 
 async def test_accounts_and_validators(client: Client, backend: TestBackend) -> None:
     session = key("session")
-    backend.commit((SPONSOR, SessionKeyAdd(session.public, int(Scope.REVIEW | Scope.UPLOAD), Height(50))))
+    backend.commit(
+        (SPONSOR, SessionKeyAdd(session.public, int(Scope.REVIEW | Scope.UPLOAD), Height(50), Amount(10**12)))
+    )
     shown = await client.call("account.get", address=format_address(SPONSOR.address))
     assert shown["session_keys"] == [
-        {"key": session.public.hex(), "scopes": ["review", "upload"], "valid_until": 50}
+        {
+            "key": session.public.hex(),
+            "scopes": ["review", "upload"],
+            "valid_until": 50,
+            "allowance": str(10**12),
+        }
     ]
     assert (shown["nonce"], shown["next_nonce"], shown["stake"]) == (1, 1, "0")
     assert int(shown["balance"]) < 1_000 * NANO
@@ -452,6 +459,7 @@ async def test_accounts_and_validators(client: Client, backend: TestBackend) -> 
         "owner": format_address(SPONSOR.address),
         "scopes": ["review", "upload"],
         "valid_until": 50,
+        "allowance": str(10**12),
     }
     assert await client.fault("account.session", {"key": "00" * 32}) == (-32001, "not_found")
     empty = await client.call("account.get", address=format_address(POOR.address))

@@ -235,9 +235,9 @@ async def test_malformed_orders(client: Client) -> None:
 async def test_session_keys(client: Client, backend: TestBackend) -> None:
     uploader, reviewer, other = key("uploader"), key("reviewer"), key("other")
     backend.commit(
-        (ALICE, SessionKeyAdd(uploader.public, int(Scope.UPLOAD), Height(3))),
-        (ALICE, SessionKeyAdd(reviewer.public, int(Scope.REVIEW), Height(100))),
-        (key("a1"), SessionKeyAdd(other.public, 7, Height(100))),
+        (ALICE, SessionKeyAdd(uploader.public, int(Scope.UPLOAD), Height(3), Amount(10**12))),
+        (ALICE, SessionKeyAdd(reviewer.public, int(Scope.REVIEW), Height(100), Amount(10**12))),
+        (key("a1"), SessionKeyAdd(other.public, 7, Height(100), Amount(10**12))),
     )
     assert (await client.begin(DATA, ALICE, signer=uploader))[0] == 200
     for signer in (reviewer, other):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from omnitensor.protocol.bodies import Scope, SessionKeyAdd
+from omnitensor.protocol.bodies import Scope
 from omnitensor.protocol.keys import SigningKey, format_api_key
-from omnitensor.protocol.types import NANO, Height
+from omnitensor.protocol.types import NANO
 from omnitensor.sdk import Client, Contributor, InputError, ItemScore, Retry, Sponsor, Validator, Wallet
 from tests.sdk.samples import write_digits, write_texts
 from tests.sdk.small_chain import SmallChain
@@ -24,8 +24,7 @@ Wallets = Callable[[str], Wallet]
 def api_key(client: Client, wallet: Wallet, scopes: int = Scope.REVIEW) -> str:
     """A session key of an account, registered on chain."""
     session = SigningKey.generate()
-    until = Height(client.status().height + 10_000)
-    client.execute(wallet, SessionKeyAdd(session.public, scopes, until))
+    client.add_session_key(wallet, session.public, scopes, valid_for_blocks=10_000)
     return format_api_key(session)
 
 

@@ -160,7 +160,7 @@ class Load:
         self._give(
             node,
             self._sets.accounts[validator],
-            SessionKeyAdd(public, Scope.REPORT, Height(KEY_BLOCKS)),
+            SessionKeyAdd(public, Scope.REPORT, Height(KEY_BLOCKS), Amount(10**12)),
             valid=60,
         )
 

@@ -9,7 +9,7 @@ from typing import Final
 from deploy.devnet import calls
 from deploy.devnet.process import DevnetError
 from omnitensor.protocol.bodies import Scope, SessionKeyAdd
-from omnitensor.protocol.types import Height
+from omnitensor.protocol.types import Amount, Height
 from omnitensor.sdk import AsyncClient, Wallet
 from tests.soak.looks import Looks
 from tests.soak.net import HousedNode, SoakNet
@@ -94,7 +94,9 @@ class Acts:
     async def _register_report_key(self) -> None:
         async with AsyncClient(self._net.steady[0].endpoint) as client:
             wallet = Wallet(self._net.reporter, self._net.reporter.address)
-            order = SessionKeyAdd(self._net.report_key.public, int(Scope.REPORT), Height(10**6))
+            order = SessionKeyAdd(
+                self._net.report_key.public, int(Scope.REPORT), Height(10**6), Amount(10**12)
+            )
             await client.execute(wallet, order)
 
     # -- epochs

@@ -82,7 +82,7 @@ def test_members_alone_sign_nothing_as_the_account(node: TestBackend) -> None:
 
 
 def test_a_session_key_of_several_works_in_its_scope_and_spends_nothing(node: TestBackend) -> None:
-    node.commit((key("a3"), ordered(SessionKeyAdd(SCRIPT.public, 2, Height(300)), 0, 0, 1)))
+    node.commit((key("a3"), ordered(SessionKeyAdd(SCRIPT.public, 2, Height(300), Amount(10**12)), 0, 0, 1)))
     assert node.reader().get(SESSION_KEYS, SCRIPT.public) is not None
     commit = SubmissionCommit(CampaignId(9), ZERO_HASH, 1)
     for body in (Transfer(key("a0").address, Amount(1)), StakeAdd(Amount(1))):
@@ -92,6 +92,9 @@ def test_a_session_key_of_several_works_in_its_scope_and_spends_nothing(node: Te
     assert [receipt.code for receipt in committed.result.receipts] == ["campaign_unknown"]
     fee = committed.result.receipts[0].fee
     assert balance(node.chain, POLICY.address) == 100 * NANO - fee
+    row = node.reader().get(SESSION_KEYS, SCRIPT.public)
+    assert row is not None
+    assert row.allowance == 10**12 - fee
     # Its nonce moved; the members' numbers did not.
     node.commit((key("a3"), ordered(Transfer(key("a0").address, Amount(5)), 1, 1, 2)))
     assert balance(node.chain, POLICY.address) == 100 * NANO - fee - 5

@@ -208,7 +208,8 @@ def test_a_session_key_that_was_removed_leaves_nothing_waiting(chain: Chain, poo
     session = key("session")
     scopes = int(Scope.UPLOAD)
     block = build(
-        chain, [order(key("a0"), 0, SessionKeyAdd(session.public, scopes, Height(90)), max_fee=FEE)]
+        chain,
+        [order(key("a0"), 0, SessionKeyAdd(session.public, scopes, Height(90), Amount(10**12)), max_fee=FEE)],
     )
     chain.commit(block.hash, None)
     pool.on_commit(block, chain.reader())
@@ -220,6 +221,30 @@ def test_a_session_key_that_was_removed_leaves_nothing_waiting(chain: Chain, poo
     chain.commit(block.hash, None)
     pool.on_commit(block, chain.reader())
     assert pool.ids() == ()
+
+
+def test_a_session_key_has_no_more_waiting_than_it_may_spend(chain: Chain, pool: Mempool) -> None:
+    session, sponsor = key("session"), key("a0")
+
+    def allow(nonce: int, allowance: int) -> None:
+        body = SessionKeyAdd(session.public, int(Scope.UPLOAD), Height(90), Amount(allowance))
+        block = build(chain, [order(sponsor, nonce, body, max_fee=FEE)])
+        chain.commit(block.hash, None)
+        pool.on_commit(block, chain.reader())
+
+    def upload(nonce: int, max_fee: int = FEE, tip: int = 0) -> Prepared:
+        body = SubmissionCommit(CampaignId(1), Hash(bytes(32)), 1)
+        return order(sponsor, nonce, body, signer=session, max_fee=max_fee, tip=tip, valid_until=100)
+
+    allow(0, 2 * FEE)
+    assert refusal(pool, upload(1, max_fee=2 * FEE + 1)) == "session_allowance"
+    assert refusal(pool, upload(1, max_fee=2 * FEE, tip=FEE + 1)) == "session_tip"
+    pool.add(upload(2).encoded)
+    pool.add(upload(3).encoded)
+    assert refusal(pool, upload(4)) == "session_allowance"
+    pool.add(pay("a0", 4).encoded)  # the account's own key is not bound by it
+    allow(1, FEE)
+    assert pool.ids() == (upload(2).id, pay("a0", 4).id)
 
 
 def test_money_that_arrives_counts_at_once(chain: Chain, pool: Mempool) -> None:
