@@ -72,7 +72,11 @@ def redelegate(scene: Scene, chance: Any) -> tuple[Address, Any]:
     who, source = delegation(scene, chance)
     held = scene.model.delegations.get((who, source))
     worth = scene.model._worth(source, held.shares) if held else NANO
-    return who, bodies.Redelegate(source, validator(scene, chance), part(chance, worth))
+    target = validator(scene, chance)
+    again = [Address(each) for each in scene.model.validators if scene.model._under_way(who, each)]
+    if again and chance.randrange(3) == 0:
+        target = chance.choice(again)
+    return who, bodies.Redelegate(source, target, part(chance, worth))
 
 
 def rewards_claim(scene: Scene, chance: Any) -> tuple[Address, Any]:

@@ -44,8 +44,8 @@ batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 """.split()
 
 PROPOSALS = ("executed", "rejected", "vetoed", "no_quorum", "expired", "cancelled")
-SEEDS_MAX = 8
-"""Two or three are enough, mostly."""
+SEEDS_MAX = 16
+"""A few are enough, mostly."""
 
 
 @pytest.mark.slow
