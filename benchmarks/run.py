@@ -75,6 +75,11 @@ BENCHMARKS: Final = (
         ("receipt_bytes", "receipt_verify_ms_1024", "receipt_verify_share_1024", "work_overhead_1024"),
     ),
     Benchmark(
+        "near_duplicates",
+        "benchmarks.near_duplicates",
+        ("near_duplicates_precision", "near_duplicates_recall"),
+    ),
+    Benchmark(
         "snapshots",
         "benchmarks.snapshots",
         ("snapshot_import_rows_s", "snapshot_import_s_1m", "snapshot_take_s_1m", "snapshot_bytes_1m"),
@@ -109,6 +114,8 @@ AIMS: Final[dict[str, Aim]] = {
     "receipt_bytes": Aim(at_most=256),
     "receipt_verify_share_1024": Aim(at_most=0.56),
     "work_overhead_1024": Aim(at_most=0.6),
+    "near_duplicates_precision": Aim(at_least=0.99),
+    "near_duplicates_recall": Aim(at_least=0.95),
     "snapshot_import_rows_s": Aim(at_least=20_000),
     "finality_message_delays": Aim(at_most=3.0),
     "finality_block_intervals_p50": Aim(at_most=1.5),

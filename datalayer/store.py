@@ -3,7 +3,7 @@
 Knows a folder, sizes, owners and quotas; nothing of the ledger (who asks says what is referred to) or of the network.
 Methods block on the disk and may be called from any thread; memory does not grow with the size of content.
 
-    objects/ab/<chunk root>/{data,meta}   complete content and its leaf hashes
+    objects/ab/<chunk root>/{data,meta}   complete content and its leaf hashes; what was noted of it
     claims/<chunk root>                   who uploaded it and when, until a submission refers to it
     uploads/<id>/                         what is on its way (see ``upload``)
     trash/                                what is being removed; emptied at start
@@ -275,6 +275,13 @@ class ContentStore:
         except FileNotFoundError:
             return 0
 
+    def size(self, chunk_root: Hash) -> int:
+        """Bytes of what is stored under a chunk root; 0 where nothing is."""
+        try:
+            return self.path(chunk_root).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def is_marked(self, chunk_root: Hash) -> bool:
         """Whether content was marked as being kept elsewhere too."""
         return (self._place_of(chunk_root) / "elsewhere").exists()
@@ -283,6 +290,26 @@ class ContentStore:
         """Marks content as being kept elsewhere too. Raises ContentError (``absent``)."""
         with self._reading(chunk_root), files.disk_errors(self._folder):
             (self._place_of(chunk_root) / "elsewhere").touch(mode=0o600)
+
+    def noted(self, chunk_root: Hash, kind: str) -> bytes | None:
+        """What was noted of content under a name; None where nothing was, or the content is gone."""
+        try:
+            return (self._place_of(chunk_root) / kind).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(
+                f"what was noted can't be read ({error.strerror})", value=chunk_root, remedy="check the disk"
+            ) from error
+
+    def note(self, chunk_root: Hash, kind: str, data: bytes) -> None:
+        """Keeps some bytes computed of content beside it; they go when it goes. Raises ContentError (``absent``)."""
+        assert kind not in ("data", "meta", "elsewhere") and len(data) <= limits.content_note_bytes_max
+        place = self._place_of(chunk_root)
+        with self._reading(chunk_root):
+            came = place.stat()
+            files.replace_file(place / kind, data)
+            os.utime(place, ns=(came.st_atime_ns, came.st_mtime_ns))  # it says since when the content is here
 
     def drop(self, chunk_root: Hash) -> None:
         """Removes content; absent content is fine."""

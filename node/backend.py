@@ -14,6 +14,7 @@ from node.config import Config
 from node.content_house import ContentHouse
 from node.driver import Driver
 from node.fetching import ContentFetcher
+from node.fingerprints import Fingerprints
 from node.metrics import Metrics
 from node.named_content import contents_named
 from node.syncing import Syncer
@@ -40,6 +41,7 @@ class NodeBackend:
         application: ChainApplication,
         network: Network,
         content: ContentStore,
+        fingerprints: Fingerprints,
         disk: ThreadPoolExecutor,
         fetcher: ContentFetcher,
         house: ContentHouse,
@@ -54,6 +56,7 @@ class NodeBackend:
         self._application = application
         self._network = network
         self._content = content
+        self._fingerprints = fingerprints
         self._disk = disk
         self._fetcher = fetcher
         self._house = house
@@ -71,6 +74,10 @@ class NodeBackend:
     @property
     def content(self) -> ContentStore:
         return self._content
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        return self._fingerprints
 
     @property
     def feed(self) -> BlockFeed:

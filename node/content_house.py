@@ -1,4 +1,5 @@
-"""Keeps the house of contributed content: drops what is not wanted any more, sends what was accepted elsewhere, makes room.
+"""Keeps the house of contributed content: drops what is not wanted any more, takes fingerprints, sends what was accepted
+elsewhere, makes room.
 
 Blocks on disk and network: it runs on the content threads, now and then. Decides by the state; judges no bytes.
 """
@@ -14,6 +15,7 @@ import structlog
 from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
+from node.fingerprints import Fingerprints
 from node.named_content import is_accepted, is_named, is_wanted
 from omnitensor.protocol import limits
 from omnitensor.protocol.types import Hash
@@ -33,6 +35,7 @@ class Round:
 
     uploads_dropped: int
     ended_dropped: int
+    fingerprinted: int
     sent: int
     room_made: int
 
@@ -40,8 +43,11 @@ class Round:
 class ContentHouse:
     """One node's. ``keep_blocks``: for how long after a campaign's end its data are kept; 0: for good."""
 
-    def __init__(self, store: ContentStore, remote: RemoteStore | None, keep_blocks: int) -> None:
+    def __init__(
+        self, store: ContentStore, fingerprints: Fingerprints, remote: RemoteStore | None, keep_blocks: int
+    ) -> None:
         self._store: Final = store
+        self._fingerprints: Final = fingerprints
         self._remote: Final = remote
         self._keep_blocks: Final = keep_blocks
 
@@ -53,6 +59,7 @@ class ContentHouse:
         """Does what is due. Raises StorageError where the disk refuses; an object store that fails is tried again next time."""
         uploads = self._store.expire(partial(is_named, reader))
         ended = self._store.sweep(partial(self.wants, reader))
+        fingerprinted = self._fingerprint(reader)
         sent = room = 0
         if self._remote is not None:
             try:
@@ -60,7 +67,21 @@ class ContentHouse:
             except RemoteError as error:
                 log.error("content can't be sent to the object store", error=str(error))
             room = self._make_room()
-        return Round(len(uploads), len(ended), sent, room)
+        return Round(len(uploads), len(ended), fingerprinted, sent, room)
+
+    def _fingerprint(self, reader: Reader) -> int:
+        """Takes the fingerprints of content that the chain names and that has none, as much as one round may take."""
+        taken, left = 0, limits.fingerprinted_bytes_per_round_max
+        for root in self._store.roots():
+            if left <= 0:
+                break
+            size = self._store.size(root)
+            if size < limits.near_duplicate_bytes_min or self._fingerprints.known(root) is not None:
+                continue
+            if is_named(reader, root) and self._fingerprints.compute(root) is not None:
+                left -= min(size, limits.fingerprint_bytes_max)
+                taken += 1
+        return taken
 
     def _send(self, remote: RemoteStore, reader: Reader) -> int:
         """Accepted content that the object store has not, as much as one round may take."""

@@ -30,6 +30,7 @@ from node.driver import Driver, now_ms
 from node.epochs import EpochView
 from node.evidence import EvidencePool
 from node.fetching import ContentFetcher
+from node.fingerprints import Fingerprints
 from node.metrics import Metrics, ProcessNumbers
 from node.peers import PeerHandler
 from node.questions import PeerQuestions
@@ -188,7 +189,8 @@ class Node:
         self._accusing = Tasks("evidence", EVIDENCE_TASKS_MAX)
         remote = RemoteStore(config.content_remote) if config.content_remote else None
         keep_blocks = config.content_keep_days * DAY_MS // chain.params.block_interval_ms
-        self._house = ContentHouse(self._content, remote, keep_blocks)
+        fingerprints = Fingerprints(self._content)
+        self._house = ContentHouse(self._content, fingerprints, remote, keep_blocks)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics, remote)
         self.driver: Driver | None = None
         self._backend = NodeBackend(
@@ -197,6 +199,7 @@ class Node:
             self.application,
             self.network,
             self._content,
+            fingerprints,
             self._disk,
             self._fetcher,
             self._house,

@@ -55,6 +55,18 @@ class PeerStatus:
     connected_ms: TimeMs
 
 
+class ContentFingerprints(Protocol):
+    """Fingerprints of stored content. Unlike the rest, asked from threads of the server: it blocks on disk and processor."""
+
+    def known(self, chunk_root: Hash) -> bytes | None:
+        """The fingerprint of content that is here and has one already."""
+        ...
+
+    def compute(self, chunk_root: Hash) -> bytes | None:
+        """The same, computed where it was not yet; None where the content is not here."""
+        ...
+
+
 class Backend(Protocol):
     """The node as the RPC server sees it."""
 
@@ -63,6 +75,9 @@ class Backend(Protocol):
 
     @property
     def content(self) -> ContentStore: ...
+
+    @property
+    def fingerprints(self) -> ContentFingerprints: ...
 
     @property
     def feed(self) -> BlockFeed:

@@ -223,7 +223,8 @@ class BatchShown(Result, frozen=True):
     bond: AmountText
 
 
-def _batch_row(reader: Reader, key: int, round_: int) -> Batch:
+def batch_row(reader: Reader, key: int, round_: int) -> Batch:
+    """The batch of a round. Raises RpcError (not found)."""
     row = reader.get(BATCHES, BatchId(key))
     if row is None or row.round != round_:
         raise not_found("batch and round", f"{key}, round {round_}", "review.assignments lists a validator's")
@@ -234,7 +235,7 @@ def _batch_row(reader: Reader, key: int, round_: int) -> Batch:
 def batch(context: Context, params: BatchParams) -> BatchShown:
     """What a batch holds, by what it is judged, who sits, and how long each step may take."""
     reader = context.reader
-    row = _batch_row(reader, params.batch, params.round)
+    row = batch_row(reader, params.batch, params.round)
     spec = campaign_row(reader, row.campaign).spec
     found = [(key, item_row(reader, key)) for key in row.items]
     return BatchShown(

@@ -210,7 +210,7 @@ def review_contradiction(app: App, first: Path, second: Path) -> None:
     "--scores",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="JSON: a list of [completeness, accuracy, relevance, flags] in the batch's order.",
+    help="JSON: a list of [completeness, accuracy, relevance, flags, repeated item] in the batch's order.",
 )
 @click.option("--timeout", "timeout_s", type=float, metavar="S", help="How long to wait to be drawn.")
 @scorer_option
@@ -303,18 +303,20 @@ def _scores_of(path: Path) -> list[tuple[int, ...]]:
 
 
 def _with_given(found: ValidationResults, given: list[tuple[int, ...]]) -> ValidationResults:
-    if len(given) != len(found) or any(len(each) not in (3, 4) for each in given):
+    if len(given) != len(found) or any(len(each) not in (3, 4, 5) for each in given):
         raise InputError(
             "scores for each item of the batch are needed", value=f"{len(given)} for {len(found)} items"
         )
-    for position, (completeness, accuracy, relevance, *flags) in enumerate(given):
+    for position, (completeness, accuracy, relevance, *more) in enumerate(given):
+        repeated = more[1] if len(more) > 1 else found.judgements[position].duplicate_of
         found = found.with_scores(
             position,
             completeness=completeness,
             accuracy=accuracy,
             relevance=relevance,
-            flags=flags[0] if flags else 0,
+            flags=more[0] if more else 0,
             reasons=("scored by hand",),
+            duplicate_of=repeated,
         )
     return found
 

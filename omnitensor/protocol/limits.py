@@ -408,3 +408,13 @@ audit_rows: Final = 64
 """Rows of a unit that are recomputed by every node, drawn after the outputs are fixed."""
 fingerprint_bytes_max: Final = 4 * MIB
 """A fingerprint is of so many bytes from the beginning of a content."""
+content_note_bytes_max: Final = 64
+"""What a node notes of a content it stores, beside it."""
+near_duplicate_bytes_min: Final = 256
+"""Shorter contents are not compared: what they share is mostly form."""
+near_duplicate_candidates_max: Final = 1_024
+"""Items of a campaign, the newest first, that a batch is compared with."""
+fingerprinted_bytes_per_call_max: Final = 32 * MIB
+"""What is read for one answer to compute fingerprints that are not on disk yet."""
+fingerprinted_bytes_per_round_max: Final = 64 * MIB
+"""The same in one round of a node's housekeeping."""

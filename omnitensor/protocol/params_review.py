@@ -233,3 +233,14 @@ class ReviewParams(ChainParams, frozen=True):
             "A rejected item whose every criterion is within this of its threshold costs nothing.",
         ),
     ] = 5
+    near_duplicate_bits: Annotated[
+        U32,
+        Spec(
+            Area.REVIEW,
+            "bits",
+            0,
+            128,
+            BLOCK,
+            "Fingerprints that differ in no more bits are shown to reviewers as those of near duplicates.",
+        ),
+    ] = 40

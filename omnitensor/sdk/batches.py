@@ -9,11 +9,13 @@ from typing import Any, Final
 import msgspec
 from PIL import Image
 
+from omnitensor.protocol.bodies import DuplicateOf
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.reviews import Flag, ItemScore, encode_report
+from omnitensor.protocol.types import ItemId
 from omnitensor.sdk.errors import FileError, InputError
 from omnitensor.sdk.media import IMAGE_FORMATS, Facts, sniff
-from omnitensor.sdk.results import CategoryInfo, ContentInfo, SpecInfo
+from omnitensor.sdk.results import CategoryInfo, ContentInfo, Nearest, SpecInfo
 
 read_bytes_max: Final = 256 * MIB
 """What `DataItem.read_bytes` takes into memory unless told otherwise."""
@@ -31,6 +33,8 @@ class DataItem(msgspec.Struct, frozen=True):
     category: str
     instructions: str
     path: Path | None = None
+    near: Nearest | None = None
+    """An earlier item of the campaign that it nearly repeats, as the node found it."""
 
     @property
     def size(self) -> int:
@@ -113,6 +117,8 @@ class Judgement(msgspec.Struct, frozen=True):
     relevance: int
     flags: int = 0
     reasons: tuple[str, ...] = ()
+    duplicate_of: int | None = None
+    """Which earlier item of the campaign it repeats: without that the flag of a duplicate counts for nothing."""
 
     @property
     def score(self) -> ItemScore:
@@ -135,6 +141,14 @@ class ValidationResults(msgspec.Struct, frozen=True):
         """The report's bytes. Raises ReportError for a score out of range."""
         return encode_report(tuple(judgement.score for judgement in self.judgements))
 
+    def references(self) -> tuple[DuplicateOf, ...]:
+        """What items flagged as duplicates repeat, in the batch's order, where that is known."""
+        return tuple(
+            DuplicateOf(judged.position, ItemId(judged.duplicate_of))
+            for judged in sorted(self.judgements, key=lambda judged: judged.position)
+            if judged.flags & Flag.DUPLICATE and judged.duplicate_of is not None
+        )
+
     def with_scores(self, position: int, **changes: Any) -> ValidationResults:
         """A copy in which the item at `position` has other scores, flags or reasons. Raises InputError."""
         if not 0 <= position < len(self.judgements):
@@ -143,7 +157,7 @@ class ValidationResults(msgspec.Struct, frozen=True):
                 value=position,
                 remedy=f"positions are 0 to {len(self.judgements) - 1}",
             )
-        known = {"completeness", "accuracy", "relevance", "flags", "reasons"}
+        known = {"completeness", "accuracy", "relevance", "flags", "reasons", "duplicate_of"}
         if not set(changes) <= known:
             raise InputError(
                 "not a field of a judgement", value=sorted(set(changes) - known), remedy=f"{sorted(known)}"

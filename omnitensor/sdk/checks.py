@@ -19,7 +19,7 @@ from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.language import UNDECIDED, guess_language
 from omnitensor.sdk.media import Facts, agrees, type_matches
 from omnitensor.sdk.requirements import Requirements, requirements_in
-from omnitensor.sdk.results import SpecInfo
+from omnitensor.sdk.results import Nearest, SpecInfo
 
 SOUND: Final = 85
 """Score of a criterion that nothing speaks against."""
@@ -29,6 +29,7 @@ LETTERS_MIN_BPS: Final = 5_000
 PACKED_MIN_BPS: Final = 1_000
 """A running text does not compress below a tenth of its length."""
 PACKED_FROM_BYTES: Final = 600
+FINGERPRINT_BITS: Final = 256
 text_bytes_max: Final = 16 * MIB
 """What is looked at of a text."""
 
@@ -66,8 +67,19 @@ def validate(
             findings.append(
                 Finding(f"the same bytes as item {first}", 10, 10, 10, int(Flag.DUPLICATE)),
             )
-        judgements.append(_judge(item, findings, scorer, lenient))
+        if item.near is not None:
+            findings.append(_near(item.near))
+        judged = _judge(item, findings, scorer, lenient)
+        if item.near is not None:
+            judged = msgspec.structs.replace(judged, duplicate_of=item.near.item)
+        judgements.append(judged)
     return ValidationResults(batch.batch, batch.round, batch.campaign, judgements)
+
+
+def _near(near: Nearest) -> Finding:
+    """Leaves the scores alone: what an item is worth by itself is not what speaks against it."""
+    reason = f"nearly repeats item {near.item}: {near.distance} of {FINGERPRINT_BITS} bits of their fingerprints differ"
+    return Finding(reason, flags=int(Flag.DUPLICATE))
 
 
 def duplicates_in(items: Sequence[DataItem]) -> dict[int, int]:

@@ -320,6 +320,7 @@ class Client(Blocking[AsyncClient]):
     submission = blocking(AsyncClient.submission)
     assignments = blocking(AsyncClient.assignments)
     batch = blocking(AsyncClient.batch)
+    similar = blocking(AsyncClient.similar)
     sealed = blocking(AsyncClient.sealed)
     bind = blocking(AsyncClient.bind)
     estimate = blocking(AsyncClient.estimate)

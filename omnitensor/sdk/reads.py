@@ -272,6 +272,10 @@ class Reads:
     async def batch(self, batch: int, round_: int) -> results.Batch:
         return await self._ask(results.Batch, "review.batch", batch=batch, round=round_)
 
+    async def similar(self, batch: int, round_: int) -> results.Similar:
+        """Which items of a batch nearly repeat an earlier item of the campaign, by the node's fingerprints."""
+        return await self._ask(results.Similar, "review.similar", batch=batch, round=round_)
+
     async def sealed(self, batch: int, round_: int, validator: Address | str) -> results.Sealed:
         """A committed report as it lies on chain: the commitment, and the report sealed by its author."""
         return await self._ask(

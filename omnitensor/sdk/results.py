@@ -29,8 +29,11 @@ from omnitensor.sdk.results_data import Escrow as Escrow
 from omnitensor.sdk.results_data import GoldSetInfo as GoldSetInfo
 from omnitensor.sdk.results_data import Item as Item
 from omnitensor.sdk.results_data import ItemPage as ItemPage
+from omnitensor.sdk.results_data import Nearest as Nearest
 from omnitensor.sdk.results_data import Sealed as Sealed
 from omnitensor.sdk.results_data import SeatInfo as SeatInfo
+from omnitensor.sdk.results_data import Similar as Similar
+from omnitensor.sdk.results_data import SimilarItem as SimilarItem
 from omnitensor.sdk.results_data import SpecInfo as SpecInfo
 from omnitensor.sdk.results_data import Step as Step
 from omnitensor.sdk.results_data import SubmissionInfo as SubmissionInfo

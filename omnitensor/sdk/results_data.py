@@ -234,3 +234,31 @@ class Batch(Result, frozen=True):
 class Sealed(Result, frozen=True):
     commitment: str
     sealed: str
+
+
+class Nearest(Result, frozen=True):
+    """An earlier item, and in how many of 256 bits its fingerprint differs."""
+
+    item: int
+    distance: int
+
+
+class SimilarItem(Result, frozen=True):
+    place: int
+    item: int
+    known: bool
+    """Whether the node could compare it."""
+    nearest: Nearest | None = None
+
+
+class Similar(Result, frozen=True):
+    """What a node found in comparing a batch with earlier items of the campaign."""
+
+    batch: int
+    round: int
+    bits_max: int
+    items: list[SimilarItem]
+    candidates: int = 0
+    candidates_unknown: int = 0
+    unfinished: bool = False
+    """More is known when it is asked again."""

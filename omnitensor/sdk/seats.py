@@ -16,10 +16,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from omnitensor.protocol.bodies import ReportCommit, ReportReveal, SeatDecline
+from omnitensor.protocol.bodies import DuplicateOf, ReportCommit, ReportReveal, SeatDecline
 from omnitensor.protocol.errors import StorageError
-from omnitensor.protocol.reviews import report_commitment
-from omnitensor.protocol.types import BatchId
+from omnitensor.protocol.reviews import REPORT_ITEM_BYTES, Flag, decode_report, report_commitment
+from omnitensor.protocol.types import BatchId, ItemId
 from omnitensor.sdk import results
 from omnitensor.sdk.actor import AsyncActor
 from omnitensor.sdk.batches import DataBatch, DataItem, ValidationResults
@@ -31,6 +31,7 @@ from omnitensor.sdk.errors import (
     NotFoundError,
     RefusedError,
     ResponseError,
+    RpcError,
     WaitTimeout,
 )
 from omnitensor.sdk.orders import POLL_S, Order
@@ -39,6 +40,8 @@ from omnitensor.sdk.results import Assignment, hash_of
 LOG: Final = logging.getLogger("omnitensor.sdk")
 DOWNLOAD_ATTEMPTS: Final = 4
 PARALLEL_DOWNLOADS: Final = 4
+SIMILAR_CALLS_MAX: Final = 16
+"""A node that has fingerprints to compute does so in several answers."""
 
 
 class SeatWork(msgspec.Struct, frozen=True):
@@ -52,6 +55,8 @@ class SeatWork(msgspec.Struct, frozen=True):
     commit: Order | None = None
     committed: bool = False
     reveal: Order | None = None
+    duplicates: tuple[DuplicateOf, ...] = ()
+    """What items flagged as duplicates repeat; shown with the reveal."""
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -99,6 +104,8 @@ class AsyncSeats(AsyncActor):
             )
 
         items = await asyncio.gather(*(one(place, item) for place, item in enumerate(batch.items)))
+        near = await self._near(seat.batch, seat.round)
+        items = [msgspec.structs.replace(item, near=near.get(item.item)) for item in items]
         return DataBatch(
             seat.batch,
             seat.round,
@@ -106,7 +113,7 @@ class AsyncSeats(AsyncActor):
             campaign.spec.title,
             campaign.spec.instructions,
             campaign.spec,
-            list(items),
+            items,
             folder,
             seat.commit_until,
             seat.reveal_until or 0,
@@ -133,7 +140,14 @@ class AsyncSeats(AsyncActor):
                 work = None
             if work is None:
                 salt = wallet.report_salt(chain_id, found.batch, found.round, report)
-                work = SeatWork(found.batch, found.round, found.campaign, report.hex(), salt.hex())
+                work = SeatWork(
+                    found.batch,
+                    found.round,
+                    found.campaign,
+                    report.hex(),
+                    salt.hex(),
+                    duplicates=found.references(),
+                )
                 self.home.write(path, work)
             work = await self._commit(path, work)
         assert work.commit is not None
@@ -151,9 +165,8 @@ class AsyncSeats(AsyncActor):
             work = self.home.read(path, SeatWork) or await self._unsealed(batch, round_)
             if not work.committed and work.commit is not None:
                 work = await self._commit(path, work)
-            body = ReportReveal(BatchId(batch), round_, hash_of(work.salt), bytes.fromhex(work.report))
             try:
-                final = await self._reveal(path, work, body)
+                final = await self._reveal(path, work)
             except RefusedError:
                 seat = await self.seat(batch, round_)
                 if seat.state != "revealed":  # otherwise another device with this key was quicker
@@ -252,7 +265,17 @@ class AsyncSeats(AsyncActor):
         await self.client.execute(wallet, body, journal=journal)
         return self._keep(path, signed, committed=True)
 
-    async def _reveal(self, path: Path, work: SeatWork, body: ReportReveal) -> results.TransactionResult:
+    async def _reveal(self, path: Path, work: SeatWork) -> results.TransactionResult:
+        """Reveal with references of duplicates; where the chain takes those for wrong, without them: the scores count still."""
+        try:
+            return await self._send_reveal(path, work)
+        except RefusedError as error:
+            if error.code != "duplicate_reference" or not work.duplicates:
+                raise
+            LOG.warning("the references of duplicates in batch %d are refused: %s", work.batch, error)
+        return await self._send_reveal(path, self._keep(path, work, duplicates=(), reveal=None))
+
+    async def _send_reveal(self, path: Path, work: SeatWork) -> results.TransactionResult:
         if work.reveal is not None:
             with contextlib.suppress(NonceUsedError):
                 return await self.client.deliver(work.reveal)
@@ -260,7 +283,22 @@ class AsyncSeats(AsyncActor):
         def journal(order: Order) -> None:
             self._keep(path, work, reveal=order)
 
+        body = ReportReveal(
+            BatchId(work.batch), work.round, hash_of(work.salt), bytes.fromhex(work.report), work.duplicates
+        )
         return await self.client.execute(await self.wallet(), body, journal=journal)
+
+    async def _near(self, batch: int, round_: int) -> dict[int, results.Nearest]:
+        """Which earlier item each item nearly repeats. Empty from a node that can't tell: review goes on without."""
+        try:
+            for _ in range(SIMILAR_CALLS_MAX):
+                found = await self.client.similar(batch, round_)
+                if not found.unfinished:
+                    break
+        except (ConnectionFailed, NotFoundError, ResponseError, RpcError) as error:
+            LOG.info("near duplicates of batch %d are not looked for: %s", batch, error)
+            return {}
+        return {item.item: item.nearest for item in found.items if item.nearest is not None}
 
     async def _unsealed(self, batch: int, round_: int) -> SeatWork:
         """The report of a seat from the chain's sealed copy, checked against its commitment."""
@@ -272,7 +310,28 @@ class AsyncSeats(AsyncActor):
         if commitment != hash_of(found.commitment):
             raise ResponseError("the sealed report is not the committed one", value=found.commitment)
         seat = await self.seat(batch, round_)
-        return SeatWork(batch, round_, seat.campaign, report.hex(), salt.hex(), committed=True)
+        return SeatWork(
+            batch,
+            round_,
+            seat.campaign,
+            report.hex(),
+            salt.hex(),
+            committed=True,
+            duplicates=await self._references(batch, round_, report),
+        )
+
+    async def _references(self, batch: int, round_: int, report: bytes) -> tuple[DuplicateOf, ...]:
+        """What the items flagged in a report repeat, found anew: the sealed copy holds scores and flags alone."""
+        if not any(flags & Flag.DUPLICATE for flags in report[3::REPORT_ITEM_BYTES]):
+            return ()
+        near = await self._near(batch, round_)
+        items = (await self.client.batch(batch, round_)).items
+        scores = decode_report(report, len(items))
+        return tuple(
+            DuplicateOf(place, ItemId(near[item.item].item))
+            for place, (item, score) in enumerate(zip(items, scores, strict=True))
+            if score.flags & Flag.DUPLICATE and item.item in near
+        )
 
     async def _withdrawn(self, order: Order) -> bool:
         """Whether a saved commit never took effect and never can."""

@@ -16,6 +16,7 @@ from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
 from node.content_house import ContentHouse, Round
 from node.fetching import _bring
+from node.fingerprints import Fingerprints
 from node.named_content import contents_named, is_named
 from omnitensor.protocol import limits
 from omnitensor.protocol.bodies import CampaignClose, CampaignSpec, ItemDeclaration
@@ -43,7 +44,7 @@ class Town:
         return cast(Reader, shown)
 
     def house(self, remote: RemoteStore | None = None, keep_blocks: int = KEEP_BLOCKS) -> ContentHouse:
-        return ContentHouse(self.store, remote, keep_blocks)
+        return ContentHouse(self.store, Fingerprints(self.store), remote, keep_blocks)
 
     def submit(self, campaign: int, *texts: str) -> None:
         declared = []
@@ -122,7 +123,7 @@ def test_what_waits_for_a_submission_is_left_to_its_time(town: Town) -> None:
     begun = town.store.begin(content, b"somebody")
     town.store.put_chunk(begun.upload_id, 0, data)
     town.store.finish(begun.upload_id)
-    assert town.house().round(town.reader) == Round(0, 0, 0, 0)
+    assert town.house().round(town.reader) == Round(0, 0, 0, 0, 0)
     assert town.store.has(content.chunk_root)
 
 
@@ -133,7 +134,7 @@ def test_accepted_data_go_to_the_object_store_and_make_room(tmp_path: Path) -> N
     texts = [sha256(bytes([place])).hexdigest() * 12_000 for place in range(5)]  # 750 KiB each
     town.submit(campaign, *texts[:4])
     house = town.house(remote, keep_blocks=0)
-    assert house.round(town.reader) == Round(0, 0, 0, 0), "nothing is accepted yet"
+    assert house.round(town.reader) == Round(0, 0, 4, 0, 0), "nothing is accepted yet"
     review(town.world, GOOD)
     done = house.round(town.reader)
     assert done.sent == 4
@@ -164,7 +165,7 @@ def test_an_object_store_that_fails_stops_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(remote, "has", broken)
-        assert town.house(remote, keep_blocks=0).round(town.reader) == Round(0, 0, 0, 0)
+        assert town.house(remote, keep_blocks=0).round(town.reader) == Round(0, 0, 0, 0, 0)
         with pytest.raises(RemoteError):
             _bring(remote, town.store, content_id_of(b"another"))
     assert town.house(remote, keep_blocks=0).round(town.reader).sent == 1

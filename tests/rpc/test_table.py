@@ -24,7 +24,8 @@ chain.status chain.params chain.block chain.blocks chain.events chain.evidence c
 tx.submit tx.get tx.by_address
 account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
-review.assignments review.batch review.sealed p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
+review.assignments review.batch review.sealed review.similar
+p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades
 account.multisig vault.get vault.list season.get season.list season.leaderboard season.standing account.badges
 campaign.leaderboard competition.get competition.list

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import aiohttp
 
 from datalayer.store import ContentStore
+from node.fingerprints import Fingerprints
 from omnitensor.protocol.bodies import BodyBase
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import TransactionError
@@ -55,6 +56,7 @@ class TestBackend:
         self.chain = new_chain(folder, genesis or make_genesis())
         self.mempool = Mempool(self.chain.reader(), self.chain.chain_id, self.chain.signatures)
         self.content = ContentStore(folder / "content", quota_bytes)
+        self.fingerprints = Fingerprints(self.content)
         self.feed = BlockFeed()
         self.shown = STATUS
         self.elsewhere: dict[Hash, bytes] = {}

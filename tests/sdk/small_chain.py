@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from datalayer.store import ContentStore
+from node.fingerprints import Fingerprints
 from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.errors import TransactionError
@@ -135,6 +136,10 @@ class SmallChain:
         return self._content
 
     @property
+    def fingerprints(self) -> Fingerprints:
+        return self._fingerprints
+
+    @property
     def feed(self) -> BlockFeed:
         return self._feed
 
@@ -183,6 +188,7 @@ class SmallChain:
         self._chain = opening(self._folder / "chain", genesis)
         self._mempool = Mempool(self._chain.reader(), CHAIN_ID, self._chain.signatures)
         self._content = ContentStore(self._folder / "content", 1 << 30)
+        self._fingerprints = Fingerprints(self._content)
         self._feed = BlockFeed()
         config = RpcConfig(port=self._port, calls_per_second=0)
         self._server = RpcServer(self, config)

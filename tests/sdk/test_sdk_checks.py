@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from PIL import Image
 
+from omnitensor.protocol.bodies import DuplicateOf
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.reviews import Flag, ItemScore, decode_report
+from omnitensor.protocol.types import ItemId
 from omnitensor.sdk import DataBatch, DataItem, InputError
 from omnitensor.sdk.checks import SOUND, validate
 from omnitensor.sdk.language import guess_language
 from omnitensor.sdk.media import agrees, sniff, type_matches
 from omnitensor.sdk.requirements import requirements_in
-from omnitensor.sdk.results import CategoryInfo, ContentInfo, SpecInfo
+from omnitensor.sdk.results import CategoryInfo, ContentInfo, Nearest, SpecInfo
 from tests.sdk.samples import texts, write_digits, write_texts
 
 
@@ -145,6 +148,18 @@ def test_exact_duplicate_is_the_later_item(tmp_path: Path) -> None:
     assert [judged.flags for judged in found] == [0, 0, Flag.DUPLICATE]
     assert "same bytes as item 100" in found.judgements[2].reasons[0]
     assert max(found.judgements[2].score.criteria) < 60
+
+
+def test_near_duplicate_is_flagged_with_its_reference_and_scored_as_it_is(tmp_path: Path) -> None:
+    batch = batch_of(list(write_texts(tmp_path, 2)), "text/plain")
+    batch.items[1] = replace(batch.items[1], near=Nearest(item=42, distance=7))
+    first, second = found = validate(batch, scorer=lambda _: (90, 80, 70))
+    assert (first.flags, first.duplicate_of) == (0, None)
+    assert second.score == ItemScore(90, 80, 70, Flag.DUPLICATE)
+    assert second.reasons == ("nearly repeats item 42: 7 of 256 bits of their fingerprints differ",)
+    assert found.references() == (DuplicateOf(1, ItemId(42)),)
+    assert found.with_scores(1, flags=0).references() == ()
+    assert found.with_scores(0, flags=Flag.DUPLICATE).references() == (DuplicateOf(1, ItemId(42)),)
 
 
 # -- pictures
