@@ -71,6 +71,8 @@ EVIDENCE_SECONDS: Final = 1.0
 EVIDENCE_REPEAT_SECONDS: Final = 30.0
 """Evidence that is not on chain yet is told to peers again after so long: they may have been away."""
 EVIDENCE_TASKS_MAX: Final = 64
+LISTEN_BLOCKS: Final = 2
+"""Blocks that the others add meanwhile: a validator may have voted one view ahead of the newest final one."""
 LISTEN_SECONDS: Final = 5.0
 """How long a validator waits for its peers when it starts, before it signs anything."""
 LISTEN_PAUSE_SECONDS: Final = 0.05
@@ -347,23 +349,32 @@ class Node:
                 early.cancel()
 
     async def _listen(self) -> None:
-        """A validator first hears how far the others are, and follows: what it signed before is below what is final then.
+        """A validator first hears how far the others are, follows, and lets them go on a little.
 
-        Otherwise one whose record was set back to an old copy would sign in views in which it has signed since. With nobody
-        there it goes on after a while: all may have been away.
+        What it signed before is below what is final then. Otherwise one whose record was set back to an old copy would sign in
+        views in which it has signed since: also one that is back before the others have left the view in which it went. With
+        nobody there, or nobody that goes on, it signs after a while: all may have been away.
         """
         if self._safety is None:
             return
         wanted = -(-2 * len(self.config.p2p_bootstrap) // 3)
         loop = asyncio.get_running_loop()
-        end = loop.time() + LISTEN_SECONDS
+        interval = self.application.chain.params.block_interval_ms / 1_000
+        end, told = loop.time() + LISTEN_SECONDS + (LISTEN_BLOCKS + 1) * interval, None
         while loop.time() < end:
-            behind = self._sync.progress.target - self.application.reader().head.height
-            if len(self.network.peers()) >= wanted and behind < limits.sync_behind_blocks_min:
-                return
+            target = self._sync.progress.target
+            if len(self.network.peers()) >= wanted:
+                told = target if told is None else told
+                # Where there is no block yet, nobody has signed anything that matters.
+                gone_on = not wanted or not told or target >= told + LISTEN_BLOCKS
+                behind = target - self.application.reader().head.height
+                if gone_on and behind < limits.sync_behind_blocks_min:
+                    return
             await asyncio.sleep(LISTEN_PAUSE_SECONDS)
         log.warning(
-            "signing without having heard from enough peers", peers=len(self.network.peers()), wanted=wanted
+            "signing, though too few peers were heard or they did not go on",
+            peers=len(self.network.peers()),
+            wanted=wanted,
         )
 
     async def _hear_early(self) -> None:

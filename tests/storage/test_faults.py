@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,10 @@ def played(module: str, *arguments: str) -> str:
 
 def test_kills_leave_a_database_that_opens_whole() -> None:
     said = played("kills", "--kills", "10", "--seed", "7")
-    assert said.startswith("10 kills (commit 2, snapshot 2, prune 2, load 2, migrate 2)"), said
+    # What was done before its kill came is killed at something else: how many of each depends on the machine.
+    assert re.match(r"10 kills \(.*\), \d+ openings, every one at a whole block with the right root", said), (
+        said
+    )
 
 
 def test_faults_of_the_disk_are_refused_or_change_nothing() -> None:
