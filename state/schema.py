@@ -17,7 +17,6 @@ from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.votes import FinalityProof
-from omnitensor.protocol.workers import WorkerSet
 from state.records import (
     Account,
     BlockEvents,
@@ -315,10 +314,6 @@ COMPETITIONS_BY_CAMPAIGN = Table(0x45, Unit, "competitions by campaign", (INT, I
 PAYOUTS = Table(0x46, Payout, "payouts", (INT, INT, INT))
 """What is owed to winners, by height, PayoutKind and id."""
 CAREERS = Table(rows_season.CAREERS_PREFIX, Career, "careers", (ADDRESS,))
-
-# -- state: work (0x50 .. 0x5f)
-WORKER_SETS = Table(0x51, WorkerSet, "worker sets", (INT,))
-"""By epoch: whose work draws its leaders, for as long as its validator set is kept; none where no work was credited."""
 
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)

@@ -49,6 +49,9 @@ class Run:
 class Prover:
     """Runs units of one program in one epoch. The model's noise is made once."""
 
+    device: str = "cpu"
+    """What multiplies, as people read it."""
+
     def __init__(self, program: Program, beacon: Hash) -> None:
         self.program: Final = program
         self._layers: Final[Sequence[NoisyLayer]] = [
@@ -67,11 +70,16 @@ class Prover:
             )  # fmt: skip
             turned = np.zeros((noisy.k, m), np.float32)
             turned[: layer.inputs, : len(rows)] = rows.T
-            sums, words = noisy_product(turned, noisy, seed)
+            sums, words = self._product(turned, noisy, seed)
             won += _winners(words, seed, number, noisy.tile, bits)
             rows = layer.finish(sums[: len(rows), : layer.outputs].astype(np.int32))
         won.sort(key=lambda each: each.value)
         return Run(rows, tuple(won[:receipt_tickets_max]))
+
+    @staticmethod
+    def _product(turned: Floats, noisy: NoisyLayer, seed: Hash) -> tuple[WideFloats, Words]:
+        """As ``noisy_product``; a prover on other hardware has its own."""
+        return noisy_product(turned, noisy, seed)
 
 
 def noisy_product(turned: Floats, noisy: NoisyLayer, seed: Hash) -> tuple[WideFloats, Words]:
