@@ -15,6 +15,7 @@ from state.records import UNIT, TransactionRef, Vault
 from state.records_governance import Vote
 from state.records_review import Batch, Campaign, Item, Seat, Submission
 from state.records_stake import Delegation
+from state.records_work import Job, WorkReceipt
 from state.schema import (
     BATCHES,
     BATCHES_BY_CAMPAIGN,
@@ -28,6 +29,11 @@ from state.schema import (
     ITEMS_BY_CAMPAIGN,
     ITEMS_BY_CONTENT,
     ITEMS_BY_CONTRIBUTOR,
+    JOBS,
+    JOBS_BY_POSTER,
+    JOBS_BY_STATUS,
+    RECEIPTS_BY_STATE,
+    RECEIPTS_BY_WORKER,
     SEATS,
     SEATS_BY_VALIDATOR,
     SUBMISSIONS,
@@ -37,6 +43,7 @@ from state.schema import (
     VAULTS_BY_HOLDER,
     VOTES,
     VOTES_BY_VOTER,
+    WORK_RECEIPTS,
     KeyPart,
     Table,
 )
@@ -89,6 +96,18 @@ def _of_delegation(key: tuple[bytes, ...], row: Delegation) -> Iterator[Entry]:
     yield DELEGATIONS_BY_VALIDATOR, (validator, delegator), UNIT
 
 
+def _of_job(key: tuple[bytes, ...], row: Job) -> Iterator[Entry]:
+    yield JOBS_BY_STATUS, (row.status, *key), UNIT
+    if row.poster:
+        yield JOBS_BY_POSTER, (row.poster, *key), UNIT
+
+
+def _of_work_receipt(key: tuple[bytes, ...], row: WorkReceipt) -> Iterator[Entry]:
+    job, unit, worker = key
+    yield RECEIPTS_BY_WORKER, (worker, job, unit), UNIT
+    yield RECEIPTS_BY_STATE, (row.state, *key), UNIT
+
+
 OF_STATE: Final[dict[Table[Any], Derive]] = {
     CAMPAIGNS: _of_campaign,
     SUBMISSIONS: _of_submission,
@@ -98,6 +117,8 @@ OF_STATE: Final[dict[Table[Any], Derive]] = {
     VOTES: _of_vote,
     VAULTS: _of_vault,
     DELEGATIONS: _of_delegation,
+    JOBS: _of_job,
+    WORK_RECEIPTS: _of_work_receipt,
 }
 """By table of the state, what indexes have of its rows."""
 
@@ -113,6 +134,10 @@ INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     VOTES_BY_VOTER,
     VAULTS_BY_HOLDER,
     DELEGATIONS_BY_VALIDATOR,
+    JOBS_BY_POSTER,
+    JOBS_BY_STATUS,
+    RECEIPTS_BY_WORKER,
+    RECEIPTS_BY_STATE,
 )
 INDEXES_OF_HISTORY: Final[tuple[Table[Any], ...]] = (TRANSACTIONS_BY_ADDRESS, EVENTS_BY_ADDRESS)
 INDEXES: Final[tuple[Table[Any], ...]] = (*INDEXES_OF_HISTORY, *INDEXES_OF_STATE)

@@ -12,7 +12,7 @@ big-endian, so that rows lie in the order of their numbers. Three kinds of table
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
-from omnitensor.protocol import rows, rows_review, rows_season
+from omnitensor.protocol import rows, rows_review, rows_season, rows_work
 from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
@@ -73,12 +73,28 @@ from state.records_stake import (
     StakePool,
     Undelegation,
 )
+from state.records_work import (
+    Attests,
+    Challenge,
+    Findings,
+    ItemFingerprint,
+    ItemScores,
+    Job,
+    ModelSeen,
+    ShownOutputs,
+    WorkCredit,
+    WorkEpoch,
+    Worker,
+    WorkerList,
+    WorkReceipt,
+    WorkUnit,
+)
 
 V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """How rows of the state are encoded, stamped into a database. Another number is another chain, since the state root is over
 the encodings: it is never opened as this one, and never migrated."""
 LAYOUT_VERSION: Final = 2
@@ -315,6 +331,36 @@ PAYOUTS = Table(0x46, Payout, "payouts", (INT, INT, INT))
 """What is owed to winners, by height, PayoutKind and id."""
 CAREERS = Table(rows_season.CAREERS_PREFIX, Career, "careers", (ADDRESS,))
 
+# -- state: work (0x50 .. 0x5f)
+WORKERS = Table(rows_work.WORKERS_PREFIX, Worker, "workers", (ADDRESS,))
+"""Until their bond returned."""
+WORK_CREDIT = Table(0x52, WorkCredit, "work credit", (INT, ADDRESS))
+"""By epoch and worker, for the epoch under way and the last one."""
+JOBS = Table(rows_work.JOBS_PREFIX, Job, "jobs", (HASH,))
+WORK_RECEIPTS = Table(rows_work.WORK_RECEIPTS_PREFIX, WorkReceipt, "work receipts", (HASH, INT, ADDRESS))
+"""By job, unit and worker."""
+FINDINGS = Table(0x55, Findings, "findings", (HASH, INT, ADDRESS))
+"""Votes on a receipt, likewise, while it is judged."""
+ATTESTS = Table(0x56, Attests, "attests", (HASH,))
+"""Votes on a job's bytes, until it is open."""
+MODELS_SEEN = Table(0x57, ModelSeen, "models", (HASH,))
+"""By root."""
+FINGERPRINTS = Table(0x58, ItemFingerprint, "fingerprints", (INT,))
+"""By item."""
+ITEM_SCORES = Table(0x59, ItemScores, "item scores", (INT,))
+"""By item."""
+CHALLENGES = Table(0x5A, Challenge, "challenges", (HASH, INT, ADDRESS))
+"""By job, unit and worker, while votes are taken anew."""
+WORK_DUE = Table(0x5B, Unit, "work due", (INT, INT, HASH, INT, ADDRESS))
+"""What to look at, by height, WorkDue, job, unit and worker; what an entry has not is zero."""
+WORKER_LISTS = Table(0x5C, WorkerList, "worker lists", (INT,))
+"""By epoch: the one under way, and the last one."""
+WORK_UNITS = Table(0x5D, WorkUnit, "units", (HASH, INT))
+"""By job and unit."""
+WORK_OUTPUTS = Table(0x5E, ShownOutputs, "work outputs", (HASH, INT, ADDRESS))
+"""By job, unit and worker, for as long as the receipt."""
+WORK_EPOCHS = Table(0x5F, WorkEpoch, "work epochs", (INT,))
+
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
 """Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""
@@ -332,6 +378,12 @@ SEATS_BY_VALIDATOR = Table(0x87, Unit, "seats by validator", (ADDRESS, INT, INT)
 """By validator, batch and round."""
 DELEGATIONS_BY_VALIDATOR = Table(0x88, Unit, "delegations by validator", (ADDRESS, ADDRESS), Kind.INDEX)
 """By validator and delegator."""
+JOBS_BY_POSTER = Table(0x9A, Unit, "jobs by poster", (ADDRESS, HASH), Kind.INDEX)
+RECEIPTS_BY_WORKER = Table(0x9B, Unit, "work receipts by worker", (ADDRESS, HASH, INT), Kind.INDEX)
+"""By worker, job and unit."""
+JOBS_BY_STATUS = Table(0x9C, Unit, "jobs by status", (INT, HASH), Kind.INDEX)
+RECEIPTS_BY_STATE = Table(0x9D, Unit, "work receipts by state", (INT, HASH, INT, ADDRESS), Kind.INDEX)
+"""By ReceiptState, job, unit and worker."""
 INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
 """One row under the empty key while the indexes are made anew (see ``state.indexing``); without it they are whole."""
 VOTES_BY_VOTER = Table(0x8C, Unit, "votes by voter", (ADDRESS, INT), Kind.INDEX)

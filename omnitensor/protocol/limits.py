@@ -418,3 +418,28 @@ fingerprinted_bytes_per_call_max: Final = 32 * MIB
 """What is read for one answer to compute fingerprints that are not on disk yet."""
 fingerprinted_bytes_per_round_max: Final = 64 * MIB
 """The same in one round of a node's housekeeping."""
+workers_max: Final = 1_024
+"""Workers that are registered at once."""
+job_units_max: Final = 4_096
+job_data_bytes_max: Final = 256 * MIB
+"""The rows of a job, one byte a number."""
+job_replicas_max: Final = 4
+jobs_open_per_account_max: Final = 16
+jobs_open_max: Final = 256
+"""Jobs that people posted and that have not ended, of all accounts."""
+receipt_macs_max: Final = 2**48
+"""Multiply-accumulates that one receipt counts for at most, as much as chance may say of it."""
+work_outputs_inline_max: Final = 8 * KIB
+"""Outputs of a unit that are shown in a transaction; larger ones are named as content."""
+judged_per_order_max: Final = 64
+"""Receipts, and jobs, in one order of a validator that judges them."""
+score_outputs_max: Final = 16
+"""Numbers that a campaign's model gives an item."""
+chain_unit_rows_max: Final = 32
+"""Items in one unit of the chain's own jobs: their fingerprints are shown in a transaction."""
+job_work_per_block_max: Final = 20_000
+"""Units (about a microsecond each) of the steps of jobs at the end of a block; what is left over is done in the next ones."""
+job_rows_dropped_max: Final = 64
+"""Receipts of an ended job that are forgotten in one step."""
+work_epochs_kept: Final = 256
+"""Epochs whose sums of work are kept for readers."""

@@ -27,6 +27,7 @@ class Area(Enum):
     SCORES = "scores"
     GOVERNANCE = "governance"
     SEASONS = "seasons"
+    WORK = "work"
 
 
 class Takes(Enum):

@@ -1,7 +1,7 @@
 """The table of parameters: every number of a chain that is no limit of a node, with type, default and all that is said of it.
 
 It is one record spread over pages by inheritance, a page a file: ``params_chain``, ``params_review``,
-``params_staking``, and this last one. A
+``params_staking``, ``params_work``, and this last one. A
 parameter is added by one field, after which ``python -m omnitensor.protocol.parameter_page`` writes the specification's
 page anew. Rules between parameters are in ``parameter_rules``, limits that protect a node in ``limits``.
 """
@@ -9,14 +9,14 @@ page anew. Rules between parameters are in ``parameter_rules``, limits that prot
 from typing import Annotated, Final, get_args, get_type_hints
 
 from omnitensor.protocol.parameter import BLOCK, EPOCH, Area, Spec
-from omnitensor.protocol.params_staking import StakingParams
+from omnitensor.protocol.params_work import WorkParams
 from omnitensor.protocol.types import BPS, NANO, U32, Amount, AmountF, Bps
 
 _SPAN_MAX: Final = 7_776_000
 """Of a period of governance, in blocks: 90 days at a block a second. Longer ones would vote governance away."""
 
 
-class Params(StakingParams, frozen=True):
+class Params(WorkParams, frozen=True):
     """A chain's parameters as they are in force at some height: set in genesis, and changed by governance."""
 
     proposal_deposit_min: Annotated[
