@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from omnitensor.protocol import bls, limits
-from omnitensor.protocol.attendance import attendants, check_attendance
+from omnitensor.protocol.attendance import attendants, check_attendance, skipped_views
 from omnitensor.protocol.blocks import (
     HEADER_VERSION,
     Block,
@@ -24,7 +24,7 @@ from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import Attendance, FinalityProof, ValidatorTable
-from state import history, indexing, opening, pruning, steps
+from state import history, indexing, judging, opening, pruning, steps
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
 from state.genesis import Genesis
@@ -206,7 +206,7 @@ class Chain:
         """
         prepared = prepare_block(block) if isinstance(block, Block) else block
         # First of all, since the hash is the header's alone: what is known of it says nothing of other transactions.
-        _check_transactions_root(prepared)
+        judging.check_transactions_root(prepared)
         if self.is_executed(prepared.hash):
             return
         header = prepared.header
@@ -221,7 +221,7 @@ class Chain:
                 f"a transaction can't stand in the block: {refusal.reason}", value=refusal.value
             ) from refusal
         expected = self._header(tip, ctx, header.beacon_reveal, executed, header.attendance)
-        _compare(header, expected)
+        judging.compare(header, expected)
         assert header == expected
         self._keep(pending_of(tip, prepared, executed), tip)
 
@@ -305,6 +305,7 @@ class Chain:
             base_fee=_base_fee_above(parent, params),
             scheme=self.scheme,
             attended=attendants(attendance, self._table_above(tip)),
+            skipped=skipped_views(attendance),
         )
 
     def _table_above(self, tip: Tip) -> ValidatorTable:
@@ -482,19 +483,3 @@ def _base_fee_above(parent: Header, params: Params) -> int:
     if parent.height == 0:
         return parent.base_fee
     return next_base_fee(parent.base_fee, parent.weight_used, params)
-
-
-def _check_transactions_root(prepared: PreparedBlock) -> None:
-    """Raises BlockError where a block's transactions are not those that its header, and so its hash, names."""
-    named = prepared.header.transactions_root
-    if named != root_of_transactions(prepared.transactions):
-        raise BlockError("transactions_root is not of these transactions", value=named)
-
-
-def _compare(header: Header, expected: Header) -> None:
-    """Raises BlockError naming the first field that execution gives otherwise."""
-    for name in Header.__struct_fields__:
-        given, computed = getattr(header, name), getattr(expected, name)
-        if given != computed:
-            shown = computed.hex() if isinstance(computed, bytes) else computed
-            raise BlockError(f"{name} of the block is wrong", value=given, remedy=f"execution gives {shown}")

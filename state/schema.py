@@ -17,6 +17,7 @@ from omnitensor.protocol.blocks import Block, Event
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.votes import FinalityProof
+from omnitensor.protocol.workers import WorkerSet
 from state.records import (
     Account,
     BlockEvents,
@@ -334,6 +335,8 @@ CAREERS = Table(rows_season.CAREERS_PREFIX, Career, "careers", (ADDRESS,))
 # -- state: work (0x50 .. 0x5f)
 WORKERS = Table(rows_work.WORKERS_PREFIX, Worker, "workers", (ADDRESS,))
 """Until their bond returned."""
+WORKER_SETS = Table(0x51, WorkerSet, "worker sets", (INT,))
+"""By epoch: whose work draws its leaders, for as long as its validator set is kept; none where no work was credited."""
 WORK_CREDIT = Table(0x52, WorkCredit, "work credit", (INT, ADDRESS))
 """By epoch and worker, for the epoch under way and the last one."""
 JOBS = Table(rows_work.JOBS_PREFIX, Job, "jobs", (HASH,))

@@ -50,6 +50,11 @@ def attendants(attendance: Attendance | None, table: ValidatorTable) -> tuple[in
     return () if attendance is None else table.indexes(attendance.signers) or ()
 
 
+def skipped_views(attendance: Attendance | None) -> range:
+    """Views between the block below and its own parent, which a quorum skipped: nobody votes for what crosses others."""
+    return range(0) if attendance is None else range(attendance.parent_view + 1, attendance.view)
+
+
 def check_attendance(header: Header, parent: Header, table: ValidatorTable, scheme: Scheme) -> None:
     """That a block names voters of its parent, where it has to, and that they signed. Raises BlockError.
 

@@ -397,6 +397,10 @@ mempool_replacement_bps: Final = 11_000
 """What replaces a waiting transaction offers at least this share of its max_fee and tip together."""
 
 # Work on models
+workers_per_set_max: Final = 64
+"""Workers of whose credit an epoch's leaders are drawn: those with the most."""
+missed_views_per_block_max: Final = 256
+"""Skipped views below one block that are looked at for workers that missed their lead, the first of them."""
 model_bytes_max: Final = 16 * MIB
 model_layers_max: Final = 8
 model_width_max: Final = 4_096

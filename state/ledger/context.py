@@ -39,3 +39,5 @@ class BlockContext:
     verify_key: VerifyKey = keys.verify
     attended: tuple[int, ...] = ()
     """Whose votes for the block below this one names: indexes in the table of this epoch, ascending."""
+    skipped: range = range(0)
+    """Views of this epoch that were skipped between the block below and its own parent, as the same votes say."""

@@ -16,7 +16,7 @@ from state.ledger.events import event
 from state.ledger.validators import power
 from state.ledger.view import ReadView, View
 from state.records import Validator, ValidatorSet
-from state.schema import ATTENDANCE, VALIDATOR_SETS, VALIDATORS, number
+from state.schema import ATTENDANCE, VALIDATOR_SETS, VALIDATORS, WORKER_SETS, number
 
 STAKE_UNIT: Final = NANO
 """A validator's weight in votes is its power in whole units of this."""
@@ -93,3 +93,4 @@ def _forget(view: View, oldest: Epoch) -> None:
             break
         view.delete(VALIDATOR_SETS, epoch)
         view.delete(ATTENDANCE, epoch)
+        view.delete(WORKER_SETS, epoch)

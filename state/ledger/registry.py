@@ -39,6 +39,7 @@ from state.ledger import (
     transfers,
     validators,
     vaults,
+    worker_sets,
 )
 from state.ledger.context import BlockContext
 from state.ledger.view import View
@@ -96,6 +97,7 @@ HANDLERS[bodies.VaultExecute] = partial(vaults.execute, carry_out)
 
 END_OF_BLOCK: Final[tuple[Step, ...]] = (
     attendance.count,
+    worker_sets.charge_missed,
     validators.pay_unbonded,
     delegations.mature,
     removal.carry_out,
