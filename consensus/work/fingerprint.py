@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consensus.work.programs import Program, Rows
-from omnitensor.protocol.limits import fingerprint_bytes_max
+from omnitensor.protocol.limits import content_constants_max, fingerprint_bytes_max
 from omnitensor.protocol.models import IDENTITY, OPERAND_MAX, LayerRecord, ModelFile
 
 FEATURES: Final = 1_024
@@ -64,6 +64,21 @@ def fingerprint_program() -> Program:
     return Program.of(
         ModelFile(1, TILE, (LayerRecord(FEATURES, BITS, IDENTITY, SHIFT, signs.astype(np.int8).tobytes()),))
     )
+
+
+def content_rows(operands: Rows, inputs: int) -> Rows:
+    """Rows for a model that scores contents: (rows, 1024) operands, and constants up to the model's inputs.
+
+    Programs have no biases, so models take constants: all of the columns behind the operands are 63, the last one 1. A model of
+    1,024 inputs has none.
+    """
+    constants = inputs - FEATURES
+    assert 0 <= constants <= content_constants_max, "a model takes the operands, and not too many constants"
+    rows = np.full((len(operands), inputs), OPERAND_MAX, np.int8)
+    rows[:, :FEATURES] = operands
+    if constants:
+        rows[:, -1] = 1
+    return rows
 
 
 def fingerprints(outputs: Rows) -> list[bytes]:

@@ -405,6 +405,16 @@ model_bytes_max: Final = 16 * MIB
 model_layers_max: Final = 8
 model_width_max: Final = 4_096
 """Inputs and outputs of one layer."""
+model_card_bytes_max: Final = 1 * MIB
+"""The file beside a model that says how rows are encoded and what outputs mean."""
+model_source_bytes_max: Final = 256 * MIB
+"""A file of floating-point weights that a model is exported from,"""
+model_header_bytes_max: Final = 1 * MIB
+"""and the list of tensors in it."""
+model_rows_bytes_max: Final = 256 * MIB
+"""A table or a file of rows that a model is tried on."""
+content_constants_max: Final = 128
+"""Constants behind the operands of a row."""
 receipt_tickets_max: Final = 4
 unit_rows_max: Final = 4_096
 """Rows of a unit of work."""

@@ -6,10 +6,19 @@ import random
 from hashlib import shake_128
 from math import isqrt
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.work.fingerprint import distance, features, fingerprint, fingerprint_program, folded
+from consensus.work.fingerprint import (
+    content_rows,
+    distance,
+    features,
+    fingerprint,
+    fingerprint_program,
+    folded,
+)
 from tests.work.samples import plain_layers
 
 MASK = (1 << 64) - 1
@@ -92,3 +101,17 @@ def test_long_contents_do_not_all_look_alike() -> None:
 
 def test_nothing_and_almost_nothing_have_fingerprints() -> None:
     assert fingerprint(b"") == fingerprint(b"abcd") == bytes(32)
+
+
+@pytest.mark.parametrize(("inputs", "constants"), [(1024, []), (1025, [1]), (1027, [63, 63, 1])])
+def test_rows_of_contents_end_with_constants(inputs: int, constants: list[int]) -> None:
+    operands = np.stack([features(b"one content"), features(b"another content")])
+    rows = content_rows(operands, inputs)
+    assert rows.dtype == np.int8
+    assert rows.tolist() == [[*row, *constants] for row in operands.tolist()]
+
+
+@pytest.mark.parametrize("inputs", [1023, 1024 + 129])
+def test_rows_have_no_fewer_columns_and_not_many_constants(inputs: int) -> None:
+    with pytest.raises(AssertionError):
+        content_rows(np.zeros((1, 1024), np.int8), inputs)
