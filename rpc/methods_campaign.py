@@ -91,10 +91,14 @@ class CampaignShown(Result, frozen=True):
         dict[str, Count], Meta(description="Items: all that were submitted, then by what they are now")
     ]
     submissions_open: Count
+    admitted: Annotated[Count, Meta(description="Items that reserved money, ever")]
+    category_counts: Annotated[list[Count], Meta(description="Items that fill each category's target")]
+    rejections_open: Annotated[Count, Meta(description="Rejected items that can still be appealed")]
     gold: Annotated[GoldSetShown | None, Meta(description="What its sponsor committed to as gold")]
     funded: AmountText
     paid_contributors: AmountText
     paid_reviewers: AmountText
+    penalties: Annotated[AmountText, Meta(description="What came in from others' bonds")]
     refunded: AmountText
     opened_at: Count
     opened_ms: Count
@@ -113,10 +117,14 @@ def _campaign(reader: Reader, key: int, row: Campaign) -> CampaignShown:
         escrow=EscrowShown(**present.record(row.escrow)),
         counts=present.record(row.counts),
         submissions_open=row.submissions_open,
+        admitted=row.admitted,
+        category_counts=list(row.category_counts),
+        rejections_open=row.rejections_open,
         gold=GoldSetShown(**present.record(gold)) if gold is not None else None,
         funded=present.amount_text(row.funded),
         paid_contributors=present.amount_text(row.paid_contributors),
         paid_reviewers=present.amount_text(row.paid_reviewers),
+        penalties=present.amount_text(row.penalties),
         refunded=present.amount_text(row.refunded),
         opened_at=row.opened_at,
         opened_ms=row.opened_ms,
@@ -241,7 +249,8 @@ class ItemShown(Result, frozen=True):
     proof: Annotated[RowProof | UnsetType, Meta(description="Of the item's row, when asked for")] = UNSET
 
 
-def _item(reader: Reader, key: int, row: Item) -> ItemShown:
+def item_shown(reader: Reader, key: int, row: Item) -> ItemShown:
+    """An item as lists and details show it."""
     scores = None
     if row.scores:
         completeness, accuracy, relevance = row.scores
@@ -333,7 +342,7 @@ def items(context: Context, params: ItemsParams) -> ItemsPage:
         row = reader.get(ITEMS, number(key))
         assert row is not None, "an index names what is there"
         if row.campaign == of_campaign and params.status in (None, ItemStatus(row.status).label):
-            found.append(_item(reader, number(key), row))
+            found.append(item_shown(reader, number(key), row))
     return ItemsPage(items=found, next=None)
 
 
@@ -353,7 +362,7 @@ def item_row(reader: Reader, key: int) -> Item:
 @TABLE.method("item.get")
 def item(context: Context, params: ItemParams) -> ItemShown:
     """An item: its content, every status it had, scores, reasons and pay."""
-    found = _item(context.reader, params.item, item_row(context.reader, params.item))
+    found = item_shown(context.reader, params.item, item_row(context.reader, params.item))
     if not params.proof:
         return found
     return replace(found, proof=row_proof(context.reader, item_key(ItemId(params.item))))

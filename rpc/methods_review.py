@@ -38,7 +38,7 @@ SeatText = Literal[
 ]
 PhaseText = Literal["frozen", "accept", "commit", "reveal", "gold", "second", "done"]
 
-_SEAT_TEXTS: Final[dict[SeatState, SeatText]] = {
+SEAT_TEXTS: Final[dict[SeatState, SeatText]] = {
     SeatState.SEATED: "seated",
     SeatState.ACCEPTED: "seated",
     SeatState.COMMITTED: "committed",
@@ -129,7 +129,7 @@ def _assignment(place: Place, batch: Batch, seat: Seat, height: int) -> Assignme
         batch=place[0],
         round=place[1],
         campaign=batch.campaign,
-        state=_SEAT_TEXTS[SeatState(seat.state)],
+        state=SEAT_TEXTS[SeatState(seat.state)],
         accepted=seat.state == SeatState.ACCEPTED,
         phase=phase_of(batch, height),
         items=len(batch.items),
@@ -253,16 +253,7 @@ def batch(context: Context, params: BatchParams) -> BatchShown:
         asked=row.asked,
         places=row.places,
         thin=row.thin,
-        gold=[
-            GoldShown(
-                item=row.items[gold.place],
-                completeness=bool(gold.bits & 1),
-                accuracy=bool(gold.bits & 2),
-                relevance=bool(gold.bits & 4),
-                voided=gold.voided,
-            )
-            for gold in row.gold
-        ],
+        gold=gold_shown(row),
         seats=_seats(reader, params.batch, row),
         items=[
             BatchItemShown(
@@ -292,6 +283,20 @@ def batch(context: Context, params: BatchParams) -> BatchShown:
     )
 
 
+def gold_shown(row: Batch) -> list[GoldShown]:
+    """What of a batch was gold, once its sponsor said so."""
+    return [
+        GoldShown(
+            item=row.items[gold.place],
+            completeness=bool(gold.bits & 1),
+            accuracy=bool(gold.bits & 2),
+            relevance=bool(gold.bits & 4),
+            voided=gold.voided,
+        )
+        for gold in row.gold
+    ]
+
+
 def _seats(reader: Reader, key: int, row: Batch) -> list[SeatShown]:
     seats = []
     for address in row.seats:
@@ -300,7 +305,7 @@ def _seats(reader: Reader, key: int, row: Batch) -> list[SeatShown]:
         seats.append(
             SeatShown(
                 validator=shown(address),
-                state=_SEAT_TEXTS[SeatState(seat.state)],
+                state=SEAT_TEXTS[SeatState(seat.state)],
                 drawn_at=seat.drawn_at,
                 report=seat.report.hex() or None,
                 duplicates=[DuplicateShown(place=each.place, item=each.item) for each in seat.duplicates],

@@ -265,7 +265,7 @@ def _category(text: str) -> dict[str, Any]:
 def _campaign_json(found: Campaign) -> dict[str, Any]:
     plain = found.as_dict()
     plain["escrow"] = {name: money_json(amount) for name, amount in found.escrow.as_dict().items()}
-    for name in ("funded", "paid_contributors", "paid_reviewers", "refunded"):
+    for name in ("funded", "paid_contributors", "paid_reviewers", "penalties", "refunded"):
         plain[name] = money_json(getattr(found, name))
     for name in ("unit_price", "review_fee", "item_bond"):
         plain["spec"][name] = money_json(getattr(found.spec, name))

@@ -33,6 +33,7 @@ from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Orders
 from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.reads import ChainIdentity
+from omnitensor.sdk.report_reads import ReportReads
 from omnitensor.sdk.season_reads import SeasonReads
 from omnitensor.sdk.transport import Retry, Transport
 from omnitensor.sdk.trust import Trust
@@ -50,7 +51,7 @@ SESSION_ALLOWANCE: Final = 100 * NANO
 """Hundreds of thousands of reviews at the first block's base fee, or the bonds of a few hundred items."""
 
 
-class AsyncClient(Orders, SeasonReads):
+class AsyncClient(Orders, SeasonReads, ReportReads):
     """A node's client for asyncio; use it as a context manager, or `close` it.
 
     `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of
@@ -322,6 +323,11 @@ class Client(Blocking[AsyncClient]):
     batch = blocking(AsyncClient.batch)
     similar = blocking(AsyncClient.similar)
     sealed = blocking(AsyncClient.sealed)
+    campaign_batches = blocking(AsyncClient.campaign_batches)
+    account_items = blocking(AsyncClient.account_items)
+    review_record = blocking(AsyncClient.review_record)
+    spend = blocking(AsyncClient.spend)
+    agreement = blocking(AsyncClient.agreement)
     bind = blocking(AsyncClient.bind)
     estimate = blocking(AsyncClient.estimate)
     sign = blocking(AsyncClient.sign)

@@ -73,12 +73,28 @@ class Campaign(Result, frozen=True):
     spec: SpecInfo
     escrow: Escrow
     counts: dict[str, int] = {}
+    submissions_open: int = 0
+    admitted: int = 0
+    """Items that reserved money, ever."""
+    category_counts: list[int] = []
+    """Items that fill each category's target."""
+    rejections_open: int = 0
     opened_at: int = 0
+    opened_ms: int = 0
+    closing_at: int | None = None
+    ended_at: int | None = None
     funded: int = 0
     paid_contributors: int = 0
     paid_reviewers: int = 0
+    penalties: int = 0
+    """What came in from others' bonds."""
     refunded: int = 0
     gold: GoldSetInfo | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Everything is settled, and what was left has returned."""
+        return self.status in ("closed", "expired", "cancelled")
 
 
 class CampaignPage(Result, frozen=True):

@@ -101,6 +101,9 @@ LISTS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
         "assignments",
         ("batch", "round"),
     ),
+    ("campaign.batches", {"campaign": 1}, "batches", ("batch",)),
+    ("account.items", {"address": format_address(CONTRIBUTOR.address)}, "items", ("item",)),
+    ("review.record", {"validator": format_address(key("v0").address)}, "record", ("batch", "round")),
 ]
 
 

@@ -29,6 +29,7 @@ p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades
 account.multisig vault.get vault.list season.get season.list season.leaderboard season.standing account.badges
 campaign.leaderboard competition.get competition.list
+campaign.batches account.items review.record
 stake.delegation stake.delegations stake.delegators stake.undelegations stake.redelegations stake.rewards stake.apr
 """.split()
 
