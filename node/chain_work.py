@@ -95,7 +95,7 @@ class ChainWork:
         return epoch, final_point_of(reader.head, epoch.number)
 
     def builder_of(self, build: fx.Build) -> Address | None:
-        """The account to build a block for; None where this node has no seat, or sync has brought another epoch meanwhile."""
+        """The account to build a block for; None where this node may not lead, or sync has brought another epoch meanwhile."""
         epoch = self.epoch
         right = epoch_of(Height(build.parent_height + 1), self.chain.params) == epoch.number
         return epoch.address if right else None
@@ -134,7 +134,7 @@ class ChainWork:
     def leader_fault(self, candidate: Candidate, block: Block) -> Checked | None:
         """A verdict where the block is not its view's leader's; None where it may well be."""
         epoch = self.epoch
-        leader = epoch.table.entries[epoch.schedule.leader(candidate.view)].address
+        leader = epoch.schedule.address(epoch.schedule.leader(candidate.view))
         if candidate.epoch == epoch.number and block.header.proposer != leader:
             return Checked("the block's proposer is not its view's leader")
         return None

@@ -242,7 +242,8 @@ class Driver:
         signature = self._keys.sign(propose.vote.message(self._chain_id))
         proposal = propose.proposal(signature)
         self._network.broadcast(proposal)
-        self._network.broadcast(proposal.leader_vote)
+        if propose.vote.signer < len(self.epoch.table):  # a worker has no vote beside its proposal
+            self._network.broadcast(proposal.leader_vote)
         self._metrics.votes.labels("notarize").inc()
         self.post(ev.VoteReceived(now_ms(), None, proposal.leader_vote))
 

@@ -16,18 +16,21 @@ from omnitensor.protocol.epochs import boundary_of, epoch_of
 from omnitensor.protocol.types import Address, BlsPublicKey, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import Certificate, Proposal, ValidatorTable, Vote
 from p2p.messages import Gossip, PeerId
-from state.ledger import epochs
+from state.ledger import worker_sets
 from state.reader import Head, Reader
 
 
 @dataclass(frozen=True, slots=True)
 class EpochView:
-    """One epoch. ``me`` is this node's index in its table, None for a node that only follows in it."""
+    """One epoch, and this node's place in it."""
 
     table: ValidatorTable
     schedule: LeaderSchedule
     verifier: Verifier
     me: int | None
+    """Its index in the table where it votes."""
+    lead: int | None
+    """Its index in the schedule where it may lead: as a validator ``me``, as a worker one beyond the table. None: it follows."""
     began_ms: TimeMs
     """Timestamp of the boundary block below it."""
 
@@ -37,8 +40,8 @@ class EpochView:
 
     @property
     def address(self) -> Address | None:
-        """The account that this node votes for."""
-        return None if self.me is None else self.table.entries[self.me].address
+        """The account that this node leads for."""
+        return None if self.lead is None else self.schedule.address(self.lead)
 
     @classmethod
     def of(
@@ -49,19 +52,19 @@ class EpochView:
         voter: BlsPublicKey | None,
         scheme: Scheme | None = None,
     ) -> "EpochView | None":
-        """An epoch whose set is kept, for a node that votes with a key (None: follows); None where it is not kept."""
-        row = epochs.validator_set(reader, epoch)
+        """An epoch whose set is kept, for a node that signs with a key (None: follows); None where it is not kept."""
+        schedule = worker_sets.leaders_of(reader, epoch, genesis_hash)
         below = reader.block(boundary_of(Epoch(epoch - 1), reader.params()))
-        if row is None or below is None:
+        if schedule is None or below is None:
             return None
-        table = ValidatorTable(epoch, row.entries)
-        schedule = LeaderSchedule(table, Hash(row.seed) if epoch else genesis_hash)
-        keys = [entry.consensus_key for entry in table.entries]
+        table = schedule.table
+        lead = None if voter is None else schedule.index_of_key(voter)
         return cls(
             table,
             schedule,
             Verifier(below.header.chain_id, table, schedule, scheme),
-            keys.index(voter) if voter in keys else None,
+            lead if lead is not None and lead < len(table) else None,
+            lead,
             TimeMs(below.header.timestamp_ms),
         )
 

@@ -59,6 +59,7 @@ from rpc.feed import BlockFeed
 from rpc.server import RpcConfig, RpcServer
 from state.chain import Chain
 from state.genesis import Genesis
+from state.ledger import worker_sets
 from state.mempool import Mempool
 
 EXIT_OK: Final = 0
@@ -112,20 +113,18 @@ class Node:
             opened.pop_all()
 
     def _open_safety(self, chain: Chain) -> SafetyStore | None:
-        """The record of this node's key, which may be a validator's in a later epoch; None for a node that only follows.
+        """The record of this node's key, which may lead in a later epoch; None for a node that only follows.
 
-        Raises StorageError where it is missing and the key votes now.
+        Raises StorageError where it is missing and the key votes or leads now.
         """
         if not self.config.validator_enabled:
             return None
         present = (self.config.safety_path / FILE_NAME).exists()
-        voters = [entry.consensus_key for entry in chain.validator_table().entries]
-        if not present and self.keys.consensus_public not in voters:
-            log.warning("there is no safety store: this node follows, and can't become a validator")
+        key = self.keys.consensus_public
+        if not present and not worker_sets.may_lead_with(chain.reader(), chain.epoch, key):
+            log.warning("there is no safety store: this node follows, and can't become a validator or lead")
             return None
-        return SafetyStore.open(
-            DiskFiles(self.config.safety_path), chain.chain_id, self.keys.consensus_public
-        )
+        return SafetyStore.open(DiskFiles(self.config.safety_path), chain.chain_id, key)
 
     def _reporter_key(self) -> SigningKey | None:
         """The key to report with, where one is named. Relative paths are below the node's folder."""
@@ -336,7 +335,12 @@ class Node:
                 await self._caught_up.wait()
                 continue
             log.info(
-                "epoch", number=epoch.number, validators=len(epoch.table), validator=epoch.me is not None
+                "epoch",
+                number=epoch.number,
+                validators=len(epoch.table),
+                validator=epoch.me is not None,
+                workers=len(epoch.schedule.workers),
+                leads=epoch.lead is not None,
             )
             driver = self._driver_of(epoch, point)
             if self.driver is not None:
@@ -387,7 +391,7 @@ class Node:
 
     def _driver_of(self, epoch: EpochView, point: FinalPoint) -> Driver:
         core = Core(
-            Settings.of(self.application.chain.params, epoch.me, epoch.number),
+            Settings.of(self.application.chain.params, epoch.me, epoch.number, epoch.lead),
             epoch.table,
             epoch.schedule,
             BlsScheme(),
@@ -397,7 +401,7 @@ class Node:
             chain_id=self.application.chain.chain_id,
             epoch=epoch,
             core=core,
-            safety=None if epoch.me is None else self._safety,
+            safety=None if epoch.lead is None else self._safety,
             keys=self.keys,
             application=self.application,
             network=self.network,

@@ -264,14 +264,8 @@ class Chain:
                 value=header.epoch,
                 remedy=f"height {parent.height + 1} is in epoch {table.epoch}",
             )
-        index = table.index_of(header.proposer)
-        if index is None:
-            raise BlockError("the proposer is no validator of this epoch", value=header.proposer)
         message = beacon_message(self.chain_id, Height(parent.height + 1))
-        if not self.scheme.verify(table.key(index), message, header.beacon_reveal):
-            raise BlockError(
-                "the beacon reveal is not the proposer's for this height", value=header.beacon_reveal
-            )
+        judging.check_proposer(Overlay(tip.base), table, header, message, self.scheme)
         check_attendance(header, parent, table, self.scheme)
         bad = self.signatures.first_bad(prepared.transactions)
         if bad is not None:

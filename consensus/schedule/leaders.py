@@ -23,6 +23,15 @@ LEADERS_REMEMBERED: Final = 1_024
 """Draws kept: the rules ask for the current view's leader again and again."""
 
 
+def work_leads(workers: WorkerSet | None) -> bool:
+    """Whether enough work was credited to draw leaders from."""
+    return (
+        workers is not None
+        and workers.tickets >= TICKETS_MIN
+        and any(entry.credit for entry in workers.entries)
+    )
+
+
 class LeaderSchedule:
     """Leaders of one epoch. Immutable; the same table, seed and workers give the same leaders everywhere.
 
@@ -39,12 +48,8 @@ class LeaderSchedule:
         """``workers`` None: no work was credited."""
         self.table: Final = table
         self.seed: Final = seed
-        enough = (
-            workers is not None
-            and workers.tickets >= TICKETS_MIN
-            and any(entry.credit for entry in workers.entries)
-        )
-        entries = workers.entries if workers is not None and enough else ()
+        self._work_leads: Final = work_leads(workers)
+        entries = workers.entries if workers is not None and self._work_leads else ()
         self.workers: Final[tuple[WorkerEntry, ...]] = tuple(
             entry for entry in entries if table.index_of(entry.address) is None
         )
@@ -58,7 +63,6 @@ class LeaderSchedule:
         self._epoch: Final = int(table.epoch).to_bytes(8, "big")
         self._by_stake: Final = tuple(accumulate(entry.weight for entry in table.entries))
         self._by_credit: Final = tuple(accumulate(credit))
-        self._work_leads: Final = enough
         self._drawn: Final = lru_cache(maxsize=LEADERS_REMEMBERED)(self._draw)
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from consensus.stake.events import (
     VoteReceived,
 )
 from consensus.stake.evidence import ConflictingCertificates, conflicts
-from consensus.stake.knowledge import Rule
+from consensus.stake.knowledge import PROPOSALS_OF_ONE_VIEW_MAX, Rule
 from consensus.stake.safety import Kept, SafetyMemory
 from consensus.stake.standstill import Standstill
 from consensus.stake.timing import Alarm, view_timeout_ms
@@ -144,6 +144,9 @@ class Core(Standstill):
 
     def _take_vote(self, vote: Vote, peer: Peer) -> None:
         view = View(vote.view)
+        if not self._votes(vote.signer):
+            self._take_workers(vote)
+            return
         self._heard(vote.signer, min(view, self.view))
         if vote.epoch != self.table.epoch:
             return
@@ -171,6 +174,29 @@ class Core(Standstill):
             self.fired[Rule.R7] += 1
             self._take_certificate(counted.certificate)
 
+    def _take_workers(self, vote: Vote) -> None:
+        """What a worker signed under its proposal. It counts for nothing; with another of that view it ends its lead (R4)."""
+        view = View(vote.view)
+        if (
+            vote.epoch != self.table.epoch
+            or vote.kind != VoteKind.NOTARIZE
+            or vote.signer != self.schedule.leader(view)
+            or not self.final.view < view <= self.view + limits.views_ahead_max
+        ):
+            return
+        slot = self._slots.at(view)
+        if vote.signer == self.lead:
+            if slot.voted.get(VoteKind.NOTARIZE) != vote.candidate_id:
+                self._not_mine(VoteKind.NOTARIZE, view)
+                return
+            slot.own_votes[VoteKind.NOTARIZE] = vote
+        signed = slot.signed_by_worker
+        if len(signed) < PROPOSALS_OF_ONE_VIEW_MAX and all(
+            known.candidate_id != vote.candidate_id for known in signed
+        ):
+            signed.append(vote)
+            slot.leader_equivocated = len(signed) > 1
+
     def _take_late(self, vote: Vote) -> None:
         """A vote for what is final already: the next leader names it, and it may still convict its signer."""
         last = self._slots.last
@@ -185,10 +211,10 @@ class Core(Standstill):
         return self.me not in signers or voted.get(certificate.kind) == certificate.candidate_id
 
     def _not_mine(self, kind: VoteKind, view: View) -> None:
-        """R9: a signature of this validator that this process does not remember, in a view that it should remember."""
-        if self._may_sign(view):
+        """R9: a signature of this node's key that this process does not remember, in a view that it should remember."""
+        if self._may_lead(view):
             self._halt(
-                f"a {kind.name} of view {view} carries this validator's signature, but this process has not"
+                f"a {kind.name} of view {view} carries this node's signature, but this process has not"
                 " made it. Another process uses its key, or its safety store was set back: stop all, keep the newest"
                 " store, start one"
             )

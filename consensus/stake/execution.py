@@ -86,7 +86,7 @@ class Execution(Knowledge):
             else "the timestamp is before the parent's"
             if header.timestamp_ms < parent_ms
             else "the proposer is not the view's leader"
-            if header.proposer != self.table.entries[leader].address
+            if header.proposer != self.schedule.address(leader)
             else None
         )
         if fault is not None:

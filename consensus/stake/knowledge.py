@@ -31,6 +31,7 @@ class Rule(Enum):
     R1 = "enter a view"
     R2 = "propose"
     R2_FILLER = "propose a filler above the epoch's boundary"
+    R2_WORKER = "propose as a worker, which does not vote"
     R3 = "notarize"
     R3_FILLER = "notarize a filler"
     R4 = "skip"
@@ -56,9 +57,12 @@ class Settings:
     clock_drift_ms: int
     boundary: Height
     """Height of the epoch's last block: above it there are fillers alone, and with it final the core's work is done."""
+    lead: int | None = None
+    """Index of this node in the schedule where it leads as a worker and does not vote; None for all others."""
 
     @classmethod
-    def of(cls, params: Params, me: int | None, epoch: Epoch) -> "Settings":
+    def of(cls, params: Params, me: int | None, epoch: Epoch, lead: int | None = None) -> "Settings":
+        """``lead``: index in the schedule of a node that may lead, also a validator's."""
         return cls(
             me,
             params.block_interval_ms,
@@ -66,6 +70,7 @@ class Settings:
             params.standstill_ms,
             params.clock_drift_ms,
             boundary_of(epoch, params),
+            lead if me is None else None,
         )
 
 
@@ -82,10 +87,16 @@ class Knowledge:
     ) -> None:
         assert root.height < settings.boundary, "an epoch whose boundary is final needs no core"
         assert settings.me is None or 0 <= settings.me < len(table), "this validator must be in the table"
+        assert settings.lead is None or (
+            settings.me is None and len(table) <= settings.lead < len(schedule)
+        ), "a worker leads from beyond the table, and has no seat in it"
         self.settings: Final = settings
         self.table: Final = table
         self.schedule: Final = schedule
         self.me: Final = settings.me
+        """Index in the table of a validator, which votes."""
+        self.lead: Final = settings.me if settings.me is not None else settings.lead
+        """Index in the schedule of whoever may lead: a validator's own, or a worker's, which is beyond the table."""
         self.now_ms: int = root.timestamp_ms
         self.view: View = root.view
         self.final: FinalPoint = root
@@ -124,7 +135,7 @@ class Knowledge:
 
     @property
     def leader(self) -> int:
-        """Index of the current view's leader."""
+        """Index in the schedule of the current view's leader."""
         return self.schedule.leader(self.view)
 
     def find(self, candidate_id: Hash) -> Kept | None:
@@ -204,13 +215,21 @@ class Knowledge:
         """Whether its leader has signed two other candidates in that view already: a third adds nothing, and is not passed on."""
         vote = proposal.leader_vote
         slot = self._slots.get(View(vote.view))
-        if slot is None or slot.book is None or not slot.book.knows(vote):
+        if slot is None:
+            return False
+        if not self._votes(vote.signer):
+            known = [signed.candidate_id for signed in slot.signed_by_worker]
+            return len(known) >= PROPOSALS_OF_ONE_VIEW_MAX and vote.candidate_id not in known
+        if slot.book is None or not slot.book.knows(vote):
             return False
         return all(known.candidate_id != vote.candidate_id for known in slot.book.of_signer(vote.signer))
 
     def is_inactive(self, validator: int) -> bool:
-        """Whether a validator was not heard of for so many views that its lead is not waited for (R4)."""
-        return self.view - self._last_active[validator] > LEADER_INACTIVE_VIEWS
+        """Whether a validator was not heard of for so many views that its lead is not waited for (R4).
+
+        Never a worker: it says nothing but its proposals, so its silence shows nothing.
+        """
+        return self._votes(validator) and self.view - self._last_active[validator] > LEADER_INACTIVE_VIEWS
 
     # -- small helpers of the rules
 
@@ -222,9 +241,17 @@ class Knowledge:
         where = f"[epoch {self.table.epoch}, view {self.view}, final view {self.final.view}]"
         self._emit(Halt(f"{report} {where}", disputed))
 
+    def _votes(self, index: int) -> bool:
+        """Whether an index of the schedule is a validator's. Beyond the table are workers, whose signatures count nowhere."""
+        return index < len(self.table)
+
     def _may_sign(self, view: View) -> bool:
         """Whether this node votes at all in a view: it is a validator, and remembers the view (R9)."""
         return self.me is not None and view > self._floor
+
+    def _may_lead(self, view: View) -> bool:
+        """Whether this node may propose in a view that it leads: it is a validator or a worker, and remembers the view (R9)."""
+        return self.lead is not None and view > self._floor
 
     def _cast(self, slot: Slot, kind: VoteKind, candidate_id: Hash, basis: Certificate | None = None) -> None:
         """Have a vote signed. ``voted`` is set at once: what was asked for is never asked for differently."""
@@ -235,8 +262,8 @@ class Knowledge:
     def _ballot(
         self, slot: Slot, kind: VoteKind, candidate_id: Hash, basis: Certificate | None = None
     ) -> Cast:
-        assert self.me is not None
-        return Cast(kind, self.table.epoch, slot.view, candidate_id, self.me, basis)
+        assert self.lead is not None
+        return Cast(kind, self.table.epoch, slot.view, candidate_id, self.lead, basis)
 
     def _heard(self, validator: int, view: View) -> None:
         if view > self._last_active[validator]:
@@ -250,5 +277,7 @@ class Knowledge:
         return entry.timestamp_ms if entry is not None else None
 
 
+PROPOSALS_OF_ONE_VIEW_MAX: Final = 2
+"""Of one leader: two show that it contradicts itself, more say nothing new."""
 LEADER_INACTIVE_VIEWS: Final = 10
 """R4: a leader not heard of for more than this many views is skipped at once."""

@@ -40,9 +40,10 @@ class Leading(Voting):
 
     def _may_propose(self, slot: Slot) -> bool:
         return (
-            self.leader == self.me
-            and self._may_sign(slot.view)
+            self.leader == self.lead
+            and self._may_lead(slot.view)
             and not slot.proposed
+            and not slot.given_up
             and VoteKind.NOTARIZE not in slot.voted
             and VoteKind.SKIP not in slot.voted
         )
@@ -101,13 +102,19 @@ class Leading(Voting):
         return fullest(proof.candidate, certificates, book, self.table, self._scheme)
 
     def _built(self, view: View, block: Block | None) -> None:
-        """The answer to ``Build``: offer the block if the view still is ours to lead; without one skip it at once (R4)."""
+        """The answer to ``Build``: offer the block if the view still is ours to lead; without one skip it at once (R4).
+
+        A worker has no SKIP: it lets the view go, and the others' timers end it.
+        """
         slot = self._slots.at(view) if view == self.view else None
         if slot is None or slot.building is None or not self._may_propose(slot):
             return
         (parent_view, parent_id), slot.building = slot.building, None
         if parent_view < self.finalized_view:
             return  # a later view became final meanwhile: R2 begins anew
+        if block is None and not self._may_sign(view):
+            slot.given_up = True
+            return
         if block is None:
             self.fired[Rule.R4_EARLY] += 1
             self._alarms.clear(Alarm.VIEW)
@@ -125,6 +132,8 @@ class Leading(Voting):
             assert entry.status is Status.VALID, "a filler stands on the boundary"
         entry.status = Status.VALID
         self.fired[Rule.R2] += 1
+        if self.me is None:
+            self.fired[Rule.R2_WORKER] += 1
         if candidate.parent_view == 0:
             self.fired[Rule.R0] += 1
         slot.proposed = True

@@ -32,6 +32,10 @@ class Slot:
     proposal: Hash | None = None
     """The first candidate that the leader sent."""
     leader_equivocated: bool = False
+    given_up: bool = False
+    """No block could be built for the own lead, by a worker: it has no SKIP to say so, and the others' timers run out."""
+    signed_by_worker: list[Vote] = field(default_factory=list)
+    """What a leader that does not vote signed under its proposals, two at most. In no tally and in no certificate."""
     notarization: Certificate | None = None
     skip: Certificate | None = None
     finalization: Certificate | None = None

@@ -61,7 +61,7 @@ class Standstill(Leading):
     def _said_in(self, slot: Slot) -> Iterator[Vote | Certificate | Proposal]:
         """Certificates of a view, and of the own votes those that could still complete one."""
         yield from slot.certificates()
-        for kind, vote in slot.own_votes.items():
+        for kind, vote in slot.own_votes.items() if self.me is not None else ():
             if slot.holds(kind) is None and not (slot.skip is not None and kind == VoteKind.FINALIZE):
                 yield vote
         offer, vote_of_offer = slot.offer, slot.own_votes.get(VoteKind.NOTARIZE)

@@ -50,7 +50,10 @@ class Verifier:
     # -- votes
 
     def check_vote_shape(self, vote: Vote) -> None:
-        """All of a vote but its signature: epoch, view, signer in the table, a candidate just where one belongs."""
+        """All of a vote but its signature: epoch, view, signer in the table, a candidate just where one belongs.
+
+        A worker that is no validator has no vote: what it signs is taken under its proposal alone.
+        """
         self._check_named(vote.kind, vote.epoch, vote.view, Hash(vote.candidate_id))
         if not 0 <= vote.signer < len(self.table):
             raise SignatureError(
@@ -159,7 +162,7 @@ class Verifier:
             )
         self.verify_candidate(candidate, proposal.block)
         self._check_justification(candidate, proposal.justification)
-        self.verify_vote(vote)
+        self._verify_leader_vote(vote)
         for certificate in proposal.justification:
             if not known(certificate):
                 self.verify_certificate(certificate)
@@ -175,6 +178,13 @@ class Verifier:
         self.verify_certificate(certificate)
 
     # -- inside
+
+    def _verify_leader_vote(self, vote: Vote) -> None:
+        """The vote under a proposal, which is its view's leader's: by the leader's key, be it a validator's or a worker's."""
+        self._check_named(vote.kind, vote.epoch, vote.view, Hash(vote.candidate_id))
+        item = self.schedule.key(vote.signer), vote.message(self.chain_id), vote.signature
+        if not self.scheme.verify_many([item], [1])[0]:
+            raise SignatureError("a proposal's signature is not its leader's", value=vote.signature)
 
     def _check_named(self, kind: VoteKind, epoch: int, view: int, candidate_id: Hash) -> None:
         if epoch != self.table.epoch:

@@ -116,7 +116,7 @@ class Voting(Execution):
     def _pointless(self, slot: Slot) -> bool:
         """Whether the view can be given up before its timer: safe always, and no correct leader is wronged."""
         leader = self.leader
-        if leader == self.me:
+        if leader == self.lead:
             return False
         if slot.leader_equivocated:
             return True

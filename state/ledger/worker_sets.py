@@ -8,10 +8,10 @@ from collections import Counter
 
 from msgspec.structs import replace
 
-from consensus.schedule.leaders import LeaderSchedule
+from consensus.schedule.leaders import LeaderSchedule, work_leads
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.limits import missed_views_per_block_max
-from omnitensor.protocol.types import Address, Epoch, Hash, View
+from omnitensor.protocol.types import Address, BlsPublicKey, Epoch, Hash, View
 from omnitensor.protocol.workers import WorkerSet
 from state.ledger import epochs
 from state.ledger.context import BlockContext
@@ -46,6 +46,19 @@ def leaders_of(view: ReadView, epoch: Epoch, genesis_hash: Hash) -> LeaderSchedu
     if row is None or table is None:
         return None
     return LeaderSchedule(table, Hash(row.seed) if epoch else genesis_hash, worker_set(view, epoch))
+
+
+def may_lead_with(view: ReadView, epoch: Epoch, key: BlsPublicKey) -> bool:
+    """Whether somebody leads with a consensus key in an epoch: a validator, or a worker of its set."""
+    schedule = leaders_of(view, epoch, Hash(bytes(32)))  # the seed draws, and lets nobody in
+    return schedule is not None and schedule.index_of_key(key) is not None
+
+
+def key_of_leader(workers: WorkerSet | None, address: Address) -> BlsPublicKey | None:
+    """What a worker that is no validator proposes and reveals with; None where too little work was credited, or not its."""
+    if workers is None or not work_leads(workers):
+        return None
+    return next((entry.consensus_key for entry in workers.entries if entry.address == address), None)
 
 
 def kept_after(credit: int, missed: int) -> int:

@@ -37,7 +37,10 @@ class Trusting(Core):
 
 
 class Bench:
-    """The core of validator ``me`` (None: a follower). ``ms`` is time since genesis; effects of the last event are in ``out``."""
+    """The core of validator or worker ``me`` (None: a follower).
+
+    ``ms`` is time since genesis; effects of the last event are in ``out``.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,18 @@ class Bench:
     ) -> None:
         self.shop = shop if shop is not None else Workshop()
         genesis = self.shop.genesis.hash
+        works = me is not None and me >= len(self.shop.table)
         root = FinalPoint(View(0), genesis, genesis, Height(0), TimeMs(EPOCH_MS), None)
         self.core = kind(
-            Settings(me, INTERVAL_MS, DELTA_MS, STANDSTILL_MS, DRIFT_MS, Height(boundary)),
+            Settings(
+                None if works else me,
+                INTERVAL_MS,
+                DELTA_MS,
+                STANDSTILL_MS,
+                DRIFT_MS,
+                Height(boundary),
+                me if works else None,
+            ),
             self.shop.table,
             self.shop.schedule,
             self.shop.scheme,

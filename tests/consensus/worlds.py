@@ -21,6 +21,7 @@ from omnitensor.protocol.votes import (
     VoteKind,
     vote_message,
 )
+from omnitensor.protocol.workers import WorkerEntry, WorkerSet
 from tests.simulation.application import CHAIN_ID, genesis_block, make_block
 from tests.simulation.network import EPOCH_MS
 from tests.simulation.scheme import SimScheme
@@ -32,10 +33,17 @@ LEADERS = Hash(sha256(b"workshop 2").digest())
 class Workshop:
     """Makes genuine records of one table."""
 
-    def __init__(self, weights: Iterable[int] = (10, 10, 10, 10), scheme: Any = None) -> None:
+    def __init__(
+        self,
+        weights: Iterable[int] = (10, 10, 10, 10),
+        scheme: Any = None,
+        credit: Iterable[int] = (),
+        tickets: int = 8,
+    ) -> None:
+        """``credit`` of workers that are no validators; their indexes follow those of the table."""
         self.scheme = scheme if scheme is not None else SimScheme()
-        weights = tuple(weights)
-        self.secrets = [b"secret %03d" % index + bytes(32) for index in range(len(weights))]
+        weights, credit = tuple(weights), tuple(credit)
+        self.secrets = [b"secret %03d" % index + bytes(32) for index in range(len(weights) + len(credit))]
         self.table = ValidatorTable(
             Epoch(0),
             tuple(
@@ -44,11 +52,19 @@ class Workshop:
                     self.scheme.key(secret),
                     weight,
                 )
-                for index, (secret, weight) in enumerate(zip(self.secrets, weights, strict=True))
+                for index, (secret, weight) in enumerate(zip(self.secrets, weights, strict=False))
             ),
         )
+        workers = tuple(
+            WorkerEntry(
+                Address(bytes([ACCOUNT_VERSION]) + (len(weights) + place).to_bytes(32, "big")),
+                self.scheme.key(self.secrets[len(weights) + place]),
+                amount,
+            )
+            for place, amount in enumerate(credit)
+        )
         self.genesis = genesis_block(EPOCH_MS)
-        self.schedule = LeaderSchedule(self.table, LEADERS)
+        self.schedule = LeaderSchedule(self.table, LEADERS, WorkerSet(workers, tickets))
         self.verifier = Verifier(CHAIN_ID, self.table, self.schedule, self.scheme)
 
     def vote(self, kind: VoteKind, view: int, candidate_id: Hash = SKIP_ID, signer: int = 0) -> Vote:
@@ -72,7 +88,7 @@ class Workshop:
     ) -> tuple[Candidate, Block]:
         """A candidate of a view with its block, on a parent (None: the root)."""
         below = header if header is not None else self.genesis.header
-        proposer = self.table.entries[self.schedule.leader(View(view))].address
+        proposer = self.schedule.address(self.schedule.leader(View(view)))
         timestamp_ms = options.pop("timestamp_ms", below.timestamp_ms + 300)
         block = make_block(below, proposer, timestamp_ms, **options)
         parent_view, parent_id = (

@@ -143,7 +143,7 @@ def test_every_field_of_a_header_is_checked(chain: Chain, other: Chain) -> None:
 
 def test_a_proposer_outside_the_table_is_refused(chain: Chain, other: Chain) -> None:
     block = build(chain)
-    with pytest.raises(BlockError, match="no validator"):
+    with pytest.raises(BlockError, match="neither a validator nor a worker"):
         other.check(Block(replace(block.header, proposer=key("a0").address), ()))
 
 
