@@ -53,7 +53,7 @@ def start_reviewer(net: Net, node: Node, api_key: Path, seed: int) -> Program:
 
 def open_campaign(sponsor: Person, wish: Wish, path: Path) -> int:
     """Opens a campaign from a TOML file; its number."""
-    opened: dict[str, Any] = sponsor.json("campaign", "open", "--from", str(wish.write(path)))
+    opened: dict[str, Any] = sponsor.json("campaign", "open", "--yes", "--from", str(wish.write(path)))
     return int(opened["campaign"])
 
 

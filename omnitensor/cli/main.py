@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import click
+import msgspec
 from click.shell_completion import get_completion_class
 
 from omnitensor.cli import (
@@ -36,9 +37,10 @@ from omnitensor.cli.app import (
     error_fields,
     exit_code,
 )
-from omnitensor.cli.output import print_json
+from omnitensor.cli.output import print_json, printable
 from omnitensor.protocol.errors import ProtocolError, shorten
 from omnitensor.sdk.errors import InputError
+from omnitensor.sdk.spec_checks import SpecError
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -121,13 +123,22 @@ def run(arguments: Sequence[str]) -> int:
 
 def _failed(error: ProtocolError | click.ClickException, as_json: bool) -> int:
     fields = error_fields(error)
+    faults = error.faults if isinstance(error, SpecError) else ()
     if as_json:
-        print_json({"error": fields})
+        every = {"faults": [msgspec.to_builtins(fault) for fault in faults]} if faults else {}
+        print_json({"error": fields | every})
+    elif faults:
+        for fault in faults:
+            _say_error(f"{fault.where}: {fault.reason}", fault.value, fault.remedy)
     else:
-        value = f": {fields['value']}" if fields["value"] else ""
-        remedy = f" ({fields['remedy']})" if fields["remedy"] else ""
-        click.echo(f"error: {fields['reason']}{value}{remedy}".replace("\n", " "), err=True)
+        _say_error(fields["reason"], fields["value"], fields["remedy"])
     return exit_code(error)
+
+
+def _say_error(reason: str, value: str, remedy: str) -> None:
+    """One thing that is wrong, in one line."""
+    line = f"error: {reason}{f': {value}' if value else ''}{f' ({remedy})' if remedy else ''}"
+    click.echo(printable(" ".join(line.split("\n"))), err=True)
 
 
 def main() -> None:

@@ -37,10 +37,11 @@ _COLOURS: Final = {
 }
 
 
-def console() -> Console:
-    """Standard output."""
-    width = None if sys.stdout.isatty() else PLAIN_COLUMNS
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=not sys.stdout.isatty())
+def console(to_error: bool = False) -> Console:
+    """Standard output, or standard error."""
+    file = sys.stderr if to_error else sys.stdout
+    width = None if file.isatty() else PLAIN_COLUMNS
+    return Console(file=file, width=width, highlight=False, soft_wrap=not file.isatty())
 
 
 def say(text: str) -> None:
@@ -58,25 +59,27 @@ def print_json(value: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """A table on standard output; statuses are coloured on a terminal."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", to_error: bool = False
+) -> None:
+    """A table on standard output (or error); statuses are coloured on a terminal."""
     shown = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=None)
     for name in columns:
         numeric = name.rstrip(")").endswith(("OMNIT", "items", "height", "score"))
         shown.add_column(name, justify="right" if numeric else "left", header_style="bold", overflow="fold")
     for row in rows:
         shown.add_row(*(_cell(value) for value in row))
-    console().print(shown)
+    console(to_error).print(shown)
 
 
-def pairs(rows: Iterable[tuple[str, Any]]) -> None:
+def pairs(rows: Iterable[tuple[str, Any]], *, to_error: bool = False) -> None:
     """Names and values, a line each."""
     shown = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for name, value in rows:
         shown.add_row(name, _cell(value))
-    console().print(shown)
+    console(to_error).print(shown)
 
 
 def printable(text: str) -> str:

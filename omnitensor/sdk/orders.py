@@ -22,7 +22,7 @@ from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.keys import format_address, parse_address
 from omnitensor.protocol.limits import transaction_bytes_max
 from omnitensor.protocol.transactions import Transaction, unsigned, weight_of
-from omnitensor.protocol.types import SUPPLY_MAX, Address, Amount, Height
+from omnitensor.protocol.types import ADDRESS_BYTES, SUPPLY_MAX, Address, Amount, Height, PublicKey
 from omnitensor.sdk import results
 from omnitensor.sdk.errors import (
     FundsError,
@@ -253,15 +253,9 @@ class Orders(ProvenReads):
 
     async def _draft(self, wallet: Wallet, body: Body, *, nonce: int, tip: int) -> Transaction:
         wallet = await self.bind(wallet)
-        return unsigned(
-            chain_id=await self.chain_id(),
-            sender=wallet.address,
-            nonce=nonce,
-            valid_until=Height(2**32),
-            max_fee=Amount(SUPPLY_MAX),
-            tip=Amount(tip),
-            body=body,
-            signer=wallet.public,
+        draft = widest(body, await self.chain_id())
+        return msgspec.structs.replace(
+            draft, sender=wallet.address, nonce=nonce, tip=Amount(tip), signer=wallet.public
         )
 
     async def _check_scope(self, wallet: Wallet, body: BodyBase) -> None:
@@ -284,6 +278,20 @@ class Orders(ProvenReads):
 
 _NONCE_CODES: Final = frozenset({"nonce", "nonce_gap", "replacement", "expired"})
 """Refusals after which it is seen within a few blocks whether a transaction can ever be included."""
+
+
+def widest(body: Body, chain_id: str) -> Transaction:
+    """An unsigned transaction of nobody whose numbers are at their widest: what a fee is reckoned from."""
+    return unsigned(
+        chain_id=chain_id,
+        sender=Address(bytes(ADDRESS_BYTES)),
+        nonce=2**32,
+        valid_until=Height(2**32),
+        max_fee=Amount(SUPPLY_MAX),
+        tip=Amount(0),
+        body=body,
+        signer=PublicKey(bytes(32)),
+    )
 
 
 def fee_of(draft: Transaction, base_fee: int) -> Fee:

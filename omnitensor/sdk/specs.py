@@ -6,20 +6,25 @@ Knows text and numbers; asks no node. Amounts are written in OMNIT.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from omnitensor.protocol import limits
-from omnitensor.protocol.amounts import parse_omnit
+from omnitensor.protocol.amounts import format_omnit, parse_omnit
 from omnitensor.protocol.bodies import CampaignSpec, Category
 from omnitensor.protocol.codec import decode, encode
+from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.limits import KIB, MIB
 from omnitensor.protocol.types import BPS, Amount, Height
 from omnitensor.sdk.content import file_content
 from omnitensor.sdk.errors import InputError
+from omnitensor.sdk.estimates import kinds_of
+from omnitensor.sdk.spec_checks import AMOUNTS, Checker, Lines, SpecError, lines_of
+from omnitensor.sdk.spec_checks import Path as Place
 
 spec_file_bytes_max: Final = 64 * KIB
 TIERS: Final = [5_000, 10_000, 15_000, 20_000, 25_000]
@@ -74,15 +79,33 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return parse_omnit(self.budget)
 
     def spec(self, height: int) -> CampaignSpec:
-        """The campaign's record, closing so many blocks above `height`. Raises InputError naming the field."""
-        if self.preset not in PRESETS:
-            raise InputError("no such preset", value=self.preset, remedy=f"choose {', '.join(PRESETS)}")
+        """The campaign's record, closing so many blocks above `height`. Raises SpecError naming each key that can't be."""
+        checker = Checker("the campaign", presets=tuple(PRESETS))
+        checker.fields(CampaignDraft, _plain(self))
+        if not checker.faults:
+            spec = self._record(
+                height, file_content(Path(self.specification_file)) if self.specification_file else None
+            )
+            check_whole(checker, spec, self.budget_nano)
+            if spec.closes_at <= height:
+                reason = f"closes_at must be a height ahead; the chain is at {height}"
+                checker.add(("closes_at",), reason, spec.closes_at, "write it like closes_in_blocks = 86400")
+        if checker.faults:
+            raise SpecError(checker.faults)
+        try:
+            return decode(CampaignSpec, encode(spec))
+        except (CodecError, OverflowError) as error:
+            raise InputError(
+                f"the campaign is not valid: {error}",
+                remedy="see docs/guides/sponsor.md for each field's bounds",
+            ) from error
+
+    def _record(self, height: int, specification: ContentId | None) -> CampaignSpec:
         first, second, agree = PRESETS[self.preset]
-        self._check()
-        spec = CampaignSpec(
+        return CampaignSpec(
             title=self.title,
             instructions=self.instructions,
-            specification=file_content(Path(self.specification_file)) if self.specification_file else None,
+            specification=specification,
             media=tuple(media.strip().lower() for media in self.media),
             licence=self.licence,
             tier_bps=tuple(self.tiers),
@@ -103,39 +126,43 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             closes_at=Height(_or(self.closes_at, height + self.closes_in_blocks)),
             audit_bps=self.audit_bps,
         )
-        try:
-            return decode(CampaignSpec, encode(spec))
-        except (CodecError, OverflowError) as error:
-            raise InputError(
-                f"the campaign is not valid: {error}",
-                remedy="see docs/guides/sponsor.md for each field's bounds",
-            ) from error
 
-    def _check(self) -> None:
-        _require(bool(self.title.strip()), "a campaign needs a title", self.title)
-        _require(
-            len(self.instructions) <= limits.instructions_chars_max,
-            f"the instructions have more than {limits.instructions_chars_max} characters",
-            f"{len(self.instructions)}",
-            "put the rest into a specification_file",
+
+def check_whole(checker: Checker, spec: CampaignSpec, budget: int) -> None:
+    """What no key is wrong in alone: fees that come to nothing, a budget below one item, too much text."""
+    lowest = min(spec.tier_bps)
+    if spec.review_fee * lowest < BPS:
+        least = format_omnit(-(-BPS // lowest))
+        checker.add(
+            ("review_fee",),
+            f"review_fee comes to nothing in the tier of {lowest} basis points",
+            format_omnit(spec.review_fee),
+            f"give {least} or more",
         )
-        for media in self.media:
-            kind, _, form = media.partition("/")
-            _require(bool(kind and form), "not a media type", media, "write it like text/plain or image/*")
-        _require(
-            sum(self.criterion_weights) == BPS, f"criterion_weights must sum to {BPS}", self.criterion_weights
+    elif budget < (cheapest := min(kind.reserved for kind in kinds_of(spec, budget))):
+        checker.add(
+            ("budget",),
+            f"one item alone reserves {format_omnit(cheapest)}",
+            format_omnit(budget),
+            "give a larger budget, or lower prices or seats",
         )
-        _require(
-            all(0 <= each <= 100 for each in (*self.thresholds, self.overall_threshold)),
-            "thresholds are 0 to 100",
-            self.thresholds,
+    if (size := len(encode(spec))) > limits.campaign_spec_bytes_max:
+        checker.add(
+            ("instructions",),
+            f"all text together has more than the {limits.campaign_spec_bytes_max} bytes that a campaign may have",
+            f"{size} bytes",
+            "put the instructions into a specification_file",
         )
-        names = [category.name for category in self.categories]
-        _require(len(set(names)) == len(names), "two categories have one name", names)
 
 
 def draft_from_toml(path: str | Path) -> CampaignDraft:
-    """The draft in a TOML file. Raises InputError naming the file, line or field."""
+    """The draft in a TOML file. Raises SpecError with every key that is wrong, by its line; InputError where it is no TOML."""
+    fields, lines = fields_in_toml(path)
+    return draft_from(fields, str(path), lines)
+
+
+def fields_in_toml(path: str | Path) -> tuple[dict[str, Any], dict[Place, int]]:
+    """The values in a TOML file, and on which line each stands. Raises InputError naming file and line."""
     path = Path(path)
     try:
         data = path.read_bytes()[: spec_file_bytes_max + 1]
@@ -148,39 +175,41 @@ def draft_from_toml(path: str | Path) -> CampaignDraft:
             "the campaign's file is too large", value=path, remedy=f"at most {spec_file_bytes_max} bytes"
         )
     try:
-        fields = tomllib.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        fields = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"the campaign's file is no TOML: {error}", value=path, remedy="mend that line"
         ) from error
     if isinstance(named := fields.get("specification_file"), str) and named:
         fields["specification_file"] = str(path.parent / named)
-    return draft_from(fields, str(path))
+    return fields, lines_of(text)
 
 
-def draft_from(fields: dict[str, Any], where: str = "parameters") -> CampaignDraft:
-    """The draft in plain values; numbers may stand for amounts. Raises InputError naming the field."""
+def draft_from(
+    fields: Mapping[str, Any], where: str = "parameters", lines: Lines | None = None
+) -> CampaignDraft:
+    """The draft in plain values; numbers may stand for amounts. Raises SpecError with every key that is wrong."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    checker = Checker(where, lines, tuple(PRESETS))
+    checker.fields(CampaignDraft, given)
+    if checker.faults:
+        raise SpecError(checker.faults)
     plain = {
-        name: str(value) if name in _AMOUNTS and isinstance(value, int | float) else value
-        for name, value in fields.items()
-        if value is not None
+        name: str(value) if name in AMOUNTS and isinstance(value, int | float) else value
+        for name, value in given.items()
     }
-    try:
-        return msgspec.convert(plain, CampaignDraft)
-    except msgspec.ValidationError as error:
-        raise InputError(
-            f"the campaign in {where} is not valid: {error}",
-            remedy="see docs/guides/sponsor.md for the fields",
-        ) from error
+    draft = msgspec.convert(plain, CampaignDraft)
+    check_whole(checker, draft._record(0, None), draft.budget_nano)
+    if checker.faults:
+        raise SpecError(checker.faults)
+    return draft
 
 
-_AMOUNTS: Final = ("unit_price", "review_fee", "budget", "item_bond")
+def _plain(draft: CampaignDraft) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(draft)
+    return plain
 
 
 def _or(given: int | None, default: int) -> int:
     return default if given is None else given
-
-
-def _require(holds: bool, reason: str, value: object, remedy: str = "see docs/guides/sponsor.md") -> None:
-    if not holds:
-        raise InputError(reason, value=value, remedy=remedy)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from omnitensor.protocol.amounts import parse_omnit
+from omnitensor.protocol.amounts import format_omnit, parse_omnit
 from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen
 from omnitensor.protocol.types import Amount, CampaignId
 from omnitensor.sdk import results
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
-from omnitensor.sdk.client import Client
+from omnitensor.sdk.client import AsyncClient, Client
 from omnitensor.sdk.content import upload_file
-from omnitensor.sdk.errors import CampaignStateError, InputError, ResponseError
+from omnitensor.sdk.errors import (
+    CampaignStateError,
+    FundsError,
+    InputError,
+    NonceUsedError,
+    RefusedError,
+    ResponseError,
+)
+from omnitensor.sdk.estimates import Assumptions, Estimate, estimate
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import Blocking, blocking
+from omnitensor.sdk.orders import SPREAD, Order, fee_of, widest
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.specs import CampaignDraft, draft_from, draft_from_toml
 from omnitensor.sdk.wallet import Wallet
@@ -38,19 +48,50 @@ class AsyncSponsor(AsyncActor):
     async def open(self, draft: CampaignDraft | str | Path | None = None, /, **fields: Any) -> Opened:
         """Open a campaign from a draft, a TOML file, or parameters named as in a draft; returns when that is final.
 
-        Raises InputError, FundsError or RefusedError.
+        Interrupted, and called with the same draft again, it sees the same transaction through: nothing is paid twice.
+        Raises SpecError, InputError, FundsError or RefusedError.
         """
-        if draft is None:
-            draft = draft_from(fields)
-        elif isinstance(draft, str | Path):
-            draft = draft_from_toml(draft)
+        draft = draft_given(draft, fields)
         status, wallet = await self.client.status(), await self.wallet()
         spec = await asyncio.to_thread(draft.spec, status.height)
-        if spec.specification is not None:
-            path = Path(draft.specification_file)
-            await upload_file(self.client.transport, wallet, status.chain_id, path, spec.specification)
-        found = await self.client.execute(wallet, CampaignOpen(spec, draft.budget_nano))
-        return Opened(_campaign_in(found), found.id, found.height or 0, draft.budget_nano)
+        path = self.home.work("campaigns", await self._place(), f"{_digest(draft)}.json")
+        with self.home.locked(path):
+            try:
+                if (begun := self.home.read(path, Order)) is not None:
+                    try:
+                        return self._opened(path, draft, await self.client.deliver(begun))
+                    except NonceUsedError:  # it never can be included, so nothing is paid twice
+                        path.unlink(missing_ok=True)
+                if spec.specification is not None:
+                    document = Path(draft.specification_file)
+                    await upload_file(
+                        self.client.transport, wallet, status.chain_id, document, spec.specification
+                    )
+                body = CampaignOpen(spec, draft.budget_nano)
+                found = await self.client.execute(
+                    wallet, body, journal=lambda order: self.home.write(path, order)
+                )
+            except RefusedError:  # final, and without effect: the next attempt signs another
+                path.unlink(missing_ok=True)
+                raise
+            return self._opened(path, draft, found)
+
+    def _opened(self, path: Path, draft: CampaignDraft, found: results.TransactionResult) -> Opened:
+        opened = Opened(_campaign_in(found), found.id, found.height or 0, draft.budget_nano)
+        path.unlink(missing_ok=True)
+        return opened
+
+    async def check_affordable(self, draft: CampaignDraft) -> None:
+        """That the account can pay a draft's budget and fee. Raises FundsError; signs nothing."""
+        wallet = await self.wallet()
+        account, found = await self.client.account(wallet.address), await estimate_of(self.client, draft)
+        needed = draft.budget_nano + found.opening_fee
+        if account.balance < needed:
+            raise FundsError(
+                f"the account has {format_omnit(account.balance)}; opening the campaign needs {format_omnit(needed)}",
+                value=wallet.text,
+                remedy=f"send at least {format_omnit(needed - account.balance)} to it, or give a smaller budget",
+            )
 
     async def fund(self, campaign: int | str, amount: int | str) -> results.TransactionResult:
         """Add nanoOMNIT (or text in OMNIT) to a campaign's budget."""
@@ -89,9 +130,53 @@ class AsyncSponsor(AsyncActor):
                 remedy="open another: otensor-cli campaign open",
             )
 
+    async def estimate(
+        self,
+        draft: CampaignDraft | str | Path | None = None,
+        /,
+        *,
+        assumptions: Assumptions | None = None,
+        **fields: Any,
+    ) -> Estimate:
+        """What a draft (or a TOML file, or parameters) will cost, as `open` takes them. Signs nothing. Raises SpecError."""
+        return await estimate_of(self.client, draft_given(draft, fields), assumptions=assumptions)
+
     async def status(self, campaign: int | str) -> results.Campaign:
         """The campaign: escrow, counts of items by status, specification."""
         return await self.client.campaign(campaign)
+
+
+async def estimate_of(
+    client: AsyncClient, draft: CampaignDraft, *, assumptions: Assumptions | None = None
+) -> Estimate:
+    """What a draft will cost, by the chain's parameters and validators of now. Raises SpecError; needs no account."""
+    status = await client.status()
+    spec = await asyncio.to_thread(draft.spec, status.height)
+    body = CampaignOpen(spec, draft.budget_nano)
+    fee = fee_of(widest(body, status.chain_id), status.base_fee).max_fee
+    reviewers = sum(
+        not each.jailed and not each.removed and each.stake > 0 for each in await client.validators()
+    )
+    return estimate(
+        spec,
+        draft.budget_nano,
+        await client.params(),
+        opening_fee=fee + fee // SPREAD,
+        reviewers=reviewers,
+        assumptions=assumptions,
+    )
+
+
+def draft_given(draft: CampaignDraft | str | Path | None, fields: dict[str, Any]) -> CampaignDraft:
+    """A draft, the one in a TOML file, or one of parameters."""
+    if draft is None:
+        return draft_from(fields)
+    return draft_from_toml(draft) if isinstance(draft, str | Path) else draft
+
+
+def _digest(draft: CampaignDraft) -> str:
+    """A name for a draft's file of work under way."""
+    return sha256(msgspec.json.encode(draft)).hexdigest()[:32]
 
 
 def _campaign_in(found: results.TransactionResult) -> int:
@@ -120,6 +205,8 @@ class Sponsor(Blocking[AsyncSponsor]):
         )
 
     open = blocking(AsyncSponsor.open)
+    estimate = blocking(AsyncSponsor.estimate)
+    check_affordable = blocking(AsyncSponsor.check_affordable)
     fund = blocking(AsyncSponsor.fund)
     close_campaign = blocking(AsyncSponsor.close_campaign)
     cancel_campaign = blocking(AsyncSponsor.cancel_campaign)

@@ -43,7 +43,7 @@ validation_results = validator.validate(data_batch)
 validator.submit_results(validation_results)
 """
 CAMPAIGN = (
-    "campaign open --title Documentation --media text/plain --unit-price 4 --review-fee 0.5 --item-bond 0.2"
+    "campaign open --yes --title Documentation --media text/plain --unit-price 4 --review-fee 0.5 --item-bond 0.2"
     " --budget 400 --preset economy --seats 4"
 )
 
@@ -149,7 +149,7 @@ def test_campaign_commands(chain: SmallChain, tmp_path: Path) -> None:
         'title = "Owls \\u001b[31m"\nunit_price = "2"\nreview_fee = "0.5"\nbudget = "50"\nmedia = ["image/*"]\n'
         'instructions = "language: en"\n'
     )
-    opened = sponsor.must("campaign", "open", "--file", str(toml), "--budget", "70").out
+    opened = sponsor.must("campaign", "open", "--yes", "--file", str(toml), "--budget", "70").out
     assert "with a budget of 70 OMNIT" in opened
     number = opened.split()[1]
     shown = sponsor.must("campaign", "show", number)

@@ -30,7 +30,7 @@ def someone(tmp_path: Path, chain: SmallChain) -> Person:
 def campaign(chain: SmallChain, tmp_path_factory: pytest.TempPathFactory) -> str:
     sponsor = Person(tmp_path_factory.mktemp("sponsor"), chain.endpoint).log_in("sponsor")
     options = "--title T --unit-price 4 --review-fee 0.5 --budget 60 --item-bytes-max 50000 --preset economy"
-    return str(sponsor.must("campaign", "open", *options.split(), "--json").json["campaign"])
+    return str(sponsor.must("campaign", "open", "--yes", *options.split(), "--json").json["campaign"])
 
 
 def check(said: Said, code: int, *named: str) -> None:
@@ -109,7 +109,7 @@ def test_no_money(chain: SmallChain, campaign: str, tmp_path: Path) -> None:
 def test_closed_campaign(chain: SmallChain, someone: Person, tmp_path: Path) -> None:
     sponsor = Person(tmp_path / "sponsor", chain.endpoint).log_in("sponsor")
     options = "--title T --unit-price 4 --review-fee 0.5 --budget 60"
-    number = str(sponsor.must("campaign", "open", *options.split(), "--json").json["campaign"])
+    number = str(sponsor.must("campaign", "open", "--yes", *options.split(), "--json").json["campaign"])
     sponsor.must("campaign", "close", number)
     (path,) = write_texts(tmp_path, 1)
     check(someone.type("upload-data", "--task-id", number, "--file", str(path)), 1, "closed", number)

@@ -13,7 +13,7 @@ from tests.state.chain_fixtures import key
 
 pytestmark = pytest.mark.xdist_group("cli-multisig")
 CAMPAIGN = (
-    "campaign open --title Words --media text/plain --unit-price 4 --review-fee 0.5 --item-bond 0.2"
+    "campaign open --yes --title Words --media text/plain --unit-price 4 --review-fee 0.5 --item-bond 0.2"
     " --budget 50 --preset economy --seats 4"
 )
 

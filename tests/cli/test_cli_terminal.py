@@ -50,7 +50,7 @@ def at_terminal(who: Person, *arguments: str, answers: tuple[tuple[str, str], ..
 def test_login_upload_logout(chain: SmallChain, tmp_path: Path) -> None:
     sponsor = Person(tmp_path / "sponsor", chain.endpoint).log_in("sponsor")
     options = "--title T --unit-price 4 --review-fee 0.5 --budget 60 --preset economy"
-    number = str(sponsor.must("campaign", "open", *options.split(), "--json").json["campaign"])
+    number = str(sponsor.must("campaign", "open", "--yes", *options.split(), "--json").json["campaign"])
     someone, secret = Person(tmp_path / "someone", chain.endpoint), format_secret(key("contributor"))
     code, shown = at_terminal(
         someone,
@@ -86,7 +86,7 @@ def test_scores_by_hand(chain: SmallChain, tmp_path: Path) -> None:
     """A reviewer sees the text and what the checks say, mistypes once, and gives scores; the others run with checks alone."""
     sponsor = Person(tmp_path / "sponsor", chain.endpoint).log_in("sponsor")
     options = "--title T --unit-price 4 --review-fee 0.5 --budget 60 --preset economy --seats 4"
-    number = str(sponsor.must("campaign", "open", *options.split(), "--json").json["campaign"])
+    number = str(sponsor.must("campaign", "open", "--yes", *options.split(), "--json").json["campaign"])
     contributor = Person(tmp_path / "contributor", chain.endpoint).log_in("second")
     path = tmp_path / "whale.txt"
     path.write_text(

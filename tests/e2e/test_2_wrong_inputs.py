@@ -183,7 +183,9 @@ class TestCampaigns:
         wish = Wish("Too much", "", ("text/plain",), "1", budget="999999")
         path = wish.write(town.folder / "too-much.toml")
         nonce = town.first.call("account.get", address=town.net.address("sponsor"))["nonce"]
-        expect(town.person("sponsor").try_cli("campaign", "open", "--from", str(path)), "needs 999,999.")
+        expect(
+            town.person("sponsor").try_cli("campaign", "open", "--yes", "--from", str(path)), "needs 999,999."
+        )
         assert town.first.call("account.get", address=town.net.address("sponsor"))["nonce"] == nonce
 
     def test_closing_somebody_elses(self, town: Town, campaign: int) -> None:
