@@ -146,7 +146,7 @@ wheel: setup ## Build the installable package into dist/
 lock: setup ## Write requirements.lock anew (ARGS=--upgrade to move to newer versions)
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
 	  --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-	  --extra node --extra dataset --extra s3 --extra dev --output-file requirements.lock $(ARGS) pyproject.toml
+	  --extra node --extra media --extra dataset --extra s3 --extra dev --output-file requirements.lock $(ARGS) pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was built or cached

@@ -101,10 +101,49 @@ uploads_cached_max: Final = 64
 upload_authorisation_ms_max: Final = 24 * 60 * 60 * 1_000
 """How far ahead an order to upload may end."""
 upload_tokens_max: Final = 4_096
+
+# Looking into media
+media_child_memory_bytes_max: Final = 1 * GIB
+"""Address space of a process that decodes one file, its own code included."""
+media_facts_cpu_s_max: Final = 5
+"""Processor time for reading the facts of a file,"""
+media_look_cpu_s_max: Final = 60
+"""and for decoding it."""
+media_child_ms_max: Final = 300_000
+"""How long such a process may live, on however busy a machine."""
+media_answer_bytes_max: Final = 112 * MIB
+"""What it may say: the pixels of one image, at the most."""
 media_text_bytes_max: Final = 64 * MIB
-"""Text beyond this is taken as it is, without counting its characters."""
+"""Text and tables beyond this are taken as they are, without counting."""
+media_words_bytes_max: Final = 16 * MIB
+"""Words are counted, and JSON is read, up to this."""
 image_pixels_max: Final = 24_000_000
 image_frames_max: Final = 1_000
+image_frames_pixels_max: Final = 400_000_000
+"""Pixels of all frames of an animation that are decoded; what is beyond is taken as it is."""
+audio_decoded_ms_max: Final = 600_000
+"""Of a sound the beginning is decoded, and its end."""
+audio_channels_max: Final = 16
+audio_rate_hz_max: Final = 768_000
+video_frame_pixels_max: Final = 4_096 * 2_304
+video_decoded_pixels_max: Final = 600_000_000
+"""A video of more pixels than this is looked at in places spread over its length."""
+video_places_max: Final = 16
+video_frames_to_place_max: Final = 60
+"""Frames decoded to get from where a stream can be entered to a place."""
+media_broken_parts_max: Final = 100
+"""Parts that do not decode before a file is given up."""
+table_columns_max: Final = 4_096
+table_cell_bytes_max: Final = 1 * MIB
+preview_side_max: Final = 512
+"""Pixels, of a thumbnail's longer side."""
+preview_sound_ms_max: Final = 10_000
+preview_text_chars_max: Final = 4_000
+preview_rows_max: Final = 20
+preview_columns_max: Final = 64
+preview_cell_chars_max: Final = 60
+
+# Fetching
 fetch_peers_max: Final = 8
 fetch_requests_per_peer_max: Final = 4
 fetch_strikes_max: Final = 3
@@ -422,7 +461,7 @@ audit_rows: Final = 64
 """Rows of a unit that are recomputed by every node, drawn after the outputs are fixed."""
 fingerprint_bytes_max: Final = 4 * MIB
 """A fingerprint is of so many bytes from the beginning of a content."""
-content_note_bytes_max: Final = 64
+content_note_bytes_max: Final = 2 * KIB
 """What a node notes of a content it stores, beside it."""
 near_duplicate_bytes_min: Final = 256
 """Shorter contents are not compared: what they share is mostly form."""

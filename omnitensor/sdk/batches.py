@@ -14,7 +14,7 @@ from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.reviews import Flag, ItemScore, encode_report
 from omnitensor.protocol.types import ItemId
 from omnitensor.sdk.errors import FileError, InputError
-from omnitensor.sdk.media import IMAGE_FORMATS, Facts, sniff
+from omnitensor.sdk.media import Facts, Seen, image_of, look
 from omnitensor.sdk.results import CategoryInfo, ContentInfo, Nearest, SpecInfo
 
 read_bytes_max: Final = 256 * MIB
@@ -60,19 +60,20 @@ class DataItem(msgspec.Struct, frozen=True):
             raise FileError(f"the item is not UTF-8 text ({error.reason})", value=self.item) from error
 
     def image(self) -> Image.Image:
-        """The bytes as an image; decoded when it is used. Raises FileError where they are none."""
+        """The first frame of an image: plain pixels, decoded in a child process. Raises FileError where there is none."""
         if self.path is None:
             raise FileError("the bytes of this item are not available", value=self.item)
-        try:
-            return Image.open(self.path, formats=list(IMAGE_FORMATS))
-        except OSError as error:
-            raise FileError(f"the item is no image that can be read ({error})", value=self.item) from error
+        return image_of(self.path)
 
     def facts(self) -> Facts:
-        """Media type, size, characters or dimensions, as found in the bytes."""
+        """Media type, size, dimensions, duration, and whatever else is found in the bytes by decoding them."""
+        return self.look().facts
+
+    def look(self, *, previews: bool = False) -> Seen:
+        """The facts, what decoding measured, and with `previews` what there is to show."""
         if self.path is None:
-            return Facts("", self.size, fault="the bytes are not available")
-        return sniff(self.path)
+            return Seen(Facts("", self.size, fault="the bytes are not available"))
+        return look(self.path, self.media_type, previews=previews)
 
 
 class DataBatch(msgspec.Struct, frozen=True):

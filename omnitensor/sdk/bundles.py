@@ -17,7 +17,7 @@ from omnitensor.protocol.limits import submission_items_max
 from omnitensor.protocol.types import BPS
 from omnitensor.sdk.content import file_content
 from omnitensor.sdk.errors import CampaignStateError, FileError, FundsError, InputError
-from omnitensor.sdk.media import possible_types, sniff, type_matches
+from omnitensor.sdk.media import Facts, agrees, possible_types, sniff, type_matches
 from omnitensor.sdk.results import Campaign, SpecInfo, hash_of, omnit
 
 files_max: Final = 65_536
@@ -78,7 +78,7 @@ def declare(
 ) -> BundleItem:
     """A file as an item of a campaign. Raises FileError where it is empty, too large, or of a type not taken."""
     spec = campaign.spec
-    facts = sniff(path)
+    facts = sniff(path, media_type or "")
     if facts.size == 0:
         raise FileError("the file is empty", value=path, remedy="give a file with data in it")
     if facts.size > spec.item_bytes_max:
@@ -91,7 +91,7 @@ def declare(
         raise FileError(
             f"the file can't be read as data: {facts.fault}", value=path, remedy="give a sound file"
         )
-    declared = _declared_type(path, spec, possible_types(facts, path), media_type)
+    declared = _declared_type(path, spec, facts, media_type)
     content = file_content(path)
     if content.size != facts.size:
         raise FileError(
@@ -187,14 +187,12 @@ def split(items: Sequence[BundleItem]) -> list[list[BundleItem]]:
     ]
 
 
-def _declared_type(path: Path, spec: SpecInfo, possible: Sequence[str], given: str | None) -> str:
-    wanted = ", ".join(spec.media)
+def _declared_type(path: Path, spec: SpecInfo, facts: Facts, given: str | None) -> str:
+    wanted, possible = ", ".join(spec.media), possible_types(facts)
     if given is not None:
-        from_bytes = possible[-1] if possible else ""
-        same_kind = from_bytes.partition("/")[0] == given.lower().partition("/")[0]
-        if not same_kind and given.lower() not in possible:
+        if not agrees(given, facts):
             raise FileError(
-                f"declared as {given}, but its bytes are {from_bytes or 'of no known kind'}",
+                f"declared as {given}, but its bytes are {facts.media_type or 'of no known kind'}",
                 value=path,
                 remedy="leave --media-type out, or give the right one",
             )

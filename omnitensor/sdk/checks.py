@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
+from omnitensor.media import kind_of
+from omnitensor.media.language import UNDECIDED, guess_language
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.reviews import FLAGS_ALL, SCORE_MAX, Flag, ItemScore
 from omnitensor.sdk.batches import DataBatch, DataItem, Judgement, ValidationResults
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.language import UNDECIDED, guess_language
-from omnitensor.sdk.media import Facts, agrees, type_matches
+from omnitensor.sdk.findings import Finding, bounds
+from omnitensor.sdk.media import agrees, type_matches
+from omnitensor.sdk.media_checks import check_media
 from omnitensor.sdk.requirements import Requirements, requirements_in
 from omnitensor.sdk.results import Nearest, SpecInfo
 
@@ -36,16 +39,6 @@ text_bytes_max: Final = 16 * MIB
 Scorer = Callable[[DataItem], Any]
 """The user's own judge: returns an ItemScore, three numbers 0..100, or a mapping of criterion names to numbers (and
 ``flags``, ``reasons``). What it leaves out stays as the checks have it."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that a check found: the highest score it leaves each criterion, and why."""
-
-    reason: str
-    completeness: int = SCORE_MAX
-    accuracy: int = SCORE_MAX
-    relevance: int = SCORE_MAX
-    flags: int = 0
 
 
 def validate(
@@ -98,7 +91,8 @@ def check_item(item: DataItem, spec: SpecInfo, wanted: Requirements) -> list[Fin
     """Everything that speaks against an item; empty when nothing does."""
     if item.path is None:
         return [Finding("no node could serve its bytes", 0, 0, 0, int(Flag.UNAVAILABLE))]
-    facts = item.facts()
+    seen = item.look()
+    facts = seen.facts
     if facts.size == 0:
         return [Finding("the file is empty", 0, 0, 0)]
     findings = []
@@ -118,11 +112,9 @@ def check_item(item: DataItem, spec: SpecInfo, wanted: Requirements) -> list[Fin
         )
     if not any(type_matches(pattern, item.media_type) for pattern in spec.media):
         findings.append(Finding(f"{item.media_type} is not among the campaign's media", relevance=10))
-    if facts.kind == "text":
-        findings += _check_text(item, wanted)
-    elif facts.kind == "image":
-        findings += _check_image(item, facts, wanted)
-    return findings
+    if kind_of(facts.media_type) == "text":
+        return findings + _check_text(item, wanted)
+    return findings + check_media(seen, wanted)
 
 
 def _check_text(item: DataItem, wanted: Requirements) -> list[Finding]:
@@ -153,7 +145,7 @@ def _text_bounds(text: str, words: int, wanted: Requirements) -> list[Finding]:
         ("characters", len(text), wanted.characters_min, wanted.characters_max),
         ("words", words, wanted.words_min, wanted.words_max),
     )
-    return _bounds(measures)
+    return bounds(measures)
 
 
 def _text_subject(text: str, wanted: Requirements) -> list[Finding]:
@@ -165,30 +157,6 @@ def _text_subject(text: str, wanted: Requirements) -> list[Finding]:
     lowered = text.lower()
     if wanted.keywords and not any(word in lowered for word in wanted.keywords):
         findings.append(Finding(f"none of the keywords {', '.join(wanted.keywords)}", relevance=30))
-    return findings
-
-
-def _check_image(item: DataItem, facts: Facts, wanted: Requirements) -> list[Finding]:
-    findings = _bounds(
-        (
-            ("pixels wide", facts.width, wanted.width_min, wanted.width_max),
-            ("pixels high", facts.height, wanted.height_min, wanted.height_max),
-        )
-    )
-    with item.image() as image:
-        extremes = image.convert("RGBA" if "A" in image.getbands() else "RGB").getextrema()
-    if all(low == high for low, high in extremes):  # type: ignore[misc]  # several bands give pairs
-        findings.append(Finding("the picture is one flat colour", 10, 20, 10))
-    return findings
-
-
-def _bounds(measures: Sequence[tuple[str, int, int, int]]) -> list[Finding]:
-    findings = []
-    for what, have, least, most in measures:
-        if least and have < least:
-            findings.append(Finding(f"{have} {what}, fewer than the {least} asked for", completeness=30))
-        if most and have > most:
-            findings.append(Finding(f"{have} {what}, more than the {most} asked for", completeness=50))
     return findings
 
 

@@ -22,6 +22,15 @@ _NUMBERS: Final = {
     "max width": "width_max",
     "min height": "height_min",
     "max height": "height_max",
+    "min duration": "duration_min",
+    "max duration": "duration_max",
+    "min sample rate": "sample_rate_min",
+    "min channels": "channels_min",
+    "min frame rate": "frame_rate_min",
+    "min rows": "rows_min",
+    "max rows": "rows_max",
+    "min columns": "columns_min",
+    "max columns": "columns_max",
 }
 keywords_max: Final = 64
 
@@ -40,6 +49,18 @@ class Requirements(msgspec.Struct, frozen=True):
     width_max: int = 0
     height_min: int = 0
     height_max: int = 0
+    duration_min: int = 0
+    """Seconds, of sound and video."""
+    duration_max: int = 0
+    sample_rate_min: int = 0
+    """Samples a second."""
+    channels_min: int = 0
+    frame_rate_min: int = 0
+    """Frames a second."""
+    rows_min: int = 0
+    rows_max: int = 0
+    columns_min: int = 0
+    columns_max: int = 0
 
 
 def requirements_in(instructions: str) -> Requirements:

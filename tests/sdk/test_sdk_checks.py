@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from PIL import Image
 
+from omnitensor.media.language import guess_language
 from omnitensor.protocol.bodies import DuplicateOf
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.reviews import Flag, ItemScore, decode_report
 from omnitensor.protocol.types import ItemId
 from omnitensor.sdk import DataBatch, DataItem, InputError
 from omnitensor.sdk.checks import SOUND, validate
-from omnitensor.sdk.language import guess_language
 from omnitensor.sdk.media import agrees, sniff, type_matches
 from omnitensor.sdk.requirements import requirements_in
 from omnitensor.sdk.results import CategoryInfo, ContentInfo, Nearest, SpecInfo
