@@ -15,6 +15,7 @@ from node.content_house import ContentHouse
 from node.driver import Driver
 from node.fetching import ContentFetcher
 from node.fingerprints import Fingerprints
+from node.media_facts import MediaFacts
 from node.metrics import Metrics
 from node.named_content import contents_named
 from node.syncing import Syncer
@@ -57,6 +58,7 @@ class NodeBackend:
         self._network = network
         self._content = content
         self._fingerprints = fingerprints
+        self._facts = MediaFacts(content)
         self._disk = disk
         self._fetcher = fetcher
         self._house = house
@@ -78,6 +80,10 @@ class NodeBackend:
     @property
     def fingerprints(self) -> Fingerprints:
         return self._fingerprints
+
+    @property
+    def facts(self) -> MediaFacts:
+        return self._facts
 
     @property
     def feed(self) -> BlockFeed:

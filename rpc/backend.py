@@ -15,6 +15,7 @@ from omnitensor.protocol.types import Address, Hash, Height, TimeMs
 
 if TYPE_CHECKING:
     from datalayer.store import ContentStore
+    from omnitensor.media import Facts
     from rpc.feed import BlockFeed
     from state.reader import Reader
 
@@ -67,6 +68,14 @@ class ContentFingerprints(Protocol):
         ...
 
 
+class ContentFacts(Protocol):
+    """Facts of stored content, read from its bytes. Asked from threads of the server as well."""
+
+    def compute(self, chunk_root: Hash, declared: str = "") -> Facts | None:
+        """What the bytes say, with a kind of text as it was declared; None where the content is not here."""
+        ...
+
+
 class Backend(Protocol):
     """The node as the RPC server sees it."""
 
@@ -78,6 +87,9 @@ class Backend(Protocol):
 
     @property
     def fingerprints(self) -> ContentFingerprints: ...
+
+    @property
+    def facts(self) -> ContentFacts: ...
 
     @property
     def feed(self) -> BlockFeed:

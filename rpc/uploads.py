@@ -20,8 +20,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from datalayer import media
 from datalayer.upload import ContentError
+from omnitensor.media import Facts
 from omnitensor.protocol import keys, limits
 from omnitensor.protocol.bodies import Scope
 from omnitensor.protocol.content import ContentId
@@ -80,6 +80,8 @@ class Uploads:
         self._threads: Final = ThreadPoolExecutor(limits.rpc_upload_threads_max, thread_name_prefix="content")
         self._ends: Final[dict[str, asyncio.Task[None]]] = {}
         self._finishing: Final = asyncio.Semaphore(limits.rpc_finishes_max)
+        # One at a time: whatever an upload makes of its decoder, threads are left for the others.
+        self._looking: Final = asyncio.Semaphore(1)
         self._receiving: Final = asyncio.Semaphore(limits.rpc_uploads_max)
         self._fetching: Final = asyncio.Semaphore(limits.rpc_fetches_max)
 
@@ -204,8 +206,9 @@ class Uploads:
         content = grant.content
         if not await self._on_disk(self._store.has, content.chunk_root):
             await self._finished(upload_id)
-        facts = await self._on_disk(_facts, self._store.path(content.chunk_root))
-        return web.json_response({**msgspec.structs.asdict(content_of(content)), "media": facts})
+        async with self._looking:
+            facts = await self._on_disk(self._backend.facts.compute, content.chunk_root)
+        return web.json_response({**msgspec.structs.asdict(content_of(content)), "media": _shown(facts)})
 
     async def _finished(self, upload_id: str) -> None:
         """Checks an upload once, however often a client whose patience ended asks meanwhile."""
@@ -286,14 +289,9 @@ def _token_hash(token: str) -> bytes:
     return sha256(token.encode()).digest()
 
 
-def _facts(path: Any) -> dict[str, Any]:
-    """What the bytes are, as JSON; a type alone where they are not whole."""
-    try:
-        found = media.inspect(path)
-    except (media.MediaError, OSError) as error:
-        return {"media_type": media.UNKNOWN, "fault": getattr(error, "reason", "gone")}
-    shown = {name: getattr(found, name) for name in media.Media.__dataclass_fields__ if name != "size"}
-    return {name: value for name, value in shown.items() if value is not None}
+def _shown(facts: Facts | None) -> dict[str, Any] | None:
+    """What the bytes are, as JSON, without what is not known; None where the content is gone already."""
+    return None if facts is None else msgspec.to_builtins(facts)
 
 
 async def read_body(request: web.Request, bytes_max: int) -> bytes:

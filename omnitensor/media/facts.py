@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Text = Annotated[str, Meta(max_length=600)]
+"""What a child says is checked: it may be the file that speaks."""
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -12,30 +19,30 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     is missing on this machine to look into them.
     """
 
-    media_type: str
-    size: int
-    fault: str = ""
-    unread: str = ""
-    characters: int = 0
-    lines: int = 0
-    words: int = 0
-    language: str = ""
+    media_type: Text
+    size: Count
+    fault: Text = ""
+    unread: Text = ""
+    characters: Count = 0
+    lines: Count = 0
+    words: Count = 0
+    language: Text = ""
     """ISO 639-1 as guessed from the beginning; ``und`` where it can't be told."""
-    width: int = 0
-    height: int = 0
-    frames: int = 0
+    width: Count = 0
+    height: Count = 0
+    frames: Count = 0
     """Pictures in the file, as its header has it for video; 0 where only decoding would tell."""
-    duration_ms: int = 0
-    channels: int = 0
-    sample_rate_hz: int = 0
-    frame_rate_mhz: int = 0
+    duration_ms: Count = 0
+    channels: Count = 0
+    sample_rate_hz: Count = 0
+    frame_rate_mhz: Count = 0
     """Pictures in a thousand seconds."""
-    codec: str = ""
+    codec: Text = ""
     """Of the picture in a video, of the sound in audio."""
-    audio_codec: str = ""
+    audio_codec: Text = ""
     """Of the sound of a video."""
-    rows: int = 0
-    columns: int = 0
+    rows: Count = 0
+    columns: Count = 0
 
     @property
     def kind(self) -> str:

@@ -160,7 +160,7 @@ def _has_end(container: InputContainer, facts: Facts) -> bool:
     except _PACKET_FAULTS:
         return False
     return any(
-        frame.pts is None or frame.time * 1_000_000 >= goal_us for frame in _decoded(container, Heard())
+        frame.time is None or frame.time * 1_000_000 >= goal_us for frame in _decoded(container, Heard())
     )
 
 

@@ -322,6 +322,7 @@ class Client(Blocking[AsyncClient]):
     assignments = blocking(AsyncClient.assignments)
     batch = blocking(AsyncClient.batch)
     similar = blocking(AsyncClient.similar)
+    item_facts = blocking(AsyncClient.item_facts)
     sealed = blocking(AsyncClient.sealed)
     campaign_batches = blocking(AsyncClient.campaign_batches)
     account_items = blocking(AsyncClient.account_items)

@@ -276,6 +276,10 @@ class Reads:
         """Which items of a batch nearly repeat an earlier item of the campaign, by the node's fingerprints."""
         return await self._ask(results.Similar, "review.similar", batch=batch, round=round_)
 
+    async def item_facts(self, item: int) -> results.ItemFacts:
+        """What the bytes of an item are by the node's copy of them: media type, dimensions, duration, rows, language."""
+        return await self._ask(results.ItemFacts, "item.facts", item=item)
+
     async def sealed(self, batch: int, round_: int, validator: Address | str) -> results.Sealed:
         """A committed report as it lies on chain: the commitment, and the report sealed by its author."""
         return await self._ask(

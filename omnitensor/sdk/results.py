@@ -28,6 +28,7 @@ from omnitensor.sdk.results_data import ContentInfo as ContentInfo
 from omnitensor.sdk.results_data import Escrow as Escrow
 from omnitensor.sdk.results_data import GoldSetInfo as GoldSetInfo
 from omnitensor.sdk.results_data import Item as Item
+from omnitensor.sdk.results_data import ItemFacts as ItemFacts
 from omnitensor.sdk.results_data import ItemPage as ItemPage
 from omnitensor.sdk.results_data import Nearest as Nearest
 from omnitensor.sdk.results_data import Sealed as Sealed

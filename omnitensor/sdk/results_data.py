@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from omnitensor.media import Facts
 from omnitensor.protocol.content import ContentId
 from omnitensor.sdk.results_base import Cursor, Result, hash_of
 
@@ -245,6 +246,17 @@ class Batch(Result, frozen=True):
     places: int = 0
     thin: bool = False
     """Members of the first round could be drawn for this second one."""
+
+
+class ItemFacts(Result, frozen=True):
+    """What a node found in the bytes of an item, beside what was declared."""
+
+    item: int
+    declared: str
+    known: bool
+    """Whether the node has the bytes."""
+    agrees: bool | None = None
+    facts: Facts | None = None
 
 
 class Sealed(Result, frozen=True):

@@ -24,6 +24,7 @@ chain.status chain.params chain.block chain.blocks chain.events chain.evidence c
 tx.submit tx.get tx.by_address
 account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
+item.facts
 review.assignments review.batch review.sealed review.similar
 p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades

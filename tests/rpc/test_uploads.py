@@ -357,4 +357,11 @@ async def test_facts_of_what_was_uploaded(client: Client) -> None:
     _, begun = await client.begin(text, ALICE)
     assert await put(client, begun, 0, text) == 204
     _, done = await client.send("POST", f"/uploads/{begun['upload']}/finish", begun["token"])
-    assert done["media"] == {"media_type": "text/plain", "characters": 19, "lines": 1}
+    assert done["media"] == {
+        "media_type": "text/plain",
+        "size": 21,
+        "characters": 19,
+        "lines": 1,
+        "words": 4,
+        "language": "und",
+    }

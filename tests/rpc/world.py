@@ -13,6 +13,7 @@ import aiohttp
 
 from datalayer.store import ContentStore
 from node.fingerprints import Fingerprints
+from node.media_facts import MediaFacts
 from omnitensor.protocol.bodies import BodyBase
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import TransactionError
@@ -57,6 +58,7 @@ class TestBackend:
         self.mempool = Mempool(self.chain.reader(), self.chain.chain_id, self.chain.signatures)
         self.content = ContentStore(folder / "content", quota_bytes)
         self.fingerprints = Fingerprints(self.content)
+        self.facts = MediaFacts(self.content)
         self.feed = BlockFeed()
         self.shown = STATUS
         self.elsewhere: dict[Hash, bytes] = {}

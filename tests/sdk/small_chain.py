@@ -16,6 +16,7 @@ import msgspec
 
 from datalayer.store import ContentStore
 from node.fingerprints import Fingerprints
+from node.media_facts import MediaFacts
 from omnitensor.protocol import bls
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.errors import TransactionError
@@ -138,6 +139,10 @@ class SmallChain:
     @property
     def fingerprints(self) -> Fingerprints:
         return self._fingerprints
+
+    @property
+    def facts(self) -> MediaFacts:
+        return MediaFacts(self._content)
 
     @property
     def feed(self) -> BlockFeed:
