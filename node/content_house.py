@@ -16,7 +16,7 @@ from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.fingerprints import Fingerprints
-from node.named_content import is_accepted, is_named, is_wanted
+from node.named_content import is_accepted, is_encrypted, is_named, is_wanted
 from omnitensor.protocol import limits
 from omnitensor.protocol.types import Hash
 from state.reader import Reader
@@ -78,7 +78,9 @@ class ContentHouse:
             size = self._store.size(root)
             if size < limits.near_duplicate_bytes_min or self._fingerprints.known(root) is not None:
                 continue
-            if is_named(reader, root) and self._fingerprints.compute(root) is not None:
+            if not is_named(reader, root) or is_encrypted(reader, root):
+                continue
+            if self._fingerprints.compute(root) is not None:
                 left -= min(size, limits.fingerprint_bytes_max)
                 taken += 1
         return taken

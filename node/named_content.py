@@ -11,7 +11,7 @@ from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.types import Hash
 from state.reader import Reader
 from state.records_review import Campaign, Item, ItemStatus
-from state.schema import CAMPAIGNS, CAMPAIGNS_BY_CONTENT, ITEMS, ITEMS_BY_CONTENT, number
+from state.schema import CAMPAIGNS, CAMPAIGNS_BY_CONTENT, ITEMS, ITEMS_BY_CONTENT, PRIVATE_ITEMS, number
 
 NAMES_TRIED_MAX: Final = 4
 """Different declarations of one chunk root that are believed possible; each cost its contributor a bond."""
@@ -57,6 +57,12 @@ def is_wanted(reader: Reader, chunk_root: Hash, keep_blocks: int) -> bool:
         _lasts(reader, campaign, keep_blocks)
         for campaign in islice(_campaigns(reader, chunk_root), NAMES_LOOKED_AT_MAX)
     )
+
+
+def is_encrypted(reader: Reader, chunk_root: Hash) -> bool:
+    """Whether it was handed in encrypted, so that its bytes tell nothing."""
+    key, _ = next(iter(reader.scan(ITEMS_BY_CONTENT, chunk_root)), (b"", None))
+    return key != b"" and reader.get(PRIVATE_ITEMS, number(key)) is not None
 
 
 def is_accepted(reader: Reader, chunk_root: Hash) -> bool:

@@ -14,7 +14,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.types import CampaignId, ItemId
 from rpc.backend import ContentFingerprints
 from rpc.fields import Count
-from rpc.methods_campaign import item_row
+from rpc.methods_campaign import campaign_row, item_row
 from rpc.methods_review import BatchParams, batch_row
 from rpc.table import TABLE, Context, Result
 from state.reader import Reader
@@ -70,11 +70,13 @@ class _Taker:
         self._fingerprints: Final = fingerprints
         self._left = limits.fingerprinted_bytes_per_call_max
         self.unfinished = False
+        self.blind = False
+        """What is encrypted looks like nothing, and says nothing of what it is."""
 
     def of(self, key: int, item: Item) -> _Compared | None:
-        """None where the bytes are not here, too few, or are to be computed by the next call."""
+        """None where the bytes are encrypted, not here, too few, or are to be computed by the next call."""
         root, size = item.content.chunk_root, min(item.content.size, limits.fingerprint_bytes_max)
-        if size < limits.near_duplicate_bytes_min:
+        if self.blind or size < limits.near_duplicate_bytes_min:
             return None
         found = self._fingerprints.known(root)
         if found is None and self._left < size:
@@ -92,6 +94,8 @@ def similar(context: Context, params: BatchParams) -> SimilarShown:
     reader = context.reader
     row = batch_row(reader, params.batch, params.round)
     taker, bits_max = _Taker(context.backend.fingerprints), reader.params().near_duplicate_bits
+    if campaign_row(reader, row.campaign).spec.reading_key:
+        taker.blind = True
     own = {key: taker.of(key, item_row(reader, key)) for key in row.items}
     others: list[_Compared] = []
     unknown = 0

@@ -13,6 +13,7 @@ from omnitensor.protocol.types import Height
 from state.ledger.prepared import Prepared
 from state.records import UNIT, TransactionRef, Vault
 from state.records_governance import Vote
+from state.records_privacy import SealedSeat
 from state.records_review import Batch, Campaign, Item, Seat, Submission
 from state.records_stake import Delegation
 from state.records_work import Job, WorkReceipt
@@ -34,8 +35,10 @@ from state.schema import (
     JOBS_BY_STATUS,
     RECEIPTS_BY_STATE,
     RECEIPTS_BY_WORKER,
+    SEALED_SEATS,
     SEATS,
     SEATS_BY_VALIDATOR,
+    SEATS_TO_GRANT,
     SUBMISSIONS,
     SUBMISSIONS_BY_CONTRIBUTOR,
     TRANSACTIONS_BY_ADDRESS,
@@ -108,6 +111,11 @@ def _of_work_receipt(key: tuple[bytes, ...], row: WorkReceipt) -> Iterator[Entry
     yield RECEIPTS_BY_STATE, (row.state, *key), UNIT
 
 
+def _of_sealed_seat(key: tuple[bytes, ...], row: SealedSeat) -> Iterator[Entry]:
+    for granter in row.granters:
+        yield SEATS_TO_GRANT, (granter, *key), UNIT
+
+
 OF_STATE: Final[dict[Table[Any], Derive]] = {
     CAMPAIGNS: _of_campaign,
     SUBMISSIONS: _of_submission,
@@ -119,6 +127,7 @@ OF_STATE: Final[dict[Table[Any], Derive]] = {
     DELEGATIONS: _of_delegation,
     JOBS: _of_job,
     WORK_RECEIPTS: _of_work_receipt,
+    SEALED_SEATS: _of_sealed_seat,
 }
 """By table of the state, what indexes have of its rows."""
 
@@ -138,6 +147,7 @@ INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     JOBS_BY_STATUS,
     RECEIPTS_BY_WORKER,
     RECEIPTS_BY_STATE,
+    SEATS_TO_GRANT,
 )
 INDEXES_OF_HISTORY: Final[tuple[Table[Any], ...]] = (TRANSACTIONS_BY_ADDRESS, EVENTS_BY_ADDRESS)
 INDEXES: Final[tuple[Table[Any], ...]] = (*INDEXES_OF_HISTORY, *INDEXES_OF_STATE)

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from omnitensor.protocol import rows, rows_review, rows_season, rows_work
 from omnitensor.protocol.blocks import Block, Event
+from omnitensor.protocol.bodies import PrivateItem
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.votes import FinalityProof
@@ -50,6 +51,7 @@ from state.records_governance import (
     Proposal,
     Vote,
 )
+from state.records_privacy import Grant, ReadingKeyRow, SealedSeat
 from state.records_review import (
     Appeal,
     Batch,
@@ -364,6 +366,16 @@ WORK_OUTPUTS = Table(0x5E, ShownOutputs, "work outputs", (HASH, INT, ADDRESS))
 """By job, unit and worker, for as long as the receipt."""
 WORK_EPOCHS = Table(0x5F, WorkEpoch, "work epochs", (INT,))
 
+# -- state: private campaigns (0x64 .. 0x67)
+READING_KEYS = Table(0x64, ReadingKeyRow, "reading keys", (ADDRESS,))
+"""By validator."""
+PRIVATE_ITEMS = Table(0x65, PrivateItem, "private items", (INT,))
+"""By item."""
+SEALED_SEATS = Table(0x66, SealedSeat, "sealed seats", (INT, ADDRESS))
+"""By batch and validator, until the batch is done."""
+GRANTS = Table(0x67, Grant, "grants", (INT, INT, ADDRESS))
+"""By batch, item and validator, until the batch is done."""
+
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
 """Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""
@@ -392,3 +404,5 @@ INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
 VOTES_BY_VOTER = Table(0x8C, Unit, "votes by voter", (ADDRESS, INT), Kind.INDEX)
 """By voter and proposal."""
 VAULTS_BY_HOLDER = Table(0x8F, Unit, "vaults by holder", (ADDRESS, ADDRESS), Kind.INDEX)
+SEATS_TO_GRANT = Table(0x97, Unit, "seats to grant", (ADDRESS, INT, ADDRESS), Kind.INDEX)
+"""By whoever may give keys, batch and validator, until the batch is done."""

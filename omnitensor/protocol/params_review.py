@@ -62,6 +62,17 @@ class ReviewParams(ChainParams, frozen=True):
     report_reveal_blocks: Annotated[
         U32, Spec(Area.REVIEW, "blocks", 1, BLOCKS_MAX, BLOCK, "Time to reveal a report.")
     ] = 240
+    grant_blocks: Annotated[
+        U32,
+        Spec(
+            Area.REVIEW,
+            "blocks",
+            1,
+            BLOCKS_MAX,
+            BLOCK,
+            "Time from the draw to give a seat the keys of private items, at most half of the time to commit.",
+        ),
+    ] = 240
     gold_reveal_blocks: Annotated[
         U32,
         Spec(

@@ -13,6 +13,7 @@ from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen, CampaignSpec
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.sealing import is_reading_key
 from omnitensor.protocol.types import BPS, Address, Amount, CampaignId, Height
 from state.ledger import agenda, earnings, escrow, prizes
 from state.ledger.accounts import next_number
@@ -196,6 +197,8 @@ def check_spec(spec: CampaignSpec, height: Height) -> None:
     for media in spec.media:
         if not _MEDIA.fullmatch(media):
             raise _bad("not a media type, as text/plain or image/*", media)
+    if spec.reading_key and not is_reading_key(spec.reading_key):
+        raise _bad("reading_key is no X25519 public key that can keep a secret", spec.reading_key)
     if spec.closes_at <= height:
         raise _bad(f"closes_at is no height ahead; the chain is at {height}", spec.closes_at)
 

@@ -1,13 +1,13 @@
 """A committee at its verdict: whose reports count, with what weight, and what they say. Reads seats; decides nothing."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import DuplicateOf
 from omnitensor.protocol.reviews import Flag, ItemScore, decode_report
 from omnitensor.protocol.types import BatchId
-from state.ledger import reputation
+from state.ledger import privacy, reputation
 from state.ledger.context import BlockContext
 from state.ledger.scoring import Bar, Triple
 from state.ledger.seats import Seated, quality, seats_of
@@ -16,6 +16,8 @@ from state.ledger.view import ReadView, View
 from state.records_review import Batch, SeatState
 from state.schema import SEATS
 
+UNREAD: Final = ItemScore(0, 0, 0, Flag.UNAVAILABLE)
+
 
 class Committee(NamedTuple):
     """Those who revealed, in the order drawn: ``read[reviewer][place]``, and the weight of each."""
@@ -23,6 +25,8 @@ class Committee(NamedTuple):
     sitting: list[Seated]
     read: list[tuple[ItemScore, ...]]
     weights: list[int]
+    unread: frozenset[int] = frozenset()
+    """Places of private items whose keys not all of them were given: whatever is said of those counts as unavailable."""
 
     def findings(self, place: int, bar: Bar) -> Findings:
         """What they say of the item in one place."""
@@ -46,7 +50,13 @@ def as_decided(view: ReadView, number: BatchId, batch: Batch) -> Committee:
     """The committee of a verdict that has been given, without those who lost their seats since."""
     sitting = [one for one in seats_of(view, number, batch) if one.seat.state == SeatState.REVEALED]
     read = [_heard(decode_report(one.seat.report, len(batch.items)), one.seat.duplicates) for one in sitting]
-    return Committee(sitting, read, [one.seat.vote for one in sitting])
+    unread = privacy.unread(view, number, batch, [one.validator for one in sitting])
+    if unread:
+        read = [
+            tuple(UNREAD if place in unread else score for place, score in enumerate(report))
+            for report in read
+        ]
+    return Committee(sitting, read, [one.seat.vote for one in sitting], unread)
 
 
 def _heard(report: tuple[ItemScore, ...], duplicates: tuple[DuplicateOf, ...]) -> tuple[ItemScore, ...]:

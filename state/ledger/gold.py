@@ -162,7 +162,7 @@ def judge(
     judged: list[BatchGold] = []
     for gold in batch.gold:
         scores = [report[gold.place].criteria for report in committee.read]
-        voided = is_contradicted(
+        voided = gold.place not in committee.unread and is_contradicted(
             [scoring.bits_of(score, bar) for score in scores],
             committee.weights,
             gold_bits(gold.bits),

@@ -99,8 +99,9 @@ def _judged(
     bar, spec = scoring.bar_of(campaign.spec), campaign.spec
     findings = committee.findings(place, bar)
     decision = judge(findings, bar, spec.agree_min_bps)
-    cause = Escalation.NONE if item.displaced else cause_of(findings, spec.agree_min_bps)
-    if cause is Escalation.NONE and not item.displaced and is_audited(ctx, number, spec.audit_bps):
+    ends_here = item.displaced or place in committee.unread
+    cause = Escalation.NONE if ends_here else cause_of(findings, spec.agree_min_bps)
+    if cause is Escalation.NONE and not ends_here and is_audited(ctx, number, spec.audit_bps):
         cause = Escalation.AUDIT
     cost = _cost(ctx, item, bar, findings, decision)
     end = Ending(batch_number, decision.status, decision.reasons, cost)
@@ -123,7 +124,8 @@ def by_second_round(
         item = items.item_at(view, number)
         findings = committee.findings(place, bar)
         scores = findings.tally.scores
-        bits[number] = scoring.bits_of(scores, bar)
+        if place not in committee.unread:  # nobody can be held against what could not be read
+            bits[number] = scoring.bits_of(scores, bar)
         decision = judge_last(findings, bar)
         end = Ending(
             batch_number, decision.status, decision.reasons, _cost(ctx, item, bar, findings, decision)

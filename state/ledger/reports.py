@@ -14,7 +14,7 @@ from omnitensor.protocol.reviews import (
     report_commitment,
 )
 from omnitensor.protocol.types import Address
-from state.ledger import agenda
+from state.ledger import agenda, privacy
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
@@ -41,6 +41,7 @@ def commit(view: View, ctx: BlockContext, sender: Address, body: ReportCommit) -
             value=f"{body.batch}/{body.round}",
             remedy="a seat commits one report",
         )
+    privacy.check_commit(view, ctx, body.batch, batch, sender)
     view.put(
         SEATS,
         replace(seat, state=SeatState.COMMITTED, commitment=body.commitment, sealed=body.sealed),

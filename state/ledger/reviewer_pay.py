@@ -39,6 +39,10 @@ def pay_committee(
     priors, gold_priors = _priors(rates, ctx), _priors(gold_rates, ctx)
     references = references_of(batch, final)
     reports = committee.criteria(len(batch.items))
+    if committee.unread:
+        read = [place for place in range(len(batch.items)) if place not in committee.unread]
+        references = [references[place] for place in read]
+        reports = [reports[place] for place in read]
     events: list[Event] = []
     used: list[tuple[int, int]] = []
     paid = 0

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import BPS, BatchId, Height, ItemId
-from state.ledger import agenda, committees, escalation, escrow, gold, items, outcomes
+from state.ledger import agenda, committees, escalation, escrow, gold, items, outcomes, privacy
 from state.ledger.batches import ROUND_ONE
 from state.ledger.campaigns import campaign_of, end_if_idle
 from state.ledger.committees import Committee
@@ -60,6 +60,7 @@ def advance(view: View, ctx: BlockContext, number: BatchId) -> tuple[Event, ...]
         events += step.events
         view.put(BATCHES, batch, number)
     if batch.phase == BatchPhase.DONE:
+        privacy.forget(view, number, batch)
         events += end_if_idle(view, ctx, batch.campaign)
     return tuple(events)
 
@@ -210,6 +211,7 @@ def _pay_origin(
     committee = committees.as_decided(view, batch.origin, origin)
     campaign, events, _ = pay_committee(view, ctx, batch.origin, origin, campaign, committee, bits)
     view.put(BATCHES, replace(origin, phase=BatchPhase.DONE), batch.origin)
+    privacy.forget(view, batch.origin, origin)
     return campaign, events
 
 

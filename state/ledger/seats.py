@@ -12,7 +12,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import SeatAccept, SeatDecline
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import BPS, Address, Amount, BatchId, Height
-from state.ledger import agenda, draw, earnings, escrow, reputation, rewards, standings
+from state.ledger import agenda, draw, earnings, escrow, privacy, reputation, rewards, standings
 from state.ledger.accounts import Pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -21,7 +21,7 @@ from state.ledger.validators import power
 from state.ledger.view import ReadView, View
 from state.records import UNIT
 from state.records_review import Batch, BatchPhase, Campaign, Reviewer, Seat, SeatState
-from state.schema import BATCHES, OPEN_SEATS, REVIEWERS, SEATS, SEATS_BY_VALIDATOR, VALIDATORS
+from state.schema import BATCHES, OPEN_SEATS, READING_KEYS, REVIEWERS, SEATS, SEATS_BY_VALIDATOR, VALIDATORS
 
 NEW_REVIEWER = Reviewer(reputation.FRESH, 0, 0, 0)
 
@@ -57,29 +57,33 @@ def eligible(
 ) -> tuple[dict[Address, int], bool]:
     """Weight in the draw of everyone who may sit, by address; and whether members of the first round are among them.
 
-    A registered validator, not jailed, with stake free for the bond; not the sponsor, nobody with an item in the batch, nobody
-    who appealed or sat in it. In a second round, nobody of the first either, where enough others exist.
+    A registered validator, not jailed, with stake free for the bond, and a reading key where the campaign is private; not the
+    sponsor, nobody with an item in the batch, nobody who appealed or sat in it. In a second round, nobody of the first either,
+    where enough others exist.
     """
     barred = {campaign.sponsor, *batch.contributors, *batch.seats, batch.appellant}
     if not batch.origin:
-        return _weights(view, ctx, batch, barred), False
+        return _weights(view, ctx, campaign, batch, barred), False
     origin = view.get(BATCHES, batch.origin)
     assert origin is not None, "a second round has a first"
-    fresh = _weights(view, ctx, batch, barred.union(origin.seats))
+    fresh = _weights(view, ctx, campaign, batch, barred.union(origin.seats))
     drawn_fresh = sum(address not in origin.seats for address in batch.seats)
     if len(fresh) + drawn_fresh >= ctx.params.fresh_seats_min:
         return fresh, False
-    everybody = _weights(view, ctx, batch, barred)
+    everybody = _weights(view, ctx, campaign, batch, barred)
     return everybody, len(everybody) > len(fresh)
 
 
 def _weights(
-    view: ReadView, ctx: BlockContext, batch: Batch, barred: Collection[bytes]
+    view: ReadView, ctx: BlockContext, campaign: Campaign, batch: Batch, barred: Collection[bytes]
 ) -> dict[Address, int]:
     found: dict[Address, int] = {}
+    private = privacy.is_private(campaign.spec)
     for key, row in view.scan(VALIDATORS):
         address = Address(key)
         if row.jailed or address in barred or row.stake - row.held < batch.bond or row.stake == 0:
+            continue
+        if private and view.get(READING_KEYS, address) is None:
             continue
         found[address] = reputation.seat_weight(power(row), quality(view, address, ctx.params))
     return found
@@ -129,6 +133,7 @@ def fill(
         view.put(SEATS, seat, number, batch.round, address)
         view.put(SEATS_BY_VALIDATOR, UNIT, address, number, batch.round)
         view.put(OPEN_SEATS, UNIT, address, number, batch.round)
+        privacy.seat_drawn(view, ctx, number, batch, campaign, address)
         _hold(view, address, batch.bond)
         events.append(
             event(

@@ -13,7 +13,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import CampaignSpec, ItemDeclaration, SubmissionCommit, SubmissionReveal
 from omnitensor.protocol.reviews import items_root, submission_commitment
 from omnitensor.protocol.types import BPS, Address, Amount, BatchId, CampaignId, Height, ItemId
-from state.ledger import agenda, earnings, escrow, items
+from state.ledger import agenda, earnings, escrow, items, privacy
 from state.ledger.accounts import Pot, move, next_number
 from state.ledger.campaigns import campaign_of, check_open, end_if_idle
 from state.ledger.context import BlockContext
@@ -43,6 +43,7 @@ from state.schema import (
     ITEMS_BY_CAMPAIGN,
     ITEMS_BY_CONTENT,
     ITEMS_BY_CONTRIBUTOR,
+    PRIVATE_ITEMS,
     QUEUE,
     SUBMISSIONS,
     SUBMISSIONS_BY_CONTRIBUTOR,
@@ -121,6 +122,7 @@ def reveal(view: View, ctx: BlockContext, sender: Address, body: SubmissionRevea
         )
     for declared in body.items:
         check_declared(campaign.spec, declared)
+        privacy.check_declared(campaign.spec, declared)
     events: list[Event] = []
     first = ItemId(0)
     admitted = 0
@@ -284,6 +286,8 @@ def _take_in(
     view.put(ITEMS_BY_CAMPAIGN, UNIT, body.campaign, number)
     view.put(ITEMS_BY_CONTRIBUTOR, UNIT, submission.contributor, number)
     view.put(ITEMS_BY_CONTENT, UNIT, declared.content.chunk_root, number)
+    if declared.private is not None:
+        view.put(PRIVATE_ITEMS, declared.private, number)
     events = [
         event(
             "item.revealed",

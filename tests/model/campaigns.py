@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from tests.model.ground import BPS, Ground, Thing, parts_of, refuse_if
+from tests.model.privacy_points import keeps_a_secret
 
 OPEN, CLOSING, CLOSED, EXPIRED, CANCELLED = range(5)
 U64_MAX = 2**64 - 1
@@ -92,6 +93,7 @@ class Campaigns(Ground):
                 re.match(r"^[a-z0-9][a-z0-9.+-]*/(\*|[a-z0-9][a-z0-9.+-]*)\Z", media) for media in spec.media
             )
             and spec.closes_at > self.height
+            and (not spec.reading_key or keeps_a_secret(spec.reading_key))
         )
 
     def campaign_fund(self, sender: bytes, body: Any) -> None:

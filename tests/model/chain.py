@@ -13,6 +13,7 @@ from tests.model.evidence import Evidence
 from tests.model.gold import Gold
 from tests.model.governance import Governance
 from tests.model.money import Money
+from tests.model.privacy import Privacy
 from tests.model.reviewer_pay import ReviewerPay
 from tests.model.seasons import Seasons
 from tests.model.seats import Seats
@@ -32,6 +33,7 @@ class Model(
     Evidence,
     Campaigns,
     Submissions,
+    Privacy,
     Seats,
     Gold,
     ReviewerPay,

@@ -20,6 +20,7 @@ from state.records import (
 )
 from state.records_attendance import Downtime, EpochAttendance
 from state.records_governance import Deposit, ParameterOrigin, PlannedUpgrade, Proposal, Tally, Vote
+from state.records_privacy import Grant, ReadingKeyRow, SealedSeat
 from state.records_review import (
     Appeal,
     BaseRates,
@@ -184,6 +185,21 @@ def batch(model: Model, key: bytes) -> Any:
     if row is None:
         return None
     return Batch(gold=tuple(BatchGold(*each) for each in row.gold), **fields_of(row, "next_try", "gold"))
+
+
+def reading_key(model: Model, key: bytes) -> Any:
+    found = model.reading_keys.get(key)
+    return None if found is None else ReadingKeyRow(*found)
+
+
+def sealed_seat(model: Model, key: bytes) -> Any:
+    row = model.sealed_seats.get((number(key[:8]), key[8:]))
+    return None if row is None else SealedSeat(**row.values())
+
+
+def grant(model: Model, key: bytes) -> Any:
+    found = model.grants.get((number(key[:8]), number(key[8:16]), key[16:]))
+    return None if found is None else Grant(*found)
 
 
 def appeal(model: Model, key: bytes) -> Any:

@@ -95,7 +95,12 @@ class Gold(Ground):
         refuse_if((campaign, opened.index) in self.gold_used, "gold_used")
 
     def judge_gold(
-        self, batch: Thing, campaign: Thing, weights: list[int], by_item: list[list[tuple[int, ...]]]
+        self,
+        batch: Thing,
+        campaign: Thing,
+        weights: list[int],
+        by_item: list[list[tuple[int, ...]]],
+        unread: list[int],
     ) -> None:
         row, judged = self.gold_sets.get(batch.campaign), []
         for place, index, mask, _ in batch.gold:
@@ -107,6 +112,7 @@ class Gold(Ground):
                     if (said[criterion] >= bar) != bool(mask >> criterion & 1)
                 )
                 voided |= len(weights) >= 3 and against * BPS >= self.p.gold_veto_bps * sum(weights)
+            voided &= batch.items[place] not in unread
             judged.append((place, index, mask, voided))
             self.move("bonds", "burned" if voided else campaign.sponsor, row.bond_each)
             if voided:

@@ -39,6 +39,7 @@ LIVELY: dict[str, list[int]] = {
     "seat_accept_blocks": [1, 3, 5],
     "report_commit_blocks": [3, 7, 9],
     "report_reveal_blocks": [1, 4, 6],
+    "grant_blocks": [1, 2, 3],
     "challenge_blocks": [1, 5, 7],
     "submission_reveal_blocks": [3, 6, 9],
     "seat_quorum_bps": [2_000, 6_000, 10_000],

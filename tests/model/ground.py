@@ -161,7 +161,9 @@ def tagged(tag: str, *parts: bytes) -> bytes:
 
 
 def packed(value: Any) -> bytes:
-    """Canonical MessagePack of whole numbers, bytes, text and tuples of these."""
+    """Canonical MessagePack of whole numbers, bytes, text, nothing, and tuples of these."""
+    if value is None:
+        return b"\xc0"
     if isinstance(value, tuple):
         assert len(value) < 16
         return bytes([0x90 | len(value)]) + b"".join(packed(each) for each in value)

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from omnitensor.protocol import bodies
-from omnitensor.protocol.bodies import CampaignSpec, Category, DuplicateOf, ItemDeclaration
+from omnitensor.protocol.bodies import CampaignSpec, Category, DuplicateOf, ItemDeclaration, PrivateItem
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.reviews import ItemScore, encode_report
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
@@ -199,6 +199,7 @@ def campaign_open(scene: Scene, chance: Chance) -> Made:
         agree_min_bps=chance.choice([0, 5_001, 7_000, 10_000]),
         criterion_weights=chance.choice([(3_000, 4_000, 3_000), (0, 0, 10_000), (1, 9_998, 1)]),
         thresholds=chance.choice([(60, 60, 60), (0, 100, 50)]),
+        reading_key=chance.choice([b"", b"", b"", *[sha256(b"sponsor").digest()] * 2]),
     )
     if not often(chance):
         spec = replace(spec, **chance.choice(BAD_SPECS))
@@ -215,6 +216,8 @@ BAD_SPECS: list[dict[str, Any]] = [
     {"tier_bps": (1, 10_000), "review_fee": Amount(9_999)},
     {"categories": (Category("any", 10_000, 0), Category("any", 10_000, 0))},
     {"categories": (Category("any", 0, 0),)},
+    {"reading_key": bytes(32)},
+    {"reading_key": bytes(31)},
     {"media": ("text",)},
     {"instructions": "\u20ac" * 2_800},
     {"media": ("text/plain", "Text/plain")},
@@ -265,7 +268,7 @@ def competition_open(scene: Scene, chance: Chance) -> Made:
 # -- submissions
 
 
-def declared(scene: Scene, chance: Chance) -> ItemDeclaration:
+def declared(scene: Scene, chance: Chance, private: bool) -> ItemDeclaration:
     """A content that is mostly new, at times somebody's, or half of one."""
     count = scene.memory["contents"] = scene.memory.get("contents", 0) + 1
     text = count if often(chance, 0.8) else max(1, count - chance.randrange(1, 12))
@@ -279,7 +282,9 @@ def declared(scene: Scene, chance: Chance) -> ItemDeclaration:
     )
     tier = chance.randrange(3) if often(chance, 0.99) else 7
     category = int(chance.randrange(5) == 0) if often(chance, 0.99) else 9
-    return ItemDeclaration(ContentId(Hash(digest), size, Hash(root)), media, tier, category)
+    private = private == often(chance, 0.98)
+    sealed = PrivateItem(Hash(digest), (root + digest + root)[:80], (digest + root)[:60]) if private else None
+    return ItemDeclaration(ContentId(Hash(digest), size, Hash(root)), media, tier, category, sealed)
 
 
 def submission_commit(scene: Scene, chance: Chance) -> Made:
@@ -288,7 +293,9 @@ def submission_commit(scene: Scene, chance: Chance) -> Made:
     if waiting and chance.randrange(15) == 0:
         old = chance.choice(waiting)
         return old[0], bodies.SubmissionCommit(old[1].campaign, old[1].commitment, len(old[1].items))
-    items = tuple(declared(scene, chance) for _ in range(chance.choice([1, 1, 2, 2, 3, 5])))
+    row = scene.model.campaigns.get(number)
+    private = row is not None and bool(row.spec.reading_key)
+    items = tuple(declared(scene, chance, private) for _ in range(chance.choice([1, 1, 2, 2, 3, 5])))
     salt = Hash(sha256(b"salt%d" % scene.memory["contents"]).digest())
     made = Hash(submission_commitment(scene.model.chain_id, number, items, who, salt))
     count = len(items) if often(chance, 0.97) else chance.choice([1, 256])

@@ -17,6 +17,8 @@ SCOPES = {
     "report_reveal": REVIEW,
     "evidence_submit": REPORT,
     "item_appeal": UPLOAD,
+    "reading_key_set": REVIEW,
+    "keys_grant": UPLOAD,
     "gold_reveal": UPLOAD,
     "gold_retire": UPLOAD,
 }
@@ -46,6 +48,8 @@ def own_weight(kind: str, body: Any) -> int:
         return 2_000 + 100 * len(body.shares_bps)
     if kind == "vault_execute":
         return 200 + own_weight(body.order.KIND, body.order)
+    if kind == "keys_grant":
+        return 100 + 100 * len(body.grants)
     if kind == "gold_reveal":
         return 200 + 200 * len(body.openings)
     if kind == "gold_retire":

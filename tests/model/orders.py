@@ -12,7 +12,7 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.multisig import MemberSignature, Policy, order_message
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height
 from state.ledger.prepared import prepare_encoded
-from tests.model import evidence_orders, governance_orders, review_orders, staking_orders
+from tests.model import evidence_orders, governance_orders, privacy_orders, review_orders, staking_orders
 from tests.model.makers import (
     Chance,
     campaign_close,
@@ -78,6 +78,8 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "gold_retire": (1, review_orders.gold_retire),
     "report_leak": (1, review_orders.report_leak),
     "report_contradiction": (1, review_orders.report_contradiction),
+    "reading_key_set": (4, privacy_orders.reading_key_set),
+    "keys_grant": (14, privacy_orders.keys_grant),
     "report_commit": (22, report_commit),
     "report_reveal": (18, report_reveal),
 }

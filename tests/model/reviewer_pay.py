@@ -65,6 +65,9 @@ class ReviewerPay(Ground):
         for place, _, mask, voided in batch.gold:
             if not voided:
                 references[place] = (GOLD, tuple(mask >> bit & 1 for bit in range(3)))
+        unread = self.unread(number, sitting)
+        by_item = [each for place, each in enumerate(by_item) if place not in unread]
+        references = [each for place, each in enumerate(references) if place not in unread]
         paid = 0
         used: list[tuple[int, int]] = []
         for place, address in enumerate(sitting):

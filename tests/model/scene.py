@@ -82,6 +82,7 @@ PARAMS_OF_SCENE = Params(
     report_reveal_blocks=4,
     challenge_blocks=5,
     submission_reveal_blocks=6,
+    grant_blocks=3,
     gold_reveal_blocks=4,
     proposal_deposit_min=Amount(50 * NANO),
     proposal_deposit_blocks=8,

@@ -87,6 +87,7 @@ class Seats(Ground):
         batch, seat = self._seat(sender, body)
         refuse_if(batch.phase != COMMIT or self.height > batch.commit_until, "commit_closed")
         refuse_if(seat.state not in (SEATED, TAKEN), "seat_state")
+        refuse_if(self.may_still_get_keys(body.batch, batch, sender), "grants_open")
         seat.state, seat.commitment, seat.sealed = COMMITTED, body.commitment, body.sealed
 
     def report_reveal(self, sender: bytes, body: Any) -> None:
@@ -168,6 +169,7 @@ class Seats(Ground):
             }[batch.phase](number, batch)
             if batch.phase == DONE:
                 del self.open_batches[number]
+                self.forget_keys(number)
                 self.end_if_idle(batch.campaign)
 
     def _draw_first(self, number: int, batch: Thing) -> None:
@@ -258,6 +260,8 @@ class Seats(Ground):
         for address, row in self.validators.items():
             if row.jailed or address in barred or row.stake - row.held < batch.bond or not row.stake:
                 continue
+            if self.is_private(batch.campaign) and address not in self.reading_keys:
+                continue
             scale = max(1000, min(BPS, 2500 + self.quality(address) * 3 // 2))
             everybody[address] = self.power(address) * scale // BPS
         first = self.batches[batch.origin].seats if batch.origin else ()
@@ -311,5 +315,6 @@ class Seats(Ground):
                 vote=0,
                 duplicates=(),
             )
+            self.ask_for_keys(number, batch, address)
             self.hold_bond(address, batch.bond)
         return len(drawn)

@@ -33,6 +33,7 @@ def items_root(items: Any) -> bytes:
                     each.media_type,
                     each.tier,
                     each.category,
+                    each.private and (each.private.plain, each.private.sponsor, each.private.own),
                 )
             )
             for each in items
@@ -124,6 +125,7 @@ class Submissions(Ground):
         refuse_if(not fits and not (whole and general in spec.media), "media_type")
         refuse_if(declared.tier >= len(spec.tier_bps), "tier")
         refuse_if(declared.category >= len(spec.categories), "category")
+        refuse_if(bool(spec.reading_key) != (declared.private is not None), "item_private")
 
     def _check_share(self, campaign: Thing, number: int, sender: bytes, admitted: int) -> None:
         self.admitted_by.add((number, sender), admitted)
@@ -165,6 +167,8 @@ class Submissions(Ground):
             reward=0,
             paid=0,
         )
+        if declared.private:
+            self.private_items[number] = declared.private
         places = [
             (body.campaign, "root", declared.content.chunk_root),
             (body.campaign, "sha256", declared.content.sha256),

@@ -152,6 +152,13 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "a seat's bond stays held": patched("state.ledger.seats._let_go", bond_stays_held),
     "a removed validator keeps its seats": step_instead(removal.carry_out, lambda view, ctx: ()),
     "duplicates are admitted": patched("state.ledger.submissions._holders", lambda *_: ()),
+    "a seat commits before it can have its keys": patched(
+        "state.ledger.privacy.check_commit", lambda *_: None
+    ),
+    "an item that a seat could not read is judged": patched(
+        "state.ledger.privacy.unread", lambda *_: frozenset()
+    ),
+    "keys of a batch that is done stay": patched("state.ledger.rounds.privacy.forget", lambda *_: None),
     "the upper median is taken": patched("state.ledger.scoring.weighted_median", upper_median),
     "a redraw uses the first draw's seed": patched(
         "state.ledger.draw.seats_seed",

@@ -120,6 +120,8 @@ class Verdicts(Ground):
                 named = any(reference.place == place for reference in seat.duplicates)
                 said.append((*scores, flags if named else flags & ~1))
             by_item.append(said)
+        for place in self.unread(number, [address for address, _ in seated]):
+            by_item[place] = [(0, 0, 0, 16)] * len(seated)
         return [address for address, _ in seated], [seat.vote for _, seat in seated], by_item
 
     def decide(self, number: int) -> None:
@@ -139,13 +141,14 @@ class Verdicts(Ground):
 
     def _first_verdict(self, number: int, batch: Thing) -> None:
         campaign = self.campaigns[batch.campaign]
-        _, weights, by_item = self.committee(number)
-        self.judge_gold(batch, campaign, weights, by_item)
+        sitting, weights, by_item = self.committee(number)
+        unread = [batch.items[place] for place in self.unread(number, sitting)]
+        self.judge_gold(batch, campaign, weights, by_item, unread)
         judged = [Judged(campaign.spec, said, weights) for said in by_item]
         causes = {
             item: cause
             for item, each in zip(batch.items, judged, strict=True)
-            if (cause := self._cause(item, each))
+            if item not in unread and (cause := self._cause(item, each))
         }
         if causes and not self.affordable(campaign, list(causes)):
             causes = {}
@@ -234,11 +237,13 @@ class Verdicts(Ground):
 
     def _second_verdict(self, number: int, batch: Thing) -> None:
         campaign = self.campaigns[batch.campaign]
-        _, weights, by_item = self.committee(number)
+        sitting, weights, by_item = self.committee(number)
+        unread = [batch.items[place] for place in self.unread(number, sitting)]
         bits: dict[int, Bits] = {}
         for item_number, said in zip(batch.items, by_item, strict=True):
             judged, item = Judged(campaign.spec, said, weights), self.items[item_number]
-            bits[item_number] = judged.bits
+            if item_number not in unread:
+                bits[item_number] = judged.bits
             status, reasons, _ = judged.last_end()
             cost = self._cost(item_number, judged, judged.last_end())
             item.scores, item.overall, item.agreement_bps = judged.scores, judged.overall, judged.agreement
@@ -254,6 +259,7 @@ class Verdicts(Ground):
         origin = self.batches[batch.origin]
         self.pay_committee(batch.origin, bits)
         origin.phase = DONE
+        self.forget_keys(batch.origin)
         del self.open_batches[batch.origin]
 
     def give_up_items(self, number: int, reason: str) -> None:

@@ -189,7 +189,8 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
             low = -(2**63) if kind.ge is None else kind.ge
             return st.integers(low, 2**64 - 1 if kind.le is None else kind.le)
         case inspect.BytesType():
-            return st.binary(min_size=kind.min_length or 0, max_size=min_of(kind.max_length, 40))
+            least = kind.min_length or 0
+            return st.binary(min_size=least, max_size=max(least, min_of(kind.max_length, 40)))
         case inspect.StrType():
             letters = st.characters(exclude_categories=["Cs"])
             return st.text(letters, min_size=kind.min_length or 0, max_size=min_of(kind.max_length, 20))

@@ -26,6 +26,7 @@ account.get
 account.session account.rewards stake.validators stake.validator campaign.list campaign.get item.list item.get submission.get
 item.facts
 review.assignments review.batch review.sealed review.similar
+private.key private.item private.seat private.wanted
 p2p.peers node.info subscribe.open subscribe.close rpc.discover state.row
 light.steps governance.proposals governance.proposal governance.tally governance.votes governance.params governance.upgrades
 account.multisig vault.get vault.list season.get season.list season.leaderboard season.standing account.badges

@@ -19,6 +19,7 @@ from omnitensor.protocol.bodies.campaigns import (
     Category,
     ItemAppeal,
     ItemDeclaration,
+    PrivateItem,
     SubmissionCommit,
     SubmissionReveal,
 )
@@ -41,6 +42,7 @@ from omnitensor.protocol.bodies.governance import (
     UpgradeCancel,
     VoteOption,
 )
+from omnitensor.protocol.bodies.privacy import KeyGrant, KeysGrant, ReadingKeySet
 from omnitensor.protocol.bodies.reviews import (
     DuplicateOf,
     ReportCommit,
@@ -88,6 +90,8 @@ Order = (
     | GoldCommit
     | GoldReveal
     | GoldRetire
+    | ReadingKeySet
+    | KeysGrant
     | SubmissionCommit
     | SubmissionReveal
     | ItemAppeal
@@ -153,6 +157,8 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     GoldCommit,
     GoldReveal,
     GoldRetire,
+    ReadingKeySet,
+    KeysGrant,
     SubmissionCommit,
     SubmissionReveal,
     ItemAppeal,
@@ -210,6 +216,10 @@ __all__ = [
     "GoldReveal",
     "GoldRetire",
     "GoldSpare",
+    "ReadingKeySet",
+    "KeyGrant",
+    "KeysGrant",
+    "PrivateItem",
     "ItemDeclaration",
     "ItemAppeal",
     "SubmissionCommit",

@@ -65,6 +65,8 @@ class CampaignSpec(Record, frozen=True):
     """Submissions are taken up to this height; what is under way is finished, then the rest returns to the sponsor."""
     audit_bps: Bps = 0
     """Chance that an item goes to a second round whatever the first says."""
+    reading_key: Annotated[bytes, Meta(max_length=limits.reading_key_bytes)] = b""
+    """The sponsor's X25519 key, which makes the campaign private: its items are encrypted. Empty: they are not."""
 
 
 class CampaignOpen(BodyBase, frozen=True, tag=30):
@@ -96,13 +98,30 @@ class CampaignCancel(BodyBase, frozen=True, tag=33):
     campaign: CampaignIdF
 
 
+class PrivateItem(Record, frozen=True):
+    """What goes with an encrypted item: what its plain bytes are, hidden, and its key for two who read it at any time."""
+
+    plain: HashF
+    """``sealing.plain_commitment`` of the plain bytes."""
+    sponsor: Annotated[
+        bytes, Meta(min_length=limits.item_key_wrap_bytes, max_length=limits.item_key_wrap_bytes)
+    ]
+    """The item's key, wrapped to the campaign's reading key."""
+    own: Annotated[bytes, Meta(min_length=limits.own_key_seal_bytes, max_length=limits.own_key_seal_bytes)]
+    """The same under a key of the contributor's, so that any device that holds it can give the item's key to seats."""
+
+
 class ItemDeclaration(Record, frozen=True):
-    """One item as its contributor declares it. ``tier`` and ``category`` are indexes into the campaign's."""
+    """One item as its contributor declares it. ``tier`` and ``category`` are indexes into the campaign's.
+
+    Of a private campaign's item ``content`` is the encrypted file's, and ``media_type`` the plain one's.
+    """
 
     content: ContentId
     media_type: Annotated[str, Meta(min_length=1, max_length=limits.media_type_chars_max)]
     tier: U16
     category: U16
+    private: PrivateItem | None = None
 
 
 class SubmissionCommit(BodyBase, frozen=True, tag=40):
