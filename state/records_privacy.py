@@ -4,9 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.privacy import ReadingKeyF
 from omnitensor.protocol.codec import Record
+from omnitensor.protocol.sealing import WRAP_BYTES
 from omnitensor.protocol.types import U16, AddressF, HeightF
 
 
@@ -33,6 +33,6 @@ class SealedSeat(Record, frozen=True):
 class Grant(Record, frozen=True):
     """An item's key as a seat was given it: by its contributor, and by the sponsor. Each gives it once."""
 
-    contributor: Annotated[bytes, Meta(max_length=limits.item_key_wrap_bytes)]
+    contributor: Annotated[bytes, Meta(max_length=WRAP_BYTES)]
     """Empty where it did not."""
-    sponsor: Annotated[bytes, Meta(max_length=limits.item_key_wrap_bytes)]
+    sponsor: Annotated[bytes, Meta(max_length=WRAP_BYTES)]

@@ -73,11 +73,6 @@ gold_retired_per_order_max: Final = 64
 contradiction_bytes_max: Final = 2 * KIB
 """Each of two transactions that commit one seat to two reports."""
 session_keys_per_account_max: Final = 32
-reading_key_bytes: Final = 32
-item_key_wrap_bytes: Final = 80
-"""An item's key wrapped to one reader: 32 bytes of a public key, 32 of the key, 16 of a tag."""
-own_key_seal_bytes: Final = 60
-"""The same for the contributor itself: 12 bytes of a nonce instead of a public key."""
 key_grants_per_order_max: Final = 256
 multisig_members_max: Final = 16
 submissions_open_per_account_max: Final = 64

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from omnitensor.protocol import hashing
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import ProtocolError
-from omnitensor.protocol.limits import KIB, item_key_wrap_bytes, reading_key_bytes
+from omnitensor.protocol.limits import KIB
 from omnitensor.protocol.types import Address, Hash
 
 MAGIC: Final = b"omnitensor/priv1"
@@ -29,6 +29,11 @@ SEGMENT_BYTES: Final = 64 * KIB
 """Bytes of the plain file in each segment but the last."""
 TAG_BYTES: Final = 16
 KEY_BYTES: Final = 32
+READING_KEY_BYTES: Final = 32
+WRAP_BYTES: Final = 80
+"""An item's key for one reader: 32 bytes of a public key, 32 of the key, 16 of a tag."""
+OWN_SEAL_BYTES: Final = 60
+"""The same for the contributor itself: 12 bytes of a nonce instead of a public key."""
 CONTENT_INFO: Final = b"omnitensor/private-content/v1"
 SALT_INFO: Final = b"omnitensor/plain-salt/v1"
 WRAP_SECRET_INFO: Final = b"omnitensor/wrap-secret/v1"
@@ -57,7 +62,7 @@ class SealError(ProtocolError):
 
 def is_reading_key(public: bytes) -> bool:
     """Whether bytes are an X25519 public key that can keep a secret: 32 bytes, of no small order."""
-    if len(public) != reading_key_bytes:
+    if len(public) != READING_KEY_BYTES:
         return False
     return (int.from_bytes(public, "little") & (2**255 - 1)) % _P not in _SMALL_ORDER
 
@@ -75,7 +80,7 @@ class ReadingKey:
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """The item key in a wrap to this key. Raises SealError for another's, for another purpose's, or for a false one."""
-        if len(wrapped) != item_key_wrap_bytes:
+        if len(wrapped) != WRAP_BYTES:
             raise SealError("not a wrapped key", value=f"{len(wrapped)} bytes")
         head, body = wrapped[:KEY_BYTES], wrapped[KEY_BYTES:]
         try:

@@ -8,6 +8,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.base import BodyBase, Scope
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.sealing import OWN_SEAL_BYTES, READING_KEY_BYTES, WRAP_BYTES
 from omnitensor.protocol.types import (
     U16,
     U32,
@@ -65,7 +66,7 @@ class CampaignSpec(Record, frozen=True):
     """Submissions are taken up to this height; what is under way is finished, then the rest returns to the sponsor."""
     audit_bps: Bps = 0
     """Chance that an item goes to a second round whatever the first says."""
-    reading_key: Annotated[bytes, Meta(max_length=limits.reading_key_bytes)] = b""
+    reading_key: Annotated[bytes, Meta(max_length=READING_KEY_BYTES)] = b""
     """The sponsor's X25519 key, which makes the campaign private: its items are encrypted. Empty: they are not."""
 
 
@@ -103,11 +104,9 @@ class PrivateItem(Record, frozen=True):
 
     plain: HashF
     """``sealing.plain_commitment`` of the plain bytes."""
-    sponsor: Annotated[
-        bytes, Meta(min_length=limits.item_key_wrap_bytes, max_length=limits.item_key_wrap_bytes)
-    ]
+    sponsor: Annotated[bytes, Meta(min_length=WRAP_BYTES, max_length=WRAP_BYTES)]
     """The item's key, wrapped to the campaign's reading key."""
-    own: Annotated[bytes, Meta(min_length=limits.own_key_seal_bytes, max_length=limits.own_key_seal_bytes)]
+    own: Annotated[bytes, Meta(min_length=OWN_SEAL_BYTES, max_length=OWN_SEAL_BYTES)]
     """The same under a key of the contributor's, so that any device that holds it can give the item's key to seats."""
 
 

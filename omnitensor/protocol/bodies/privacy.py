@@ -7,13 +7,12 @@ from msgspec import Meta
 from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.base import BodyBase, Scope
 from omnitensor.protocol.codec import Record
+from omnitensor.protocol.sealing import READING_KEY_BYTES, WRAP_BYTES
 from omnitensor.protocol.types import AddressF, BatchIdF, ItemIdF
 
-ReadingKeyF = Annotated[bytes, Meta(min_length=limits.reading_key_bytes, max_length=limits.reading_key_bytes)]
+ReadingKeyF = Annotated[bytes, Meta(min_length=READING_KEY_BYTES, max_length=READING_KEY_BYTES)]
 """An X25519 public key."""
-WrappedKeyF = Annotated[
-    bytes, Meta(min_length=limits.item_key_wrap_bytes, max_length=limits.item_key_wrap_bytes)
-]
+WrappedKeyF = Annotated[bytes, Meta(min_length=WRAP_BYTES, max_length=WRAP_BYTES)]
 """An item's key for one reader."""
 
 
