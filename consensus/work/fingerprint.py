@@ -21,6 +21,7 @@ FEATURES: Final = 1_024
 BITS: Final = 256
 RUN_BYTES: Final = 5
 """Length of the runs that are counted."""
+COUNTED_AT_ONCE: Final = 1 << 16
 TILE: Final = 64
 SHIFT: Final = 3
 _BASE: Final = 0x9E3779B97F4A7C15
@@ -34,16 +35,26 @@ def features(content: bytes) -> npt.NDArray[np.int8]:
     runs = len(data) - RUN_BYTES + 1
     if runs < 1:
         return np.zeros(FEATURES, np.int8)
+    counts = np.zeros(FEATURES, np.int64)
+    for start in range(
+        0, runs, COUNTED_AT_ONCE
+    ):  # numbers of eight bytes for all of it would be many megabytes
+        counts += _counts(data[start : start + COUNTED_AT_ONCE + RUN_BYTES - 1])
+    # (count - mean) / deviation * 16, of a count whose mean is runs / 1024 and whose deviation is about the root of that.
+    scaled = (counts * FEATURES - runs) * 16 // (32 * max(1, isqrt(runs)))
+    return np.clip(scaled, -OPERAND_MAX, OPERAND_MAX).astype(np.int8)
+
+
+def _counts(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """(1024,): how many runs fall into each bucket."""
+    runs = len(data) - RUN_BYTES + 1
     hashes = np.zeros(runs, np.uint64)
     wide = data.astype(np.uint64)
     for at in range(RUN_BYTES):
         hashes = hashes * np.uint64(_BASE) + wide[at : at + runs] + np.uint64(1)
     hashes ^= hashes >> np.uint64(32)
     hashes *= np.uint64(_MIX)
-    counts = np.bincount((hashes >> np.uint64(54)).astype(np.int64), minlength=FEATURES)
-    # (count - mean) / deviation * 16, of a count whose mean is runs / 1024 and whose deviation is about the root of that.
-    scaled = (counts * FEATURES - runs) * 16 // (32 * max(1, isqrt(runs)))
-    return np.clip(scaled, -OPERAND_MAX, OPERAND_MAX).astype(np.int8)
+    return np.bincount((hashes >> np.uint64(54)).astype(np.int64), minlength=FEATURES)
 
 
 def folded(data: bytes) -> npt.NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from hashlib import shake_128
 from math import isqrt
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.work.fingerprint import (
+    COUNTED_AT_ONCE,
     content_rows,
     distance,
     features,
@@ -19,6 +21,7 @@ from consensus.work.fingerprint import (
     fingerprint_program,
     folded,
 )
+from omnitensor.protocol.limits import fingerprint_bytes_max
 from tests.work.samples import plain_layers
 
 MASK = (1 << 64) - 1
@@ -115,3 +118,21 @@ def test_rows_of_contents_end_with_constants(inputs: int, constants: list[int]) 
 def test_rows_have_no_fewer_columns_and_not_many_constants(inputs: int) -> None:
     with pytest.raises(AssertionError):
         content_rows(np.zeros((1, 1024), np.int8), inputs)
+
+
+@pytest.mark.parametrize("length", [COUNTED_AT_ONCE + more for more in (0, 3, 4, 5, COUNTED_AT_ONCE + 4)])
+def test_no_run_is_lost_where_it_is_counted_in_parts(length: int) -> None:
+    content = random.Random(length).randbytes(length)
+    assert features(content).tolist() == plain_features(content)
+
+
+def test_the_longest_content_takes_few_megabytes() -> None:
+    """A node takes fingerprints beside everything else that it does: numbers of eight bytes for each byte would be 128 MB."""
+    content = random.Random(5).randbytes(fingerprint_bytes_max)
+    fingerprint(b"what is made once, is made")
+    tracemalloc.start()
+    try:
+        features(content)
+        assert tracemalloc.get_traced_memory()[1] < 8 * fingerprint_bytes_max
+    finally:
+        tracemalloc.stop()
