@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from datalayer.upload import ContentError
@@ -20,6 +20,18 @@ class Pending:
     owner: bytes
     charge: int
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes as counted against quotas, numbers of contents and uploads, and bytes that uploaders sent to this process."""
+
+    total: int
+    unreferenced: int
+    quota: int
+    objects: int
+    uploads: int
+    received: int = field(default=0, compare=False)
 
 
 def charge_of(size: int) -> int:

@@ -11,6 +11,7 @@ Methods block on the disk and may be called from any thread; memory does not gro
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -25,8 +26,17 @@ from pathlib import Path
 from typing import Final
 
 from datalayer import files
-from datalayer.quota import NODE_OWNER, Pending, Quota, charge_of
-from datalayer.upload import ContentError, Order, Range, Stored, Upload, are_leaves_of, split_hashes
+from datalayer.quota import NODE_OWNER, Pending, Quota, Usage, charge_of
+from datalayer.upload import (
+    ContentError,
+    DamagedError,
+    Order,
+    Range,
+    Stored,
+    Upload,
+    are_leaves_of,
+    split_hashes,
+)
 from omnitensor.protocol import limits, merkle
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.content import ContentId
@@ -53,17 +63,6 @@ class Begun:
     stored: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Bytes as counted against quotas."""
-
-    total: int
-    unreferenced: int
-    quota: int
-    objects: int
-    uploads: int
-
-
 def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -86,7 +85,7 @@ class ContentStore:
         self._unreferenced_ms: Final = unreferenced_ms
         self._clock_ms: Final = clock_ms
         self._lock: Final = threading.RLock()
-        self._objects = 0
+        self._objects = self._received = 0
         self._uploads: Final[dict[str, Pending]] = {}
         self._claims: Final[dict[bytes, Pending]] = {}
         self._open: Final[OrderedDict[str, Upload]] = OrderedDict()
@@ -141,6 +140,9 @@ class ContentStore:
         Raises ContentError: code ``no_upload`` or ``wrong_chunk``; StorageError where the disk refuses.
         """
         with self._using(upload_id) as upload, files.disk_errors(self._folder):
+            if upload.order.owner != NODE_OWNER:
+                with self._lock:
+                    self._received += len(data)
             try:
                 upload.put(index, data)
             except FileNotFoundError as error:
@@ -205,17 +207,17 @@ class ContentStore:
             raise ContentError(
                 "no such chunk",
                 value=index,
-                remedy=f"chunks are 0 to {meta.content.chunks - 1}",
+                remedy=f"the last is {meta.content.chunks - 1}",
                 code="wrong_chunk",
             )
-        size = meta.content.chunk_size(index)
+        size, start = meta.content.chunk_size(index), index * limits.chunk_bytes
         with self._reading(chunk_root):
-            data = files.read_at(self.path(chunk_root), index * limits.chunk_bytes, size)
-        if merkle.leaf_hash(data) != meta.leaf_hashes[index * 32 : (index + 1) * 32]:
-            raise StorageError(
+            data = files.read_at(self.path(chunk_root), start, size)
+        if len(data) != size or merkle.leaf_hash(data) != meta.leaf_hashes[index * 32 : (index + 1) * 32]:
+            raise DamagedError(
                 f"chunk {index} of stored content is damaged",
                 value=chunk_root,
-                remedy="check the disk; the node fetches the content again when it is dropped",
+                remedy="check the disk; the node drops such content when it checks it, and fetches it again",
             )
         return data
 
@@ -316,17 +318,18 @@ class ContentStore:
         with self._lock, files.disk_errors(self._folder):
             if not self.has(chunk_root):
                 return
-            content = self._meta(chunk_root).content
+            size = self.size(chunk_root)  # what else is known of it may be damaged
             files.remove_folder(self._place_of(chunk_root), self._folder / "trash")
             self._metas.pop(chunk_root, None)
             self._release(chunk_root)
-            self._quota.give(charge_of(content.size))
+            self._quota.give(charge_of(size))
             self._objects -= 1
 
     def usage(self) -> Usage:
         with self._lock:
             quota = self._quota
-            return Usage(quota.total, quota.pending, quota.total_max, self._objects, len(self._uploads))
+            counts = (quota.total, quota.pending, quota.total_max, self._objects, len(self._uploads))
+            return Usage(*counts, self._received)
 
     # Inside
 
@@ -438,7 +441,8 @@ class ContentStore:
                 "no such content here", value=chunk_root, remedy="check the chunk root", code="absent"
             ) from error
         except OSError as error:
-            raise StorageError(
+            kind = DamagedError if error.errno == errno.EIO else StorageError
+            raise kind(
                 f"stored content can't be read ({error.strerror})", value=chunk_root, remedy="check the disk"
             ) from error
 
@@ -447,6 +451,9 @@ class ContentStore:
         for leftover in (self._folder / "trash").iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
         for place in (self._folder / "objects").glob("??/*"):
+            if not (place / "data").is_file():
+                files.remove_folder(place, self._folder / "trash")
+                continue
             self._quota.take(charge_of((place / "data").stat().st_size))
             self._objects += 1
         for path in (self._folder / "claims").iterdir():
@@ -481,14 +488,13 @@ def _checked_meta(raw: bytes, chunk_root: Hash) -> Stored:
         meta = decode(Stored, raw)
     except ProtocolError as error:
         raise _damaged(chunk_root) from error
-    if meta.content.chunk_root != chunk_root or not are_leaves_of(
-        meta.content, split_hashes(meta.leaf_hashes)
-    ):
+    hashes = split_hashes(meta.leaf_hashes)
+    if meta.content.chunk_root != chunk_root or not are_leaves_of(meta.content, hashes):
         raise _damaged(chunk_root)
     return meta
 
 
-def _damaged(chunk_root: Hash) -> StorageError:
-    return StorageError(
+def _damaged(chunk_root: Hash) -> DamagedError:
+    return DamagedError(
         "the leaf hashes of stored content are damaged", value=chunk_root, remedy="drop it and fetch it again"
     )

@@ -33,6 +33,12 @@ class ContentError(ProtocolError):
     code = "content"
 
 
+class DamagedError(StorageError):
+    """Stored content of which the disk gives other bytes than were put there, or none."""
+
+    code = "damaged"
+
+
 class Order(Record, frozen=True):
     """What an upload is to bring. ``owner`` is an address, or empty for the node's own fetches."""
 

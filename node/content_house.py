@@ -1,5 +1,5 @@
-"""Keeps the house of contributed content: drops what is not wanted any more, takes fingerprints, sends what was accepted
-elsewhere, makes room.
+"""Keeps the house of contributed content: drops what is not wanted any more or not what it was, takes fingerprints, sends what
+was accepted elsewhere, makes room.
 
 Blocks on disk and network: it runs on the content threads, now and then. Decides by the state; judges no bytes.
 """
@@ -12,7 +12,9 @@ from typing import Final
 
 import structlog
 
+from datalayer.quota import Usage
 from datalayer.remote import RemoteError, RemoteStore
+from datalayer.scrub import Scrub
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.fingerprints import Fingerprints
@@ -38,6 +40,19 @@ class Round:
     fingerprinted: int
     sent: int
     room_made: int
+    damaged: int = 0
+
+
+def numbers_of(usage: Usage) -> dict[str, int]:
+    """What a store holds, for an operator who watches its quota."""
+    return {
+        "stored_bytes": usage.total,
+        "unreferenced_bytes": usage.unreferenced,
+        "quota_bytes": usage.quota,
+        "objects": usage.objects,
+        "uploads": usage.uploads,
+        "received_bytes": usage.received,
+    }
 
 
 class ContentHouse:
@@ -47,6 +62,7 @@ class ContentHouse:
         self, store: ContentStore, fingerprints: Fingerprints, remote: RemoteStore | None, keep_blocks: int
     ) -> None:
         self._store: Final = store
+        self._scrub: Final = Scrub(store)
         self._fingerprints: Final = fingerprints
         self._remote: Final = remote
         self._keep_blocks: Final = keep_blocks
@@ -59,6 +75,13 @@ class ContentHouse:
         """Does what is due. Raises StorageError where the disk refuses; an object store that fails is tried again next time."""
         uploads = self._store.expire(partial(is_named, reader))
         ended = self._store.sweep(partial(self.wants, reader))
+        damaged = self._scrub.round(limits.content_checked_bytes_per_round_max)
+        for root in damaged:
+            log.error(
+                "stored content was not what it was, and is dropped",
+                chunk_root=root.hex(),
+                remedy="check the disk",
+            )
         fingerprinted = self._fingerprint(reader)
         sent = room = 0
         if self._remote is not None:
@@ -67,7 +90,7 @@ class ContentHouse:
             except RemoteError as error:
                 log.error("content can't be sent to the object store", error=str(error))
             room = self._make_room()
-        return Round(len(uploads), len(ended), fingerprinted, sent, room)
+        return Round(len(uploads), len(ended), fingerprinted, sent, room, len(damaged))
 
     def _fingerprint(self, reader: Reader) -> int:
         """Takes the fingerprints of content that the chain names and that has none, as much as one round may take."""

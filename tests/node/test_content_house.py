@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
 from node.content_house import ContentHouse, Round
-from node.fetching import _bring
+from node.fetching import Bring
 from node.fingerprints import Fingerprints
 from node.named_content import contents_named, is_named
 from omnitensor.protocol import limits
 from omnitensor.protocol.bodies import CampaignClose, CampaignSpec, ItemDeclaration
-from omnitensor.protocol.content import content_id_of
+from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.types import CampaignId
 from state.reader import Reader
 from state.records_review import BatchPhase, SeatState
@@ -55,6 +55,14 @@ class Town:
 
     def held(self, *texts: str) -> list[bool]:
         return [self.store.has(content_id_of(text.encode()).chunk_root) for text in texts]
+
+
+def brought(remote: RemoteStore, store: ContentStore, content: ContentId) -> bool:
+    """Whether an object store gave content, step by step."""
+    bring = Bring(remote, store, content)
+    while bring.left:
+        bring.step()
+    return bring.whole
 
 
 @pytest.fixture
@@ -146,7 +154,7 @@ def test_accepted_data_go_to_the_object_store_and_make_room(tmp_path: Path) -> N
     for text in texts[:4]:
         content = content_id_of(text.encode())
         if not store.has(content.chunk_root):
-            assert _bring(remote, store, content)
+            assert brought(remote, store, content)
             assert store.read_range(content.chunk_root, 0, 64) == text.encode()[:64]
             store.drop(content.chunk_root)
     store.close()
@@ -167,5 +175,18 @@ def test_an_object_store_that_fails_stops_nothing(
         patch.setattr(remote, "has", broken)
         assert town.house(remote, keep_blocks=0).round(town.reader) == Round(0, 0, 0, 0, 0)
         with pytest.raises(RemoteError):
-            _bring(remote, town.store, content_id_of(b"another"))
+            brought(remote, town.store, content_id_of(b"another"))
     assert town.house(remote, keep_blocks=0).round(town.reader).sent == 1
+
+
+def test_what_the_disk_changed_is_dropped_and_wanted_anew(town: Town) -> None:
+    campaign = town.world.open()
+    town.submit(campaign, "one", "two")
+    house, content = town.house(), content_id_of(b"one")
+    assert house.round(town.reader).damaged == 0
+    town.store.path(content.chunk_root).write_bytes(b"0ne")
+    assert house.round(town.reader).damaged == 1
+    assert town.held("one", "two") == [False, True]
+    assert house.wants(town.reader, content.chunk_root), "whoever asks for it has it fetched"
+    keep(town.store, b"one")
+    assert house.round(town.reader).damaged == 0
