@@ -120,13 +120,19 @@ class NodeBackend:
         return self._evidence()
 
     async def fetch(self, chunk_root: Hash) -> bool:
-        """When the chain names the content and it is still kept; it is not fetched for anybody's asking."""
+        """When the chain names the content and it is still kept; it is not fetched for anybody's asking.
+
+        Raises StorageError or ContentError where there is no room for it here.
+        """
         if not self._house.wants(self.reader(), chunk_root):
             return False
         for content in contents_named(self.reader(), chunk_root):
             if await self._fetcher.fetch(content):
                 return True
         return False
+
+    def fetched_bytes(self, chunk_root: Hash) -> int:
+        return self._fetcher.here(chunk_root)
 
     def status(self) -> NodeStatus:
         progress = self._sync.progress

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -36,11 +37,13 @@ R = TypeVar("R", bound=Response)
 
 POLL_SECONDS: Final = 0.5
 LIAR_POINTS: Final = 50
-TIMEOUT_SECONDS: Final = 110
 
 
 class ContentFetcher:
-    """One fetch a content at a time; who asks for the same content meanwhile waits for the same fetch."""
+    """One fetch a content at a time; who asks for the same content meanwhile waits for the same fetch.
+
+    A fetch may take as long as its content is large: it is given up when nothing of it comes any more.
+    """
 
     def __init__(
         self,
@@ -56,11 +59,15 @@ class ContentFetcher:
         self._disk = disk
         self._metrics = metrics
         self._running: dict[ContentId, asyncio.Task[bool]] = {}
+        self._here: dict[Hash, int] = {}
         self._slots = asyncio.Semaphore(limits.content_fetches_max)
         self._log = structlog.get_logger("fetching")
 
     async def fetch(self, content: ContentId) -> bool:
-        """Whether the content is in the store now. Goes on with what an earlier attempt has brought."""
+        """Whether the content is in the store now. Goes on with what an earlier attempt has brought.
+
+        Raises StorageError or ContentError (``quota``) where this node has no room for it, which says nothing of who has it.
+        """
         task = self._running.get(content)
         if task is None:
             if len(self._running) >= limits.content_fetches_waiting_max:
@@ -71,6 +78,10 @@ class ContentFetcher:
             task.add_done_callback(lambda _: self._running.pop(content, None))
         return await asyncio.shield(task)
 
+    def here(self, chunk_root: Hash) -> int:
+        """Bytes that a fetch under way has brought so far, with what an earlier one had; 0 where there is none."""
+        return self._here.get(chunk_root, 0)
+
     async def stop(self) -> None:
         for task in tuple(self._running.values()):
             task.cancel()
@@ -78,43 +89,104 @@ class ContentFetcher:
 
     async def _fetch(self, content: ContentId) -> bool:
         async with self._slots:
+            started = time.monotonic()
+            came = _Came(content, self._here)
             try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    if await self._from_remote(content):
-                        return True
-                    return await _Run(self._network, self._store, self._disk, content, self._metrics).go()
+                if await self._from_remote(content, came):
+                    return True
+                found = await _Run(self._network, self._store, self._disk, content, self._metrics, came).go()
             except (ProtocolError, OSError) as error:  # a timeout is an OSError
                 self._log.warning(
                     "content not fetched", chunk_root=content.chunk_root.hex(), error=str(error)
                 )
+                if isinstance(error, StorageError) or (
+                    isinstance(error, ContentError) and error.code == "quota"
+                ):
+                    raise
                 return False
+            finally:
+                self._here.pop(content.chunk_root, None)
+            if found:
+                took = round(time.monotonic() - started, 1)
+                self._log.info(
+                    "content fetched", chunk_root=content.chunk_root.hex(), bytes=came.fetched, seconds=took
+                )
+            return found
 
-    async def _from_remote(self, content: ContentId) -> bool:
+    async def _from_remote(self, content: ContentId, came: "_Came") -> bool:
         """Whether the node's own object store had it, and it is here now. Peers are asked otherwise."""
         if self._remote is None:
             return False
         loop = asyncio.get_running_loop()
+        bring = Bring(self._remote, self._store, content)
         try:
-            return await loop.run_in_executor(self._disk, _bring, self._remote, self._store, content)
-        except RemoteError as error:
-            self._log.warning("the object store was of no help", error=str(error))
+            while bring.left:
+                # A step at a time, so that one content does not keep a thread for itself.
+                async with asyncio.timeout(limits.content_stall_ms_max / 1_000):
+                    came.add(await loop.run_in_executor(self._disk, bring.step))
+            return bring.whole
+        except (RemoteError, TimeoutError) as error:
+            self._log.warning("the object store was of no help", error=str(error) or "it takes too long")
             return False
 
 
-def _bring(remote: RemoteStore, store: ContentStore, content: ContentId) -> bool:
-    """Brings content from an object store, chunk by chunk, going on where it stopped. Blocking. Raises RemoteError."""
-    begun = store.begin(content, NODE_OWNER)
-    if begun.stored:
-        return True
-    if not remote.has(content.chunk_root):
-        return False
-    hashes = remote.leaf_hashes(content)
-    for first, end in begun.missing:
-        for index in range(first, end):
-            store.put_chunk(begun.upload_id, index, remote.read_chunk(content, index, hashes[index]))
-    store.finish(begun.upload_id)
-    store.mark(content.chunk_root)
-    return True
+class Bring:
+    """Content on its way from an object store, chunk by chunk, going on where it stopped. Blocking; one thread at a time."""
+
+    def __init__(self, remote: RemoteStore, store: ContentStore, content: ContentId) -> None:
+        self._remote, self._store, self._content = remote, store, content
+        self._upload = ""
+        self._todo: Iterator[int] = iter(())
+        self._hashes: tuple[bytes, ...] = ()
+        self.left = True
+        """Whether there is another step."""
+        self.whole = False
+        """Whether the content is in the store."""
+
+    def step(self) -> int:
+        """Does the next step; bytes that are here by it. Raises RemoteError, ContentError or StorageError."""
+        if not self._upload:
+            return self._begin()
+        index = next(self._todo, None)
+        if index is None:
+            self._store.finish(self._upload)
+            self._store.mark(self._content.chunk_root)
+            self.left, self.whole = False, True
+            return 0
+        data = self._remote.read_chunk(self._content, index, self._hashes[index])
+        self._store.put_chunk(self._upload, index, data)
+        return len(data)
+
+    def _begin(self) -> int:
+        begun = self._store.begin(self._content, NODE_OWNER)
+        self._upload = begun.upload_id
+        if begun.stored or not self._remote.has(self._content.chunk_root):
+            self.left, self.whole = False, begun.stored
+            return 0
+        self._hashes = self._remote.leaf_hashes(self._content)
+        self._todo = (index for first, end in begun.missing for index in range(first, end))
+        return 0
+
+
+class _Came:
+    """How much of a content is here, for those who wait for it."""
+
+    def __init__(self, content: ContentId, here: dict[Hash, int]) -> None:
+        self._root, self._here = content.chunk_root, here
+        self._here.setdefault(self._root, 0)
+        self.fetched = 0
+        self.at = time.monotonic()
+        """When something came last."""
+
+    def had(self, count: int) -> None:
+        """So many bytes were here before."""
+        self._here[self._root] = count
+
+    def add(self, count: int) -> None:
+        """So many bytes came."""
+        self._here[self._root] = self._here.get(self._root, 0) + count
+        self.fetched += count
+        self.at = time.monotonic()
 
 
 class _Run:
@@ -127,12 +199,14 @@ class _Run:
         disk: ThreadPoolExecutor,
         content: ContentId,
         metrics: Metrics,
+        came: _Came,
     ) -> None:
         self._network = network
         self._store = store
         self._disk = disk
         self._content = content
         self._metrics = metrics
+        self._came = came
         self._upload = ""
         self._answers: asyncio.Queue[tuple[transfer.Action, ...]] = asyncio.Queue()
         self._asks = Tasks("content")
@@ -145,6 +219,8 @@ class _Run:
             return True
         self._upload = begun.upload_id
         self._machine = transfer.Fetch(self._content, begun.missing)
+        missing = (index for first, end in begun.missing for index in range(first, end))
+        self._came.had(self._content.size - sum(self._content.chunk_size(index) for index in missing))
         try:
             if not self._machine.done and not await self._gather():
                 return False
@@ -154,8 +230,10 @@ class _Run:
         return True
 
     async def _gather(self) -> bool:
-        """Runs the machine until every chunk is kept; False when no peer has the content."""
+        """Runs the machine until every chunk is kept; False when no peer has the content. TimeoutError when nothing comes."""
         while True:
+            if time.monotonic() - self._came.at > limits.content_stall_ms_max / 1_000:
+                raise TimeoutError("no peer gave any of it for too long")
             self._add_peers()
             try:
                 actions = await asyncio.wait_for(self._answers.get(), POLL_SECONDS)
@@ -170,6 +248,7 @@ class _Run:
                             self._disk, self._store.put_chunk, self._upload, index, data
                         )
                         self._metrics.content_fetched.inc(len(data))
+                        self._came.add(len(data))
                     case transfer.Blame(culprit, reason):
                         self._network.charge(PeerId(culprit), LIAR_POINTS, f"content: {reason}")
                     case transfer.Done():
@@ -208,7 +287,9 @@ class _Run:
                     actions = machine.on_piece(
                         number, (await self._request(ask.peer, wanted, Chunk)).data, _now_ms()
                     )
-        except AskError:
+        except AskError as error:
+            if error.code == "timeout":
+                return  # the machine counts who is late, and asks others
             actions = machine.on_absent(number, _now_ms())
         self._answers.put_nowait(actions)
 

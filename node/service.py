@@ -24,7 +24,7 @@ from node import snapshot_sync
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
-from node.content_house import ContentHouse
+from node.content_house import ContentHouse, numbers_of
 from node.disputes import DisputeFolder
 from node.driver import Driver, now_ms
 from node.epochs import EpochView
@@ -178,6 +178,7 @@ class Node:
             self.keys.identity, chain.chain_id, chain.genesis_hash, self._handler, self._host_config()
         )
         self.metrics.add_numbers("p2p", self.network.metrics)
+        self.metrics.add_numbers("content", lambda: numbers_of(self._content.usage()))
         self._sync = Syncer(self.network, self.application, self._crypto, self._synced)
         self._handler.sync = self._sync
         self._questions = PeerQuestions(self.network, self._crypto, self._sync.wake)
@@ -473,6 +474,7 @@ class Node:
             except (StorageError, OSError) as error:
                 log.error("content can't be put in order", error=str(error))
                 continue
+            self.metrics.content_damaged.inc(done.damaged)
             if any(dataclasses.astuple(done)):
                 log.info("content put in order", **dataclasses.asdict(done))
 

@@ -120,7 +120,14 @@ class Backend(Protocol):
         ...
 
     async def fetch(self, chunk_root: Hash) -> bool:
-        """Brings content that the chain refers to from peers into the content store. False when nobody had it in time."""
+        """Brings content that the chain refers to from peers into the content store. False when nobody had it.
+
+        Raises StorageError or ContentError (``quota``) where there is no room for it here.
+        """
+        ...
+
+    def fetched_bytes(self, chunk_root: Hash) -> int:
+        """Bytes that are here of content which is on its way from peers."""
         ...
 
     def status(self) -> NodeStatus: ...

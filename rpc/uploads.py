@@ -83,7 +83,7 @@ class Uploads:
         # One at a time: whatever an upload makes of its decoder, threads are left for the others.
         self._looking: Final = asyncio.Semaphore(1)
         self._receiving: Final = asyncio.Semaphore(limits.rpc_uploads_max)
-        self._fetching: Final = asyncio.Semaphore(limits.rpc_fetches_max)
+        self._fetches: Final[dict[Hash, asyncio.Task[bool]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         upload = "/uploads/{upload:[0-9a-f]{32}}"
@@ -98,7 +98,9 @@ class Uploads:
         ]
 
     def close(self) -> None:
-        """Lets go of the threads; what waits for one is given up."""
+        """Lets go of the threads; what waits for one, or for content, is given up."""
+        for task in self._fetches.values():
+            task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _on_disk(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -201,22 +203,26 @@ class Uploads:
         return web.json_response({"upload": upload_id, "missing": missing, "stored": False})
 
     async def finish(self, request: web.Request) -> web.StreamResponse:
-        """``POST /uploads/{id}/finish``: checks the whole. Again after it is stored, it answers the same."""
+        """``POST /uploads/{id}/finish``: checks the whole. Again after it is stored, it answers the same.
+
+        202 while a large file is being checked: to be asked again.
+        """
         upload_id, grant = self._granted(request)
         content = grant.content
-        if not await self._on_disk(self._store.has, content.chunk_root):
-            await self._finished(upload_id)
+        stored = await self._on_disk(self._store.has, content.chunk_root)
+        if not stored and not await self._finished(upload_id):
+            return web.json_response({"upload": upload_id, "checking": True}, status=202)
         async with self._looking:
             facts = await self._on_disk(self._backend.facts.compute, content.chunk_root)
         return web.json_response({**msgspec.structs.asdict(content_of(content)), "media": _shown(facts)})
 
-    async def _finished(self, upload_id: str) -> None:
-        """Checks an upload once, however often a client whose patience ended asks meanwhile."""
+    async def _finished(self, upload_id: str) -> bool:
+        """Checks an upload once, however often a client asks meanwhile; False where that goes on."""
         task = self._ends.get(upload_id)
         if task is None:
             task = self._ends[upload_id] = asyncio.create_task(self._finish_once(upload_id))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(task)
+        return await _ended(task)
 
     async def _finish_once(self, upload_id: str) -> None:
         try:
@@ -267,22 +273,45 @@ class Uploads:
         )
 
     async def _fetched(self, root: Hash) -> bool:
-        if self._fetching.locked():
+        """Whether peers gave the content; the fetch goes on beyond the request that began it.
+
+        Raises RpcError: ``fetching`` while it is on its way, its value the bytes that are here; ``busy``.
+        """
+        task = self._fetches.get(root)
+        if task is None:
+            if len(self._fetches) >= limits.rpc_fetches_max:
+                raise domain_error(
+                    UNAVAILABLE,
+                    "busy",
+                    "too many contents are being fetched",
+                    root.hex(),
+                    "try again in a moment",
+                )
+            task = self._fetches[root] = asyncio.create_task(self._fetch_once(root))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not await _ended(task):
             raise domain_error(
                 UNAVAILABLE,
-                "busy",
-                "too many contents are being fetched",
-                root.hex(),
-                "try again in a moment",
+                "fetching",
+                "the content is on its way from peers; so many bytes of it are here",
+                str(self._backend.fetched_bytes(root)),
+                "ask again",
             )
-        async with self._fetching:
-            try:
-                async with asyncio.timeout(limits.rpc_fetch_timeout_ms / 1_000):
-                    return await self._backend.fetch(root)
-            except TimeoutError as error:
-                raise domain_error(
-                    UNAVAILABLE, "timeout", "no peer gave the content in time", root.hex(), "try again later"
-                ) from error
+        return task.result()
+
+    async def _fetch_once(self, root: Hash) -> bool:
+        try:
+            return await self._backend.fetch(root)
+        finally:
+            del self._fetches[root]
+
+
+async def _ended(task: asyncio.Task[T]) -> bool:
+    """Waits a little for work that others wait for, too; whether it has ended. Raises what it raised."""
+    await asyncio.wait((task,), timeout=limits.rpc_wait_ms / 1_000)
+    if task.done():
+        task.result()
+    return task.done()
 
 
 def _token_hash(token: str) -> bytes:
@@ -329,6 +358,7 @@ HTTP_STATUS: Final[dict[str, int]] = {
     "quota": 507,
     "limit": 413,
     "busy": 503,
+    "fetching": 503,
     "timeout": 503,
     "upload_token": 401,
     "upload_expired": 403,

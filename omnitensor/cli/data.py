@@ -1,4 +1,4 @@
-"""Commands of contributors: upload-data, check-status, check-rewards."""
+"""Commands of contributors: upload-data, check-status, check-rewards; and download-data, of whoever wants an item's bytes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from omnitensor.cli.app import App, Command, is_terminal, pass_app
 from omnitensor.cli.output import moment, money, money_json, note, pairs, print_json, say, share, table
 from omnitensor.sdk.client import AsyncClient
+from omnitensor.sdk.content import download_file
 from omnitensor.sdk.contributor import AsyncContributor, Job, Moment, Submission
 from omnitensor.sdk.errors import WaitTimeout
 from omnitensor.sdk.orders import POLL_S
 from omnitensor.sdk.results import Campaign, Item, Rewards
 
+BYTES_MOVE = {"upload": "uploaded", "download": "downloaded"}
+"""Stages that have a progress, and how one says that they are over."""
 CRITERIA = ("completeness", "accuracy", "relevance")
 
 
@@ -90,6 +93,42 @@ def upload_data(
     _items_table(items, {item.chunk_root: Path(item.path).name for each in done for item in each.items})
     if not follow:
         say(f"see what becomes of them: otensor-cli check-status --task-id {task_id}")
+
+
+@click.command(cls=Command, name="download-data")
+@click.option("--item", type=click.IntRange(min=1), required=True, metavar="N", help="The item.")
+@click.option(
+    "--to", "target", required=True, metavar="PATH", type=click.Path(path_type=Path), help="A new file."
+)
+@pass_app
+def download_data(app: App, item: int, target: Path) -> None:
+    """Bring the bytes of an item, checked against the chain.
+
+    The node gets them from its peers where it has to. Interrupted anywhere, the same command goes on where it stopped; the file
+    has its name only when it is whole.
+    """
+    if target.exists():
+        raise click.UsageError(f"there is something at {target} already: name a new file")
+
+    async def bring(client: AsyncClient) -> Item:
+        found = await client.item(item)
+        with _progress(quiet=app.as_json) as watch:
+
+            def progress(done: int, total: int) -> None:
+                watch(Moment("download", target.name, str(target), done, total))
+
+            await download_file(client.transport, found.content.content_id(), target, progress)
+        return found
+
+    found = app.run(bring)
+    if app.as_json:
+        print_json(
+            {"item": item, "file": str(target), "size": found.content.size, "sha256": found.content.sha256}
+        )
+        return
+    say(
+        f"item {item} of campaign {found.campaign} is in {target}: {found.content.size} bytes, {found.media_type}"
+    )
 
 
 @click.command(cls=Command, name="check-status")
@@ -328,7 +367,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Moment], None]]:
         tasks: dict[str, TaskID] = {}
 
         def watch(moment: Moment) -> None:
-            if moment.stage != "upload":
+            if moment.stage not in BYTES_MOVE:
                 bars.console.print(moment.text)
                 return
             if moment.path not in tasks:
@@ -339,7 +378,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Moment], None]]:
 
 
 def _line_by_line(moment: Moment) -> None:
-    if moment.stage != "upload":
+    if moment.stage not in BYTES_MOVE:
         note(moment.text)
     elif moment.done == moment.total:
-        note(f"uploaded {moment.text} ({moment.total} bytes)")
+        note(f"{BYTES_MOVE[moment.stage]} {moment.text} ({moment.total} bytes)")

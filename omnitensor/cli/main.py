@@ -69,6 +69,7 @@ for command in (
     account.logout,
     account.whoami,
     data.upload_data,
+    data.download_data,
     data.check_status,
     data.check_rewards,
     dataset.dataset,

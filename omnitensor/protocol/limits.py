@@ -186,9 +186,10 @@ rpc_upload_threads_max: Final = 4
 rpc_finishes_max: Final = 2
 """Uploads being checked as a whole at one time."""
 rpc_fetches_max: Final = 16
-"""Requests that wait for content from peers at one time."""
+"""Contents that are fetched from peers at one time because somebody asked for them."""
+rpc_wait_ms: Final = 15_000
+"""How long a request waits for content on its way from peers, or for an upload being checked, before it is told to ask again."""
 rpc_timeout_ms: Final = 30_000
-rpc_fetch_timeout_ms: Final = 120_000
 rpc_uploads_max: Final = 16
 """Chunks being received at one time."""
 
@@ -375,6 +376,8 @@ sync_behind_ms_min: Final = 2_000
 # Node
 status_pause_ms_min: Final = 200
 """Between two of a node's own status updates; well below the rate that it takes from others."""
+content_stall_ms_max: Final = 60_000
+"""A fetch of which nothing came for so long is given up; what is here is kept for the next one."""
 content_fetches_max: Final = 4
 """Contents that a node fetches from its peers at the same time."""
 driver_events_max: Final = 2_048
@@ -385,6 +388,8 @@ votes_per_source_and_batch_max: Final = 16
 """Of one peer's votes in a batch that is verified: each forged one costs a search, until the peer is banned."""
 transactions_judged_at_once_max: Final = 16
 """Transactions of peers that are judged before the mempool gets to what consensus wants of it."""
+content_checked_bytes_per_round_max: Final = 512 * MIB
+"""Stored content that one round of housekeeping reads again."""
 content_sent_bytes_per_round_max: Final = 1_024 * MIB
 """Content that one round of housekeeping sends to an object store; the rest in the next."""
 content_fetches_waiting_max: Final = 256

@@ -20,7 +20,7 @@ from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.types import TimeMs
 from omnitensor.protocol.uploads import upload_message
-from omnitensor.sdk.errors import ConnectionFailed, FileError, NotFoundError, ResponseError
+from omnitensor.sdk.errors import ConnectionFailed, FileError, NotFoundError, ResponseError, RpcError
 from omnitensor.sdk.results import read
 from omnitensor.sdk.transport import Transport, error_of
 from omnitensor.sdk.wallet import Wallet
@@ -28,10 +28,17 @@ from omnitensor.sdk.wallet import Wallet
 UPLOAD_VALID_MS: Final = 3_600_000
 PARALLEL_CHUNKS: Final = 4
 ROUNDS_MAX: Final = 3
-"""How often an upload is begun again when chunks are still missing at its end."""
+"""How often in a row an upload is begun again, or a download tried again, without anything having come of it."""
+PATIENCE_S: Final = 120.0
+"""For so long a node that went away in the middle of an upload, or has to get content from its peers, may bring nothing."""
+ASK_AGAIN_S: Final = 1.0
+CHECKED_BYTES_PER_S_MIN: Final = 4 * limits.MIB
+"""A node that checks an upload more slowly than that is not waited for."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
+Waits = Callable[[str], None]
+"""Called with what is waited for."""
 
 
 class _Upload(msgspec.Struct):
@@ -55,6 +62,34 @@ def file_content(path: Path) -> ContentId:
     return hasher.finish()[0]
 
 
+class _Patience:
+    """How long something is tried again: as long as it gets further."""
+
+    def __init__(self, transport: Transport, rounds: int = ROUNDS_MAX) -> None:
+        self._transport, self._rounds = transport, rounds
+        self._done: dict[str, int] = {}
+        self._faults, self._since = 0, time.monotonic()
+
+    def got(self, done: int, where: str = "here") -> None:
+        """So much is done now: more than before begins the waiting anew."""
+        if done > self._done.get(where, -1):
+            self._done[where] = done
+            self._faults, self._since = 0, time.monotonic()
+
+    async def rest(self, fault: Exception) -> None:
+        """Waits before the next try. Raises the fault when these were enough tries without getting further."""
+        self._faults += 1
+        if self._faults >= self._rounds:
+            raise fault
+        await asyncio.sleep(self._transport.retry.delay(self._faults))
+
+    async def wait(self, fault: Exception, seconds: float = ASK_AGAIN_S) -> None:
+        """Waits for somebody who may come back. Raises the fault when that took too long without getting further."""
+        if time.monotonic() - self._since > PATIENCE_S:
+            raise fault
+        await asyncio.sleep(seconds)
+
+
 async def upload_file(
     transport: Transport,
     wallet: Wallet,
@@ -62,29 +97,59 @@ async def upload_file(
     path: Path,
     content: ContentId,
     progress: Progress | None = None,
+    waits: Waits | None = None,
 ) -> None:
     """Bring a file to the node: the chunks that it does not have yet. Raises FileError, RpcError or ConnectionFailed.
 
-    Interrupted anywhere, it goes on at the next call; a file that changed meanwhile is refused by its hash.
+    A node that goes away in the middle is waited for; it is sent only what it lost. Interrupted anywhere, it goes on at the next
+    call; a file that changed meanwhile is refused by its hash.
     """
-    for _ in range(ROUNDS_MAX):
-        begun = await _begin(transport, wallet, chain_id, content)
-        if begun.stored:
-            if progress is not None:
-                progress(content.size, content.size)
-            return
-        indexes = [index for start, end in begun.missing for index in range(start, min(end, content.chunks))]
-        done = content.size - sum(content.chunk_size(index) for index in indexes)
-        await _put_chunks(transport, begun, path, content, indexes, done, progress)
+    patience, began, told = _Patience(transport), False, False
+
+    def count(done: int) -> None:
+        patience.got(done)
+        if progress is not None:
+            progress(done, content.size)
+
+    while True:
+        try:
+            begun = await _begin(transport, wallet, chain_id, content)
+            began, told = True, False
+            if begun.stored:
+                return count(content.size)
+            await _put_chunks(transport, begun, path, content, count)
+            return await _finish(transport, begun, path, content)
+        except ConnectionFailed as fault:
+            if not began:
+                raise
+            if waits is not None and not told:
+                told = True
+                waits(f"{fault.reason}; the upload goes on when the node is back")
+            await patience.wait(fault)
+        except RpcError as fault:
+            if fault.code not in _BEGUN_ANEW:
+                raise
+            await patience.rest(fault)
+
+
+_BEGUN_ANEW: Final = frozenset({"upload_token", "no_upload", "incomplete"})
+"""What a node says that was started anew, or lost chunks: the upload is begun again and goes on with what is missing."""
+
+
+async def _finish(transport: Transport, begun: _Upload, path: Path, content: ContentId) -> None:
+    """Have the whole checked, however long that takes for so many bytes. Raises RpcError, ConnectionFailed."""
+    until = time.monotonic() + PATIENCE_S + content.size / CHECKED_BYTES_PER_S_MIN
+    while True:
         status, body = await transport.http(
             "POST", f"/uploads/{begun.upload}/finish", headers=_bearer(begun), what="finishing an upload"
         )
-        if 200 <= status < 300:
-            return
-        fault = _http_error(status, body, f"finishing the upload of {path.name}")
-        if status not in (404, 409):
-            raise fault
-    raise fault
+        if status != 202:
+            break
+        if time.monotonic() > until:
+            raise ConnectionFailed("the node does not finish checking the upload", value=transport.endpoint)
+        await asyncio.sleep(ASK_AGAIN_S)
+    if not 200 <= status < 300:
+        raise _http_error(status, body, f"finishing the upload of {path.name}")
 
 
 async def _begin(transport: Transport, wallet: Wallet, chain_id: str, content: ContentId) -> _Upload:
@@ -106,15 +171,13 @@ async def _begin(transport: Transport, wallet: Wallet, chain_id: str, content: C
 
 
 async def _put_chunks(
-    transport: Transport,
-    begun: _Upload,
-    path: Path,
-    content: ContentId,
-    indexes: list[int],
-    done: int,
-    progress: Progress | None,
+    transport: Transport, begun: _Upload, path: Path, content: ContentId, count: Callable[[int], None]
 ) -> None:
-    waiting = iter(indexes)
+    """Send what is missing, telling how many bytes of the whole are there."""
+    waiting = (index for start, end in begun.missing for index in range(start, min(end, content.chunks)))
+    missing = (index for start, end in begun.missing for index in range(start, min(end, content.chunks)))
+    done = content.size - sum(content.chunk_size(index) for index in missing)
+    count(done)
 
     async def work() -> None:
         nonlocal done
@@ -130,14 +193,11 @@ async def _put_chunks(
             if not 200 <= status < 300:
                 raise _http_error(status, body, f"chunk {index} of {path.name}")
             done += len(data)
-            if progress is not None:
-                progress(done, content.size)
+            count(done)
 
-    if progress is not None:
-        progress(done, content.size)
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(PARALLEL_CHUNKS, len(indexes))):
+            for _ in range(min(PARALLEL_CHUNKS, content.chunks)):
                 group.create_task(work())
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed
@@ -165,21 +225,27 @@ async def download_file(
     progress: Progress | None = None,
     attempts: int = 5,
 ) -> None:
-    """Bring content to `path`, whole and verified. Raises NotFoundError, ResponseError or ConnectionFailed.
+    """Bring content to `path`, whole and verified. Raises NotFoundError, ResponseError, RpcError or ConnectionFailed.
 
-    Bytes go to ``path.part`` and are kept between attempts; `path` appears when size, SHA-256 and chunk root agree.
+    Bytes go to ``path.part`` and are kept between attempts; `path` appears when size, SHA-256 and chunk root agree. A node that
+    has to get them from its peers first is waited for as long as something comes; so many attempts in a row may bring nothing.
     """
     part = path.with_name(path.name + ".part")
-    for attempt in range(attempts):
-        if attempt:
-            await asyncio.sleep(transport.retry.delay(attempt))
+    patience = _Patience(transport, attempts)
+    while True:
         try:
+            patience.got(await asyncio.to_thread(_length_within, part, content.size))
             await _fetch_rest(transport, content, part, progress)
             break
-        except (ConnectionFailed, NotFoundError):
-            # A node that is still looking for the bytes among its peers may have them at the next attempt.
-            if attempt + 1 == attempts:
+        except RpcError as fault:
+            if fault.code not in ("fetching", "busy"):
                 raise
+            if fault.code == "fetching" and str(fault.value).isdigit():
+                patience.got(int(str(fault.value)), "at the node")
+            await patience.wait(fault)
+        except (ConnectionFailed, NotFoundError) as fault:
+            # A node that is still looking for the bytes among its peers may have them at the next attempt.
+            await patience.rest(fault)
     found = await asyncio.to_thread(file_content, part)
     if found != content:
         part.unlink(missing_ok=True)
@@ -189,6 +255,9 @@ async def download_file(
             remedy="ask another node",
         )
     await asyncio.to_thread(os.replace, part, path)
+
+
+_REFUSAL_BYTES_MAX: Final = 64 * limits.KIB
 
 
 async def _fetch_rest(
@@ -204,9 +273,8 @@ async def _fetch_rest(
                 "no node has these bytes now", value=content.chunk_root, remedy="try again later"
             )
         if response.status not in (200, 206):
-            raise ResponseError(
-                f"the node did not serve content (HTTP {response.status})", value=content.chunk_root
-            )
+            said = await response.content.read(_REFUSAL_BYTES_MAX)
+            raise _http_error(response.status, said, "content that the chain names")
         have = have if response.status == 206 else 0
         with part.open("r+b") as file:
             file.truncate(have)

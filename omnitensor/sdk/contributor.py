@@ -249,7 +249,10 @@ class AsyncContributor(AsyncActor):
             def progress(done: int, total: int, path: Path = path) -> None:
                 tell(Moment("upload", path.name, str(path), done, total))
 
-            await upload_file(self.client.transport, wallet, chain_id, path, item.content, progress)
+            def waits(reason: str, path: Path = path) -> None:
+                tell(Moment("waiting", reason, str(path)))
+
+            await upload_file(self.client.transport, wallet, chain_id, path, item.content, progress, waits)
 
     async def _order(
         self, path: Path, job: Job, name: Literal["commit", "reveal"], body: Body

@@ -138,6 +138,16 @@ def test_upload_folder_and_status_as_json(chain: SmallChain, tmp_path: Path) -> 
     stranger = Person(tmp_path / "stranger", chain.endpoint)
     everything = stranger.must("check-status", "--task-id", number)
     assert "digit-0.png" not in everything.out, "names of files are known on their own machine alone"
+    target = tmp_path / "brought.png"
+    line = ("download-data", "--item", str(submission["items"][1]["item"]), "--to", str(target))
+    said = stranger.must(*line)
+    assert target.read_bytes() == paths[1].read_bytes()
+    assert f"{target.stat().st_size} bytes, image/png" in said.out
+    twice = stranger.type(*line)
+    assert (twice.code, "name a new file" in twice.err) == (2, True)
+    nobody = stranger.type("download-data", "--item", "99999", "--to", str(tmp_path / "nothing"))
+    assert (nobody.code, "no such item" in nobody.err) == (1, True), nobody.err
+    assert not (tmp_path / "nothing").exists()
     again = contributor.type("upload-data", "--task-id", number, "--file", str(tmp_path / "digits"))
     assert (again.code, "submitted to campaign" in again.err) == (2, True)
 

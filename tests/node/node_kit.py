@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -170,7 +170,8 @@ def transaction(
     return prepare(signed(plain, key.sign(plain.id)))
 
 
-Answer = Callable[[PeerId, Request], Response | Charge | None]
+Answered = Response | Charge | None
+Answer = Callable[[PeerId, Request], Answered | Awaitable[Answered]]
 
 
 @dataclass
@@ -238,7 +239,8 @@ class Stranger:
     async def on_request(self, peer_id: PeerId, request: Request) -> Response | Charge | None:
         self.asked.append(request)
         answer = self.answers.get(type(request))
-        return None if answer is None else answer(peer_id, request)
+        found = None if answer is None else answer(peer_id, request)
+        return await found if isinstance(found, Awaitable) else found
 
     async def on_peer_up(self, peer: PeerInfo) -> None:
         self.ups.append(peer.peer_id)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from datalayer import files
 from datalayer.quota import NODE_OWNER
 from datalayer.store import ContentStore
+from datalayer.upload import ContentError
 from node.fetching import serve
 from node.service import Node
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId, content_id_of
+from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import Hash
 from p2p.messages import Chunk, ChunkRequest, ContentQuery, Leaves, LeavesRequest, PeerId, Request, Response
 from tests.node.node_kit import Answer, Folders, is_peer, make_folders, node_at, stranger, until
@@ -164,15 +170,78 @@ async def test_nodes_serve_one_another(folders: Folders, node: Node) -> None:
         await holder.stop()
 
 
-async def test_a_full_disk_is_a_fetch_that_failed_and_blames_nobody(
+async def test_a_full_disk_is_this_nodes_fault_and_blames_nobody(
     folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    """Whoever asked must not take the content for one that nobody has."""
+    write = files.write_at
+
+    def full(path: Path, *more: Any, **other: Any) -> None:
+        if path.name == "data":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, *more, **other)
 
     async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
         with monkeypatch.context() as broken:
-            broken.setattr(node._content, "put_chunk", full)
-            assert not await node._fetcher.fetch(CONTENT)
+            broken.setattr(files, "write_at", full)
+            with pytest.raises(StorageError, match="disk is full"):
+                await node._fetcher.fetch(CONTENT)
+        with monkeypatch.context() as small:
+            small.setattr(node._content._quota, "total_max", limits.MIB)
+            node._content.abort(next(iter(node._content._uploads)))
+            with pytest.raises(ContentError) as caught:
+                await node._fetcher.fetch(CONTENT)
+            assert caught.value.code == "quota"
         assert score(node, honest.identity.public) == 0
         assert await node._fetcher.fetch(CONTENT)
+
+
+async def test_a_fetch_goes_on_as_long_as_something_comes(
+    folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes from far away take as long as they take; what is given up is a fetch that brings nothing."""
+    monkeypatch.setattr(limits, "content_stall_ms_max", 1_000)
+
+    one_by_one = asyncio.Lock()
+
+    async def slow(_: PeerId, request: Request) -> Response | None:
+        assert isinstance(request, ChunkRequest)
+        async with one_by_one:
+            await asyncio.sleep(0.15)
+        return serve(truth, request)
+
+    async with stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=slow)):
+        started = time.monotonic()
+        fetch = asyncio.create_task(node._fetcher.fetch(CONTENT))
+        await until("a chunk is here", lambda: node._fetcher.here(CONTENT.chunk_root) >= limits.chunk_bytes)
+        assert await fetch
+        assert time.monotonic() - started > 1, "it took longer than a fetch without progress may"
+    assert stored(node) == DATA
+    assert node._fetcher.here(CONTENT.chunk_root) == 0, "nothing is on its way"
+
+
+async def test_a_fetch_of_which_nothing_comes_is_given_up_and_gone_on_with(
+    folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Withheld bytes: the peer says that it has the content, gives one chunk, and then says nothing more."""
+    monkeypatch.setattr(limits, "content_stall_ms_max", 1_500)
+    given: list[ChunkRequest] = []
+
+    async def stops(_: PeerId, request: Request) -> Response | None:
+        assert isinstance(request, ChunkRequest)
+        given.append(request)
+        if request.index != given[0].index:
+            await asyncio.Event().wait()
+        return serve(truth, request)
+
+    async with stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=stops)):
+        assert not await node._fetcher.fetch(CONTENT)
+    fetched = node.metrics.content_fetched._value.get()
+    assert fetched == limits.chunk_bytes
+    async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
+        assert await node._fetcher.fetch(CONTENT)
+        again = [request.index for request in honest.asked if isinstance(request, ChunkRequest)]
+        assert set(again) == set(range(CONTENT.chunks)) - {given[0].index}, (
+            "what was there did not come again"
+        )
+    assert stored(node) == DATA

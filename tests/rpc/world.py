@@ -63,6 +63,8 @@ class TestBackend:
         self.shown = STATUS
         self.elsewhere: dict[Hash, bytes] = {}
         """Content that peers hold."""
+        self.arrived: dict[Hash, int] = {}
+        """Bytes that came of what is still on its way."""
         self.fault: Exception | None = None
         """Raised by the next reads of the status, as a bug would be."""
         self.evidence_held: tuple[Evidence, ...] = ()
@@ -101,6 +103,9 @@ class TestBackend:
             return False
         store_content(self.content, data, b"")
         return True
+
+    def fetched_bytes(self, chunk_root: Hash) -> int:
+        return self.arrived.get(chunk_root, 0)
 
     def evidence(self) -> Sequence[Evidence]:
         return self.evidence_held
@@ -238,7 +243,7 @@ def store_content(store: ContentStore, data: bytes, owner: bytes) -> ContentId:
 
 
 async def serve(backend: TestBackend, **config: Any) -> RpcServer:
-    server = RpcServer(backend, RpcConfig(port=0, **config))
+    server = RpcServer(backend, RpcConfig(**{"port": 0, **config}))
     await server.start()
     return server
 

@@ -174,6 +174,9 @@ class SmallChain:
     async def fetch(self, chunk_root: Hash) -> bool:
         return False
 
+    def fetched_bytes(self, chunk_root: Hash) -> int:
+        return 0
+
     def status(self) -> NodeStatus:
         height = self.reader().head.height
         return NodeStatus("0", "small", "00", None, False, height, 0, TimeMs(0), "", True)
