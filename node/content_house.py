@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 
-from datalayer.quota import Usage
 from datalayer.remote import RemoteError, RemoteStore
 from datalayer.scrub import Scrub
 from datalayer.store import ContentStore
@@ -43,18 +42,6 @@ class Round:
     damaged: int = 0
 
 
-def numbers_of(usage: Usage) -> dict[str, int]:
-    """What a store holds, for an operator who watches its quota."""
-    return {
-        "stored_bytes": usage.total,
-        "unreferenced_bytes": usage.unreferenced,
-        "quota_bytes": usage.quota,
-        "objects": usage.objects,
-        "uploads": usage.uploads,
-        "received_bytes": usage.received,
-    }
-
-
 class ContentHouse:
     """One node's. ``keep_blocks``: for how long after a campaign's end its data are kept; 0: for good."""
 
@@ -63,6 +50,7 @@ class ContentHouse:
     ) -> None:
         self._store: Final = store
         self._scrub: Final = Scrub(store)
+        self._damaged = 0
         self._fingerprints: Final = fingerprints
         self._remote: Final = remote
         self._keep_blocks: Final = keep_blocks
@@ -71,11 +59,25 @@ class ContentHouse:
         """Whether content that the chain names is kept, and fetched when somebody asks for it."""
         return is_wanted(reader, chunk_root, self._keep_blocks)
 
+    def numbers(self) -> dict[str, int]:
+        """What is here, for an operator who watches quota and disk."""
+        usage = self._store.usage()
+        return {
+            "stored_bytes": usage.total,
+            "unreferenced_bytes": usage.unreferenced,
+            "quota_bytes": usage.quota,
+            "objects": usage.objects,
+            "uploads": usage.uploads,
+            "received_bytes": usage.received,
+            "damaged": self._damaged,
+        }
+
     def round(self, reader: Reader) -> Round:
         """Does what is due. Raises StorageError where the disk refuses; an object store that fails is tried again next time."""
         uploads = self._store.expire(partial(is_named, reader))
         ended = self._store.sweep(partial(self.wants, reader))
         damaged = self._scrub.round(limits.content_checked_bytes_per_round_max)
+        self._damaged += len(damaged)
         for root in damaged:
             log.error(
                 "stored content was not what it was, and is dropped",

@@ -34,9 +34,6 @@ class Metrics:
         )
         self.evidence: Final = self._counter("evidence", "Conflicting messages seen", ("kind",))
         self.content_fetched: Final = self._counter("content_fetched_bytes", "Content fetched from peers")
-        self.content_damaged: Final = self._counter(
-            "content_damaged", "Stored content found damaged and dropped"
-        )
         self.rpc_calls: Final = self._counter("rpc_calls", "JSON-RPC calls", ("method", "outcome"))
         self.finality_seconds: Final = self._histogram(
             "finality_seconds", "From a block's timestamp to its being final here"

@@ -24,7 +24,7 @@ from node import snapshot_sync
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
-from node.content_house import ContentHouse, numbers_of
+from node.content_house import ContentHouse
 from node.disputes import DisputeFolder
 from node.driver import Driver, now_ms
 from node.epochs import EpochView
@@ -178,7 +178,6 @@ class Node:
             self.keys.identity, chain.chain_id, chain.genesis_hash, self._handler, self._host_config()
         )
         self.metrics.add_numbers("p2p", self.network.metrics)
-        self.metrics.add_numbers("content", lambda: numbers_of(self._content.usage()))
         self._sync = Syncer(self.network, self.application, self._crypto, self._synced)
         self._handler.sync = self._sync
         self._questions = PeerQuestions(self.network, self._crypto, self._sync.wake)
@@ -193,6 +192,7 @@ class Node:
         keep_blocks = config.content_keep_days * DAY_MS // chain.params.block_interval_ms
         fingerprints = Fingerprints(self._content)
         self._house = ContentHouse(self._content, fingerprints, remote, keep_blocks)
+        self.metrics.add_numbers("content", self._house.numbers)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics, remote)
         self.driver: Driver | None = None
         self._backend = NodeBackend(
@@ -474,7 +474,6 @@ class Node:
             except (StorageError, OSError) as error:
                 log.error("content can't be put in order", error=str(error))
                 continue
-            self.metrics.content_damaged.inc(done.damaged)
             if any(dataclasses.astuple(done)):
                 log.info("content put in order", **dataclasses.asdict(done))
 
