@@ -14,7 +14,7 @@ from omnitensor.sdk import specs
 from omnitensor.sdk.specs import CampaignDraft, draft_from_toml
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
-NAMES = ("contributor", "validator", "sponsor", "wallet", "accounts")
+NAMES = ("contributor", "validator", "sponsor", "wallet", "accounts", "models")
 TEXTS = {name: (GUIDES / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
 
 

@@ -1,4 +1,4 @@
-"""The work proof once more, slowly, in plain Python integers: what a program computes, and every square's value. An oracle.
+"""The work proof once more, slowly, in plain Python integers: programs, fingerprints, every square's value. An oracle.
 
 Written from docs/specification/work.md. Imports nothing of the project: hashes, noise, folding and prefilter are made here anew.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from hashlib import blake2b, sha256, shake_128
+from math import isqrt
 
 Matrix = list[list[int]]
 MASK = (1 << 64) - 1
@@ -130,3 +131,67 @@ def squares_that_win(
                         found.append((value, (number, i, j, c)))
         rows = layer.run(rows)
     return sorted(found)
+
+
+# -- files of models
+
+
+def packed(value: int | bytes | list) -> bytes:  # type: ignore[type-arg]  # nested lists have no short type
+    """msgpack, as far as models need it: small numbers, bytes, arrays."""
+    if isinstance(value, list):
+        assert len(value) < 16
+        return bytes([0x90 | len(value)]) + b"".join(packed(part) for part in value)
+    if isinstance(value, bytes):
+        for code, width in ((0xC4, 1), (0xC5, 2), (0xC6, 4)):
+            if len(value) < 1 << 8 * width:
+                return bytes([code]) + len(value).to_bytes(width, "big") + value
+        raise AssertionError("bytes are not so long here")
+    if value < 128:
+        return bytes([value])
+    return bytes([0xCC, value]) if value < 256 else b"\xcd" + value.to_bytes(2, "big")
+
+
+def model_file(layers: list[PlainLayer], tile: int) -> bytes:
+    records: list[object] = []
+    for layer in layers:
+        weights = bytes(weight & 255 for row in layer.weights for weight in row)
+        records.append([len(layer.weights), len(layer.weights[0]), int(layer.relu), layer.shift, weights])
+    return packed([1, tile, records])
+
+
+def model_root(file: bytes) -> bytes:
+    return tagged("model", file)
+
+
+# -- fingerprints
+
+
+def content_operands(content: bytes) -> list[int]:
+    out = bytearray()
+    for byte in content[: 4 << 20].lower():
+        if byte in b" \t\n\v\f\r":
+            if out[-1:] != b" ":
+                out.append(32)
+        else:
+            out.append(byte)
+    runs = len(out) - 4
+    if runs < 1:
+        return [0] * 1024
+    counts = [0] * 1024
+    for at in range(runs):
+        value = 0
+        for byte in out[at : at + 5]:
+            value = (value * 0x9E3779B97F4A7C15 + byte + 1) & MASK
+        value ^= value >> 32
+        counts[(value * 0xBF58476D1CE4E5B9 & MASK) >> 54] += 1
+    return [max(-63, min(63, (count * 1024 - runs) * 16 // (32 * max(1, isqrt(runs))))) for count in counts]
+
+
+def fingerprint_layer() -> PlainLayer:
+    stream = shake_128(b"omnitensor/fingerprint/1").digest(1024 * 256 // 8)
+    signs = [1 if stream[bit // 8] >> (bit % 8) & 1 else -1 for bit in range(1024 * 256)]
+    return PlainLayer([signs[at : at + 256] for at in range(0, len(signs), 256)], False, 3)
+
+
+def fingerprint_bits(outputs: list[int]) -> bytes:
+    return bytes(sum((outputs[at * 8 + bit] > 0) << bit for bit in range(8)) for at in range(32))

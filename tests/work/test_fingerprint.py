@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from hashlib import shake_128
-from math import isqrt
 
 import numpy as np
 import pytest
@@ -22,54 +20,23 @@ from consensus.work.fingerprint import (
     folded,
 )
 from omnitensor.protocol.limits import fingerprint_bytes_max
+from tests.work.plain_work import content_operands, fingerprint_bits, fingerprint_layer
 from tests.work.samples import plain_layers
-
-MASK = (1 << 64) - 1
-
-
-def plain_features(content: bytes) -> list[int]:
-    text, out = content.lower(), bytearray()
-    for byte in text:
-        if byte in b" \t\n\v\f\r":
-            if out[-1:] != b" ":
-                out.append(32)
-        else:
-            out.append(byte)
-    runs = len(out) - 4
-    if runs < 1:
-        return [0] * 1024
-    counts = [0] * 1024
-    for at in range(runs):
-        value = 0
-        for byte in out[at : at + 5]:
-            value = (value * 0x9E3779B97F4A7C15 + byte + 1) & MASK
-        value ^= value >> 32
-        counts[(value * 0xBF58476D1CE4E5B9 & MASK) >> 54] += 1
-    return [max(-63, min(63, (count * 1024 - runs) * 16 // (32 * max(1, isqrt(runs))))) for count in counts]
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
 def test_features_are_those_of_plain_python(content: bytes) -> None:
-    assert features(content).tolist() == plain_features(content)
+    assert features(content).tolist() == content_operands(content)
 
 
 def test_the_matrix_is_the_streams() -> None:
-    stream = shake_128(b"omnitensor/fingerprint/1").digest(1024 * 256 // 8)
-    weights = plain_layers(fingerprint_program().file)[0].weights
-    for row, column in ((0, 0), (0, 1), (1, 0), (513, 77), (1023, 255)):
-        bit = row * 256 + column
-        assert weights[row][column] == (1 if stream[bit // 8] >> (bit % 8) & 1 else -1)
+    assert plain_layers(fingerprint_program().file)[0] == fingerprint_layer()
 
 
 def test_a_known_fingerprint() -> None:
     content = b"The quick brown fox jumps over the lazy dog."
-    plain = plain_features(content)
-    weights = plain_layers(fingerprint_program().file)[0].weights
-    bits = [
-        (sum(plain[row] * weights[row][column] for row in range(1024)) + 4) // 8 > 0 for column in range(256)
-    ]
-    wanted = bytes(sum(bits[at * 8 + n] << n for n in range(8)) for at in range(32))
-    assert fingerprint(content) == wanted
+    (outputs,) = fingerprint_layer().run([content_operands(content)])
+    assert fingerprint(content) == fingerprint_bits(outputs)
 
 
 def test_case_and_layout_say_nothing() -> None:
@@ -123,7 +90,7 @@ def test_rows_have_no_fewer_columns_and_not_many_constants(inputs: int) -> None:
 @pytest.mark.parametrize("length", [COUNTED_AT_ONCE + more for more in (0, 3, 4, 5, COUNTED_AT_ONCE + 4)])
 def test_no_run_is_lost_where_it_is_counted_in_parts(length: int) -> None:
     content = random.Random(length).randbytes(length)
-    assert features(content).tolist() == plain_features(content)
+    assert features(content).tolist() == content_operands(content)
 
 
 def test_the_longest_content_takes_few_megabytes() -> None:
