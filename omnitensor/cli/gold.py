@@ -1,20 +1,30 @@
-"""Commands of sponsors about gold: gold commit, reveal, retire, show; and the appeal of a verdict by anybody."""
+"""Commands of sponsors about gold: gold check, commit, run, reveal, retire, show; and the appeal of a verdict by anybody."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from omnitensor.cli.account import show_final
-from omnitensor.cli.app import App, Command, Group, pass_app
+from omnitensor.cli.app import App, Command, Group, pass_app, read_secret_file
 from omnitensor.cli.output import money, money_json, note, pairs, print_json, say
 from omnitensor.protocol.amounts import parse_omnit
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.gold import AsyncGold
+from omnitensor.sdk.gold import AsyncGold, bond_min, pieces_from
+from omnitensor.sdk.gold_book import Piece
+from omnitensor.sdk.gold_files import ALL_PASS, CRITERIA
+from omnitensor.sdk.gold_run import GoldMoment, GoldRun, GoldRunner
+from omnitensor.sdk.home import Home
 from omnitensor.sdk.objections import AsyncObjector
 from omnitensor.sdk.results import Campaign, TransactionResult
+from omnitensor.sdk.wallet import Wallet
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 task_id_option = click.option("--task-id", "task_id", required=True, metavar="ID", help="The campaign.")
 
@@ -24,26 +34,170 @@ def gold() -> None:
     """Items whose answers one knows: commit to them, hand them in as any, say them when a batch asks."""
 
 
+answers_option = click.option(
+    "--answers",
+    "sidecar",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Answers of the folder's files: CSV, JSON, JSONL or TOML  [default: answers.* in it, or its sub-folders]",
+)
+bond_option = click.option("--bond", metavar="OMNIT", help="Bond of each piece  [default: the least]")
+
+
+def source_option(*, required: bool) -> Callable[[F], F]:
+    return click.option(
+        "--from",
+        "source",
+        required=required,
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Folder of files with answers, or with sub-folders pass and fail; or a file of answers.",
+    )
+
+
+@gold.command(name="check")
+@task_id_option
+@source_option(required=True)
+@answers_option
+@pass_app
+def gold_check(app: App, task_id: str, source: Path, sidecar: Path | None) -> None:
+    """Look whether files and answers would do as a campaign's gold, and what they lay down; signs nothing."""
+
+    async def ask(client: AsyncClient) -> tuple[list[Piece], Campaign]:
+        found = await client.campaign(task_id)
+        return await asyncio.to_thread(pieces_from, found, source, sidecar), found
+
+    pieces, campaign = app.run(ask, pinned=False)
+    passing = [sum(piece.bits >> place & 1 for piece in pieces) for place in range(len(CRITERIA))]
+    whole = sum(piece.bits == ALL_PASS for piece in pieces)
+    bond = bond_min(campaign.spec)
+    if app.as_json:
+        print_json(
+            {
+                "pieces": len(pieces),
+                "pass": whole,
+                "passing": dict(zip(CRITERIA, passing, strict=True)),
+                "bond_each": money_json(bond),
+                "bonds": money_json(bond * len(pieces)),
+            }
+        )
+    else:
+        pairs(
+            [
+                ("pieces", f"{len(pieces)}, of which {whole} pass"),
+                *((f"{name} passes", count) for name, count in zip(CRITERIA, passing, strict=True)),
+                ("bonds", f"{money(bond * len(pieces))} ({money(bond)} each at least), which return"),
+            ]
+        )
+    if not len(pieces) <= 4 * whole <= 3 * len(pieces):
+        note("note: gold tells most where good and bad pieces are about as many")
+
+
 @gold.command(name="commit")
 @task_id_option
-@click.option(
-    "--answers",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE.csv",
-    help="Columns path, completeness, accuracy, relevance: 1 passes, 0 does not.",
-)
-@click.option("--bond", metavar="OMNIT", help="Bond of each piece  [default: the least]")
+@source_option(required=False)
+@answers_option
+@bond_option
 @pass_app
-def gold_commit(app: App, task_id: str, answers: Path, bond: str | None) -> None:
+def gold_commit(app: App, task_id: str, source: Path | None, sidecar: Path | None, bond: str | None) -> None:
     """Bind a campaign to answers, once, before their files are handed in. Keeps them in the home: do not lose it."""
+    if source is None and sidecar is None:
+        raise InputError("no answers are named", remedy="give a folder with --from, or a file with --answers")
     wallet = app.wallet()
     each = None if bond is None else int(parse_omnit(bond))
 
     async def send(client: AsyncClient) -> TransactionResult:
-        return await AsyncGold(wallet, client=client).commit(task_id, answers, bond_each=each)
+        acting = AsyncGold(wallet, client=client)
+        if source is None:
+            assert sidecar is not None
+            return await acting.commit(task_id, sidecar, bond_each=each)
+        return await acting.commit(task_id, source, sidecar=sidecar, bond_each=each)
 
     show_final(app, app.run(send), f"campaign {task_id} is bound to the answers")
+
+
+@gold.command(name="run")
+@task_id_option
+@source_option(required=False)
+@answers_option
+@bond_option
+@click.option(
+    "--hand-in-home",
+    "homes",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Home of another account that hands files in (made with: otensor-cli login --home FOLDER); may be repeated.",
+)
+@click.option(
+    "--hand-in-api-key-file",
+    "api_keys",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="API key of scope upload of such an account; may be repeated.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Gold among the items; pieces are handed in as the campaign grows, at 100 all at once.",
+)
+@pass_app
+def gold_run(
+    app: App,
+    task_id: str,
+    source: Path | None,
+    sidecar: Path | None,
+    bond: str | None,
+    homes: tuple[Path, ...],
+    api_keys: tuple[Path, ...],
+    share: float,
+) -> None:
+    """Do everything about a campaign's gold until it is over: bind, hand in, answer each batch, open the rest.
+
+    Leave it running. Stopped or killed anywhere, the same command goes on where it was.
+    """
+    wallet = app.wallet()
+    by = [_wallet_of(app, folder) for folder in homes]
+    by += [Wallet.from_api_key(read_secret_file(path)) for path in api_keys]
+    each = None if bond is None else int(parse_omnit(bond))
+
+    def watch(moment: GoldMoment) -> None:
+        note(moment.text)
+
+    async def send(client: AsyncClient) -> GoldRun:
+        runner = GoldRunner(wallet, client, task_id, by=by, share_bps=round(share * 100), watch=watch)
+        return await runner.run(source, sidecar=sidecar, bond_each=each)
+
+    found = app.run(send)
+    if app.as_json:
+        print_json(found.as_dict())
+        return
+    pairs(
+        [
+            ("pieces", found.pieces),
+            ("handed in", found.handed_in),
+            ("batches answered", found.answered),
+            ("opened unused", found.retired),
+            ("bonds returned", found.returned),
+            ("bonds burned", found.burned),
+        ]
+    )
+
+
+def _wallet_of(app: App, folder: Path) -> Wallet:
+    """The wallet of another home. Raises InputError where nobody is logged in there."""
+    home = Home(folder)
+    profile = home.profile()
+    if not profile.account:
+        raise InputError(
+            "nobody is logged in there", value=folder, remedy=f"run otensor-cli login --home {folder} first"
+        )
+    password = app.passphrase(f"Passphrase of {folder}: ") if profile.protected else ""
+    return Wallet.from_keystore(home.keystore, password)
 
 
 @gold.command(name="reveal")

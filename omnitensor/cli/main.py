@@ -41,7 +41,7 @@ from omnitensor.cli.app import (
 from omnitensor.cli.output import print_json, printable
 from omnitensor.protocol.errors import ProtocolError, shorten
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.spec_checks import SpecError
+from omnitensor.sdk.faults import FaultsError
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -126,7 +126,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _failed(error: ProtocolError | click.ClickException, as_json: bool) -> int:
     fields = error_fields(error)
-    faults = error.faults if isinstance(error, SpecError) else ()
+    faults = error.faults if isinstance(error, FaultsError) else ()
     if as_json:
         every = {"faults": [msgspec.to_builtins(fault) for fault in faults]} if faults else {}
         print_json({"error": fields | every})

@@ -25,7 +25,9 @@ from omnitensor.sdk.errors import (
     WaitTimeout,
     WrongChainError,
 )
+from omnitensor.sdk.faults import Fault, FaultsError
 from omnitensor.sdk.gold import AsyncGold, Gold
+from omnitensor.sdk.gold_run import GoldRunner
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.objections import AsyncObjector, Objector
@@ -59,11 +61,14 @@ __all__ = [
     "Contributor",
     "DataBatch",
     "DataItem",
+    "Fault",
+    "FaultsError",
     "Fee",
     "FileError",
     "Flag",
     "FundsError",
     "Gold",
+    "GoldRunner",
     "Home",
     "InputError",
     "ItemScore",

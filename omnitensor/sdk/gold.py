@@ -1,156 +1,280 @@
 """A sponsor's gold: answers committed to before anybody is drawn, said when a batch asks, opened when they were not used.
 
-The answers and their salts lie in a book on this disk from before the commitment is sent: without it nothing can be opened,
-and every bond is lost.
+The answers and their salts lie in a book on this disk from before the commitment is signed, and every signed order from before
+it is sent: a process that dies anywhere goes on where it was. Without the book nothing can be opened, and every bond is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import secrets
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from omnitensor.protocol import merkle
-from omnitensor.protocol.bodies import GoldCommit, GoldOpening, GoldRetire, GoldReveal, GoldSpare
-from omnitensor.protocol.limits import gold_items_max, gold_retired_per_order_max
-from omnitensor.protocol.reviews import gold_leaf
-from omnitensor.protocol.types import Amount, BatchId, CampaignId, Hash, ItemId
-from omnitensor.sdk import results
+from omnitensor.protocol.amounts import format_omnit
+from omnitensor.protocol.bodies import GoldCommit, GoldRetire, GoldReveal
+from omnitensor.protocol.limits import gold_retired_per_order_max
+from omnitensor.protocol.types import BPS, Amount, BatchId, CampaignId
+from omnitensor.sdk import bundles, results
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
 from omnitensor.sdk.client import Client
-from omnitensor.sdk.content import file_content
-from omnitensor.sdk.errors import FileError, InputError, NotFoundError
+from omnitensor.sdk.errors import (
+    CampaignStateError,
+    FundsError,
+    InputError,
+    NonceUsedError,
+    NotFoundError,
+    RefusedError,
+    SdkError,
+)
+from omnitensor.sdk.faults import Fault, FaultsError
+from omnitensor.sdk.gold_book import GoldBook, Piece, Progress, Tree, book_bytes_max, same_answers
+from omnitensor.sdk.gold_files import Answer, answers_in
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import Blocking, blocking
-from omnitensor.sdk.orders import POLL_S
+from omnitensor.sdk.orders import POLL_S, Order
 from omnitensor.sdk.reads import campaign_number
-from omnitensor.sdk.results import hash_of
+from omnitensor.sdk.results_report import BatchLine
 from omnitensor.sdk.wallet import Wallet
 
-CRITERIA: Final = ("completeness", "accuracy", "relevance")
-
-
-class Piece(msgspec.Struct, frozen=True):
-    """One answer: a content, which criteria it passes (1, 2, 4), and the salt that hides it."""
-
-    chunk_root: str
-    bits: int
-    salt: str
-    name: str = ""
-
-
-class GoldBook(msgspec.Struct, frozen=True):
-    """A campaign's gold as it lies on disk, in the order of its tree."""
-
-    campaign: int
-    chain_id: str
-    pieces: list[Piece]
-
-    def leaves(self) -> list[bytes]:
-        return [
-            merkle.leaf_hash(
-                gold_leaf(
-                    self.chain_id, self.campaign, hash_of(piece.chunk_root), piece.bits, hash_of(piece.salt)
-                )
-            )
-            for piece in self.pieces
-        ]
-
-    def root(self) -> Hash:
-        return Hash(merkle.root(self.leaves()))
-
-    def path(self, index: int) -> tuple[Hash, ...]:
-        return tuple(map(Hash, merkle.inclusion_proof(self.leaves(), index)))
+REFUSALS_MAX: Final = 3
+"""Answers to one batch that the chain may refuse, each for a fee, before it is left."""
 
 
 class AsyncGold(AsyncActor):
     """Commits to gold, says it when it is asked for, and has unused bonds back. Acts for a campaign's sponsor."""
 
-    async def commit(
-        self, campaign: int | str, answers: str | Path, *, bond_each: int | None = None
-    ) -> results.TransactionResult:
-        """Bind a campaign to the answers in a CSV file: columns path, completeness, accuracy, relevance (1 passes, 0 does not).
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tree: Tree | None = None
+        self._refused: Counter[int] = Counter()
 
-        The files themselves are handed in afterwards, like any other. Raises InputError, FundsError or RefusedError.
+    async def check(
+        self, campaign: int | str, source: str | Path, *, sidecar: str | Path | None = None
+    ) -> list[Piece]:
+        """The answers in a folder or a file of answers (see `gold_files`), each file checked against the campaign as an item is.
+
+        Sends nothing. Raises FaultsError with every fault, FileError or InputError.
+        """
+        found = await self.client.campaign(campaign)
+        return await asyncio.to_thread(pieces_from, found, Path(source), sidecar)
+
+    async def commit(
+        self,
+        campaign: int | str,
+        source: str | Path,
+        *,
+        sidecar: str | Path | None = None,
+        bond_each: int | None = None,
+    ) -> results.TransactionResult:
+        """Bind a campaign to the answers in a folder or a file of answers; the files themselves are handed in afterwards.
+
+        Interrupted, and called again, it goes on: nothing is committed to twice, and no salt is lost. Raises FaultsError,
+        InputError, FundsError or RefusedError.
         """
         number = campaign_number(campaign)
         found = await self.client.campaign(number)
-        if found.gold is not None:
-            raise InputError(
-                "the campaign has its gold", value=number, remedy="a campaign commits to gold once"
+        pieces = await asyncio.to_thread(pieces_from, found, Path(source), sidecar)
+        path = await self.path_of(number)
+        with self.home.locked(path):
+            progress = self._progress(path)
+            book = self._read_book(path)
+            if book is not None and not same_answers(book, pieces):
+                if progress.commit is not None or found.gold is not None:
+                    raise InputError(
+                        "these are not the answers that the campaign was bound to",
+                        value=source,
+                        remedy=f"a campaign commits to gold once; its answers lie in {path}",
+                    )
+                book = None  # never signed: nothing rests on it
+            if progress.commit is not None:
+                try:
+                    return await self.client.deliver(progress.commit)
+                except NonceUsedError:  # it never can be included, so another may be signed
+                    self.keep(path, commit=None)
+            if found.gold is not None:
+                raise InputError(
+                    "the campaign has its gold", value=number, remedy="a campaign commits to gold once"
+                )
+            if book is None:
+                book = GoldBook(number, await self.client.chain_id(), pieces)
+                self.home.write(path, book)
+            return await self._bind(path, found, Tree(book), bond_each)
+
+    async def _bind(
+        self, path: Path, campaign: results.Campaign, tree: Tree, bond_each: int | None
+    ) -> results.TransactionResult:
+        """Sign the commitment to a book that is on disk, and see it through."""
+        bond = bond_min(campaign.spec) if bond_each is None else bond_each
+        count = len(tree.book.pieces)
+        body = GoldCommit(CampaignId(campaign.campaign), tree.root, count, Amount(bond))
+        wallet = await self.wallet()
+        account, fee = await self.client.account(wallet.address), await self.client.estimate(wallet, body)
+        needed = count * bond + fee.max_fee
+        if account.balance < needed:
+            raise FundsError(
+                f"the account has {format_omnit(account.balance)}; {count} pieces of gold need {format_omnit(needed)}"
+                f" ({format_omnit(bond)} of bond each, which returns)",
+                value=wallet.text,
+                remedy=f"send at least {format_omnit(needed - account.balance)} to it, or commit to fewer",
             )
-        pieces = await asyncio.to_thread(pieces_from, Path(answers))
-        book = GoldBook(number, await self.client.chain_id(), pieces)
-        path = await self._path(number)
-        if self.home.read(path, GoldBook) is not None:
-            raise InputError(
-                "a book of this campaign's gold is on this disk already",
-                value=path,
-                remedy="if its commitment was never made, move the file away",
-            )
-        self.home.write(path, book)
-        spec = found.spec
-        least = spec.first_seats * (spec.review_fee * max(spec.tier_bps) // 10_000)
-        bond = least if bond_each is None else bond_each
-        body = GoldCommit(CampaignId(number), book.root(), len(pieces), Amount(bond))
         try:
-            return await self.client.execute(await self.wallet(), body)
-        except InputError:
-            path.unlink(missing_ok=True)
+            return await self.client.execute(
+                wallet, body, journal=lambda order: self._note_commit(path, order)
+            )
+        except RefusedError:  # final, and without effect
+            self.keep(path, commit=None)
             raise
 
     async def reveal(self, campaign: int | str) -> list[int]:
-        """Answer every batch of a campaign that asks for gold now; their numbers."""
+        """Answer every batch of a campaign that asks for gold now; their numbers. Raises the first fault after trying all."""
         number = campaign_number(campaign)
-        book = await self.book(number)
-        places = {piece.chunk_root: place for place, piece in enumerate(book.pieces)}
-        asking: dict[int, list[results.Item]] = {}
-        for item in await self.client.items(number, status="in_review"):
-            if item.batch is not None:
-                asking.setdefault(item.batch, []).append(item)
+        tree = await self.tree(number)
+        path = await self.path_of(number)
+        floor = self._progress(path).floor
+        batches = [
+            batch async for batch in self.client.each_campaign_batch(number, since=floor) if batch.round == 1
+        ]
         answered: list[int] = []
-        for batch, items in asking.items():
-            if (await self.client.batch(batch, 1)).phase != "gold":
-                continue
-            openings = tuple(
-                self._opening(book, places[item.content.chunk_root], item.item)
-                for item in items
-                if item.content.chunk_root in places
-            )
-            await self.client.execute(await self.wallet(), GoldReveal(BatchId(batch), openings))
-            answered.append(batch)
+        faults: list[SdkError] = []
+        for batch in batches:
+            if batch.phase == "gold" and self._refused[batch.batch] < REFUSALS_MAX:
+                try:
+                    if await self._answer(path, tree, batch):
+                        answered.append(batch.batch)
+                except SdkError as error:  # one that can't be answered holds up no other
+                    faults.append(error)
+        waiting = [batch.batch for batch in batches if batch.phase not in ("second", "done")]
+        self._raise_floor(path, min(waiting, default=batches[-1].batch + 1 if batches else floor))
+        if faults:
+            raise faults[0]
         return answered
+
+    async def _answer(self, path: Path, tree: Tree, batch: BatchLine) -> bool:
+        """Say which items of a batch were gold; False where it does not ask any more."""
+        name = str(batch.batch)
+        begun = self._progress(path).reveals.get(name)
+        inside = (await self.client.batch(batch.batch, 1)).items
+        used = set(self._progress(path).used)
+        places = {
+            tree.places[root]: item.item
+            for item in inside
+            if (root := item.content.chunk_root) in tree.places and tree.places[root] not in used
+        }
+        body = GoldReveal(
+            BatchId(batch.batch), tuple(tree.opening(place, item) for place, item in places.items())
+        )
+        try:
+            if begun is None or not await self._delivered(begun):
+                await self.client.execute(
+                    await self.wallet(), body, journal=lambda order: self._note_reveal(path, name, order)
+                )
+        except RefusedError as error:
+            self._note_reveal(path, name, None)
+            if error.code == "gold_closed":
+                return False
+            self._refused[batch.batch] += 1
+            if error.code == "gold_used":  # said in a batch before that this disk does not know of
+                await self._learn_used(path, tree)
+            raise
+        self._note_reveal(path, name, None, tuple(places))
+        return True
+
+    async def _learn_used(self, path: Path, tree: Tree) -> None:
+        """Look up on chain which pieces were said."""
+        said = [
+            gold.item
+            async for batch in self.client.each_campaign_batch(tree.book.campaign)
+            for gold in batch.gold
+        ]
+        roots = [(await self.client.item(item)).content.chunk_root for item in said]
+        used = {tree.places[root] for root in roots if root in tree.places}
+        self.keep(path, used=sorted({*self._progress(path).used, *used}))
+
+    async def _delivered(self, order: Order) -> bool:
+        """See a signed order through; False where it never can be included."""
+        try:
+            await self.client.deliver(order)
+            return True
+        except NonceUsedError:
+            return False
 
     async def reveal_loop(self, campaign: int | str) -> int:
-        """Answer until the campaign has ended; how many batches were answered."""
+        """Answer until the campaign has ended, whatever fails in between; how many batches were answered."""
         answered = 0
-        while (await self.client.campaign(campaign)).status in ("open", "closing"):
-            answered += len(await self.reveal(campaign))
+        while True:
+            try:
+                answered += len(await self.reveal(campaign))
+                if (await self.client.campaign(campaign)).is_over:
+                    return answered
+            except (InputError, NotFoundError):
+                raise
+            except SdkError:
+                pass  # a node that is away or behind comes back, and a batch asks for hundreds of blocks
             await self.client.ticker.tick(POLL_S)
-        return answered
 
     async def retire(self, campaign: int | str) -> results.TransactionResult | None:
-        """Open gold that was not used, up to 64 pieces at once, to have its bonds back; None where all of it was."""
+        """Open gold that no committee will meet any more, up to 64 pieces, to have its bonds back; None where there is none.
+
+        While the campaign is open those are pieces that were not handed in, and those whose item ended without a verdict.
+        """
         number = campaign_number(campaign)
-        book = await self.book(number)
-        seen = {item.content.chunk_root: item for item in await self.client.items(number)}
-        spares = tuple(
-            GoldSpare(place, hash_of(piece.chunk_root), piece.bits, hash_of(piece.salt), book.path(place))
-            for place, piece in enumerate(book.pieces)
-            if piece.chunk_root not in seen
-        )[:gold_retired_per_order_max]
-        if not spares:
+        return await self._retire_some(number, await self.spares(number))
+
+    async def retire_all(self, campaign: int | str) -> int:
+        """The same for all of it; how many pieces."""
+        number = campaign_number(campaign)
+        places = await self.spares(number)
+        for start in range(0, len(places), gold_retired_per_order_max):
+            await self._retire_some(number, places[start:])
+        return len(places)
+
+    async def _retire_some(self, number: int, places: Sequence[int]) -> results.TransactionResult | None:
+        opened = places[:gold_retired_per_order_max]
+        if not opened:
             return None
-        return await self.client.execute(await self.wallet(), GoldRetire(CampaignId(number), spares))
+        tree, path = await self.tree(number), await self.path_of(number)
+        body = GoldRetire(CampaignId(number), tuple(map(tree.spare, opened)))
+        found = await self.client.execute(await self.wallet(), body)
+        self.keep(path, used=sorted({*self._progress(path).used, *opened}))
+        return found
+
+    async def spares(self, campaign: int | str) -> list[int]:
+        """Places of the pieces in the book that can be opened unused now."""
+        number = campaign_number(campaign)
+        tree, path = await self.tree(number), await self.path_of(number)
+        return await self._spares(number, tree, set(self._progress(path).used))
+
+    async def _spares(self, number: int, tree: Tree, used: set[int]) -> list[int]:
+        """Places of pieces that can be opened now."""
+        gold = (await self.client.campaign(number)).gold
+        if gold is None or gold.returned + gold.taken >= gold.count:
+            return []
+        busy: set[int] = set()
+        async for item in self.client.each_item(number):
+            place = tree.places.get(item.content.chunk_root)
+            if place is None:
+                continue
+            over = item.status == "undecided" or (item.status == "rejected" and item.scores is None)
+            if not over:
+                busy.add(place)
+        free = [place for place in range(len(tree.book.pieces)) if place not in used and place not in busy]
+        return free[: gold.count - gold.returned - gold.taken]
+
+    async def tree(self, campaign: int | str) -> Tree:
+        """The answers on this disk, with their tree. Raises NotFoundError."""
+        number = campaign_number(campaign)
+        if self._tree is None or self._tree.book.campaign != number:
+            self._tree = await asyncio.to_thread(Tree, await self.book(number))
+        return self._tree
 
     async def book(self, campaign: int | str) -> GoldBook:
         """The answers on this disk. Raises NotFoundError."""
-        path = await self._path(campaign_number(campaign))
-        book = self.home.read(path, GoldBook)
+        path = await self.path_of(campaign_number(campaign))
+        book = self._read_book(path)
         if book is None:
             raise NotFoundError(
                 "there is no gold of this campaign on this disk",
@@ -159,44 +283,96 @@ class AsyncGold(AsyncActor):
             )
         return book
 
-    def _opening(self, book: GoldBook, place: int, item: int) -> GoldOpening:
-        piece = book.pieces[place]
-        return GoldOpening(place, ItemId(item), piece.bits, hash_of(piece.salt), book.path(place))
+    async def progress(self, campaign: int | str) -> Progress:
+        """How far everything has come."""
+        return self._progress(await self.path_of(campaign_number(campaign)))
 
-    async def _path(self, campaign: int) -> Path:
+    # -- on disk
+
+    async def path_of(self, campaign: int) -> Path:
+        """Where a campaign's book lies."""
         return self.home.work("gold", await self._place(), f"{campaign}.json")
 
+    def _read_book(self, path: Path) -> GoldBook | None:
+        return self.home.read(path, GoldBook, book_bytes_max)
 
-def pieces_from(path: Path) -> list[Piece]:
-    """The answers in a CSV file, with salts of their own. Raises FileError or InputError naming the line."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(
-            f"the answers can't be read ({error})", value=path, remedy="give a CSV file"
-        ) from error
-    if not 0 < len(rows) <= gold_items_max:
-        raise InputError(
-            "no answers, or too many", value=f"{len(rows)} lines", remedy=f"1 to {gold_items_max} lines"
+    def _progress(self, path: Path) -> Progress:
+        return self.home.read(_beside(path), Progress, book_bytes_max) or Progress()
+
+    def keep(self, path: Path, **changes: object) -> Progress:
+        """Progress beside a book, changed and on disk."""
+        progress = msgspec.structs.replace(self._progress(path), **changes)
+        self.home.write(_beside(path), progress)
+        return progress
+
+    def _note_commit(self, path: Path, order: Order) -> None:
+        self.keep(path, commit=order)
+
+    def _note_reveal(self, path: Path, batch: str, order: Order | None, used: Sequence[int] = ()) -> None:
+        progress = self._progress(path)
+        reveals = {name: each for name, each in progress.reveals.items() if name != batch}
+        if order is not None:
+            reveals[batch] = order
+        self.keep(path, reveals=reveals, used=sorted({*progress.used, *used}))
+
+    def _raise_floor(self, path: Path, floor: int) -> None:
+        progress = self._progress(path)
+        if floor > progress.floor:
+            reveals = {name: order for name, order in progress.reveals.items() if int(name) >= floor}
+            self.keep(path, floor=floor, reveals=reveals)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-progress.json")
+
+
+def bond_min(spec: results.SpecInfo) -> int:
+    """nanoOMNIT that a piece of gold must lay down: what a first round of the highest tier may cost."""
+    return spec.first_seats * (spec.review_fee * max(spec.tier_bps) // BPS)
+
+
+def pieces_from(campaign: results.Campaign, source: Path, sidecar: str | Path | None = None) -> list[Piece]:
+    """The answers of a folder or file, each file checked as an item of the campaign, with new salts. Raises FaultsError."""
+    if campaign.status != "open":
+        raise CampaignStateError(
+            f"the campaign is {campaign.status} and takes no gold",
+            value=campaign.campaign,
+            remedy="commit before it closes",
         )
+    if getattr(campaign.spec, "reading_key", ""):
+        raise CampaignStateError(
+            "a private campaign's items are ciphertext, so answers to plain files bind nothing there",
+            value=campaign.campaign,
+            remedy="leave gold out of it",
+        )
+    faults: list[Fault] = []
     pieces: dict[str, Piece] = {}
-    for line, row in enumerate(rows, 2):
-        bits = 0
-        for place, name in enumerate(CRITERIA):
-            if row.get(name) not in ("0", "1"):
-                raise InputError(
-                    f"line {line} does not say whether {name} passes",
-                    value=row.get(name),
-                    remedy="columns path, completeness, accuracy, relevance; 1 passes, 0 does not",
+    for answer in answers_in(source, None if sidecar is None else Path(sidecar)):
+        try:
+            piece = _piece(campaign, answer)
+        except InputError as error:
+            faults.append(Fault(answer.where, error.reason, error.value, error.remedy))
+            continue
+        twin = pieces.setdefault(piece.chunk_root, piece)
+        if twin is not piece:
+            faults.append(
+                Fault(
+                    answer.where,
+                    f"the file has the same bytes as {twin.name}",
+                    str(answer.path),
+                    "give each once",
                 )
-            bits |= int(row[name]) << place
-        content = file_content(path.parent / (row.get("path") or ""))
-        root = content.chunk_root.hex()
-        if root in pieces:
-            raise InputError(f"line {line} repeats a file", value=row["path"], remedy="give each file once")
-        pieces[root] = Piece(root, bits, secrets.token_bytes(32).hex(), row["path"])
+            )
+    if faults:
+        raise FaultsError(faults)
     return list(pieces.values())
+
+
+def _piece(campaign: results.Campaign, answer: Answer) -> Piece:
+    tier = bundles.choose_tier(campaign.spec, answer.tier)
+    category = bundles.choose_category(campaign.spec, answer.category)
+    item = bundles.declare(answer.path, campaign, tier=tier, category=category)
+    return Piece.new(item.chunk_root, answer.bits, str(answer.path), tier, category)
 
 
 class Gold(Blocking[AsyncGold]):
@@ -214,8 +390,11 @@ class Gold(Blocking[AsyncGold]):
             made_in_loop(lambda: AsyncGold(wallet, endpoint=endpoint, client=async_of(client), home=home))
         )
 
+    check = blocking(AsyncGold.check)
     commit = blocking(AsyncGold.commit)
     reveal = blocking(AsyncGold.reveal)
     reveal_loop = blocking(AsyncGold.reveal_loop)
     retire = blocking(AsyncGold.retire)
+    retire_all = blocking(AsyncGold.retire_all)
     book = blocking(AsyncGold.book)
+    progress = blocking(AsyncGold.progress)

@@ -86,11 +86,11 @@ class Home:
         self.ensure(path.parent)
         write_private(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n", replace=True)
 
-    def read(self, path: Path, kind: type[T]) -> T | None:
+    def read(self, path: Path, kind: type[T], bytes_max: int = work_bytes_max) -> T | None:
         """The value in a file, None where there is none. Raises StorageError naming the file."""
         if not path.exists():
             return None
-        data = read_private(path, work_bytes_max)
+        data = read_private(path, bytes_max)
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.MsgspecError, RecursionError) as error:

@@ -15,7 +15,7 @@ import msgspec
 from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import AmountError, parse_omnit
 from omnitensor.protocol.types import BPS
-from omnitensor.sdk.errors import InputError
+from omnitensor.sdk.faults import Fault, FaultsError, shown
 
 FACTOR_MAX: Final = 100
 """Largest complexity tier and importance: a hundredfold."""
@@ -27,25 +27,10 @@ Lines = Mapping[Path, int]
 """The line on which a value stands, of those that were found; 0 for one that came as an option of a command."""
 
 
-class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong: where, what, with which value, and what to do about it."""
-
-    where: str
-    reason: str
-    value: str
-    remedy: str
-
-
-class SpecError(InputError):
-    """A campaign with one fault or more; `faults` has them all, and the error's own parts are the first's."""
+class SpecError(FaultsError):
+    """A campaign with one fault or more."""
 
     code = "campaign_file"
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        first = faults[0]
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        super().__init__(f"{first.where}: {first.reason}{more}", value=first.value, remedy=first.remedy)
-        self.faults: Final = tuple(faults)
 
 
 class Rule(NamedTuple):
@@ -183,7 +168,7 @@ class Checker:
         where = self._where if line is None else f"{self._where}, line {line}"
         if line == 0:
             where = f"option --{str(path[0]).replace('_', '-')}"
-        self._found.append((2**62 if line is None else line, Fault(where, reason, _shown(value), remedy)))
+        self._found.append((2**62 if line is None else line, Fault(where, reason, shown(value), remedy)))
 
     def _line(self, path: Path) -> int | None:
         """The line of a value, or of what it is in."""
@@ -252,11 +237,6 @@ def _like(rule: Rule | None) -> str:
     if rule is None:
         return f"see {GUIDE}"
     return f"write it like {rule.example}" if " = " in rule.example else rule.example
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 _KEY: Final = re.compile(

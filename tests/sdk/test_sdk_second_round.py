@@ -122,8 +122,8 @@ def test_mistakes_with_gold_and_appeals_say_what_to_do(
     answers = tmp_path / "gold.csv"
     for content, said in (
         ("path,accuracy\nx,1\n", "does not say whether completeness passes"),
-        (f"path,completeness,accuracy,relevance\n{text},1,1,1\n{text},1,1,1\n", "repeats a file"),
-        ("path,completeness,accuracy,relevance\nnowhere.txt,1,1,1\n", "can't be read"),
+        (f"path,completeness,accuracy,relevance\n{text},1,1,1\n{text},1,1,1\n", "was named before"),
+        ("path,completeness,accuracy,relevance\nnowhere.txt,1,1,1\n", "there is no such file"),
         ("", "no answers"),
     ):
         answers.write_text(content, encoding="utf-8")
