@@ -23,8 +23,8 @@ from omnitensor.protocol.types import ADDRESS_BYTES, Address, Amount, ParameterN
 Show = Callable[[Any], Any]
 
 AMOUNTS_IN_EVENTS: Final = frozenset(
-    "abstain allowance amount available bond bond_cost budget burned commission delegators deposit fee no pending power"
-    " refund reward pool shares stake veto yes".split()
+    "abstain allowance amount available bond bond_cost budget burned commission delegators deposit escrow fee no paid pending"
+    " power refund refunded reward pool shares slashed stake veto yes".split()
 )
 """Names of event fields that hold nanoOMNIT; an event's fields have no types of their own."""
 

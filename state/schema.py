@@ -297,6 +297,8 @@ EPOCH_REVIEWS = Table(0x60, EpochReviews, "epoch reviews", (ADDRESS,))
 """By validator."""
 ADMITTED = Table(0x61, Unit, "admitted", (ADDRESS,))
 """Accounts that governance lets register as validators, where it decides."""
+JOBS_OPEN = Table(0x62, Count, "open jobs", (ADDRESS,))
+"""How many jobs of an account have not ended."""
 # -- state: attendance (0x36 .. 0x37)
 ATTENDANCE = Table(0x36, EpochAttendance, "attendance", (INT,))
 """By epoch, for as long as its validator set is kept."""
@@ -350,8 +352,8 @@ ATTESTS = Table(0x56, Attests, "attests", (HASH,))
 """Votes on a job's bytes, until it is open."""
 MODELS_SEEN = Table(0x57, ModelSeen, "models", (HASH,))
 """By root."""
-FINGERPRINTS = Table(0x58, ItemFingerprint, "fingerprints", (INT,))
-"""By item."""
+FINGERPRINTS = Table(0x58, ItemFingerprint, "fingerprints", (INT, INT))
+"""By campaign and item."""
 ITEM_SCORES = Table(0x59, ItemScores, "item scores", (INT,))
 """By item."""
 CHALLENGES = Table(0x5A, Challenge, "challenges", (HASH, INT, ADDRESS))

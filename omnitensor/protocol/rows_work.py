@@ -183,6 +183,8 @@ class WorkReceipt(Record, frozen=True):
     """What its tickets stand for, as agreed."""
     credit: U64
     """What of that counts."""
+    held: bool
+    """It can still cost its worker's bond."""
 
 
 class ShownOutputs(Record, frozen=True):

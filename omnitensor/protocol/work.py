@@ -10,6 +10,7 @@ from omnitensor.protocol import hashing
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.limits import (
+    content_constants_max,
     model_layers_max,
     model_width_max,
     receipt_macs_max,
@@ -112,7 +113,7 @@ Layers = Annotated[tuple[LayerShape, ...], Meta(min_length=1, max_length=model_l
 class CampaignModel(Record, frozen=True):
     """A campaign's own model, which scores its items: its file, its root, and the shape that the file has.
 
-    It takes an item's operands, so its inputs are ``FEATURES`` wide; what it gives are scores.
+    It takes an item's ``FEATURES`` operands and up to ``content_constants_max`` constant columns; what it gives are scores.
     """
 
     content: ContentId
@@ -125,8 +126,8 @@ class CampaignModel(Record, frozen=True):
         found = shape_fault(self.layers, self.tile)
         if found:
             return found
-        if self.layers[0].inputs != FEATURES:
-            return f"a campaign's model takes {FEATURES} inputs"
+        if not FEATURES <= self.layers[0].inputs <= FEATURES + content_constants_max:
+            return f"a campaign's model takes {FEATURES} to {FEATURES + content_constants_max} inputs"
         if self.layers[-1].outputs > score_outputs_max:
             return f"a campaign's model gives at most {score_outputs_max} scores"
         return ""

@@ -309,6 +309,7 @@ def spends(body: BodyBase) -> int:
             | bodies.CampaignFund()
             | bodies.VaultGrant()
             | bodies.Delegate()
+            | bodies.WorkerBondAdd()
         ):
             return body.amount
         case bodies.ValidatorRegister():
@@ -321,6 +322,10 @@ def spends(body: BodyBase) -> int:
             return body.pool
         case bodies.CampaignOpen():
             return body.budget
+        case bodies.WorkerRegister():
+            return body.bond
+        case bodies.JobPost():
+            return body.escrow
         case _:
             return 0
 

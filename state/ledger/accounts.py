@@ -32,6 +32,10 @@ class Pot(Enum):
     SEASONS = b"seasons"
     """Pools of seasons that are over, until their places are paid."""
     COMPETITIONS = b"competitions"
+    WORK = b"work"
+    """What posters paid for jobs, until it is earned, burns, or returns."""
+    WORK_BONDS = b"work bonds"
+    """Bonds of workers, and of those who object to a receipt."""
     RESERVE = b"reserve"
     BURNED = b"burned"
 

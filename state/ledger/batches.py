@@ -6,7 +6,7 @@ from typing import Final
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import BPS, SUPPLY_MAX, Address, Amount, BatchId, CampaignId, Height, ItemId
-from state.ledger import agenda, draw, escrow, items
+from state.ledger import agenda, draw, escrow, items, jobs
 from state.ledger.accounts import next_number
 from state.ledger.campaigns import campaign_of
 from state.ledger.context import BlockContext
@@ -108,7 +108,9 @@ def _freeze(
         round_=ROUND_ONE,
         asked=campaign.spec.first_seats,
     )
-    return (formed, *events)
+    if campaign.spec.reading_key:  # nobody but its reviewers can read the items
+        return (formed, *events)
+    return (formed, *events, *jobs.for_batch(view, ctx, batch_number, len(picked), campaign.spec.model))
 
 
 def create(

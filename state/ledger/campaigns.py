@@ -15,7 +15,7 @@ from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFu
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.sealing import is_reading_key
 from omnitensor.protocol.types import BPS, Address, Amount, CampaignId, Height
-from state.ledger import agenda, earnings, escrow, prizes
+from state.ledger import agenda, earnings, escrow, jobs, prizes
 from state.ledger.accounts import next_number
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -91,6 +91,8 @@ def open_campaign(view: View, ctx: BlockContext, sender: Address, body: Campaign
     view.put(CAMPAIGNS_BY_SPONSOR, UNIT, sender, number)
     if spec.specification is not None:
         view.put(CAMPAIGNS_BY_CONTENT, UNIT, spec.specification.chunk_root, number)
+    if spec.model is not None:
+        jobs.see_model(view, ctx, spec.model.root)
     agenda.look_at_campaign(view, spec.closes_at, number)
     return (event("campaign.opened", campaign=number, sponsor=sender, budget=body.budget, title=spec.title),)
 
@@ -199,6 +201,10 @@ def check_spec(spec: CampaignSpec, height: Height) -> None:
             raise _bad("not a media type, as text/plain or image/*", media)
     if spec.reading_key and not is_reading_key(spec.reading_key):
         raise _bad("reading_key is no X25519 public key that can keep a secret", spec.reading_key)
+    if spec.model is not None and (fault := spec.model.fault()):
+        raise _bad(f"model: {fault}", len(spec.model.layers))
+    if spec.model is not None and spec.reading_key:
+        raise _bad("a private campaign has no model: no worker can read its items", spec.model.root)
     if spec.closes_at <= height:
         raise _bad(f"closes_at is no height ahead; the chain is at {height}", spec.closes_at)
 

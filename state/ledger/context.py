@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from omnitensor.protocol import bls, conviction, keys
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import Address, Epoch, Hash, Height, TimeMs
+from omnitensor.protocol.types import Address, Epoch, Hash, Height, PublicKey, TimeMs
 
 
 class Scheme(conviction.Scheme, Protocol):
@@ -18,6 +18,8 @@ class Scheme(conviction.Scheme, Protocol):
     def pop_verify(self, pk: bytes, proof: bytes) -> bool:
         """Whether the proof shows that its maker has the secret of the key `pk`. False for anything malformed."""
 
+
+NO_SIGNER: Final = PublicKey(bytes(32))
 
 VerifyKey = Callable[[bytes, bytes, bytes], bool]
 """Whether an Ed25519 key signed a message: ``(key, message, signature)``, False for anything malformed."""
@@ -41,3 +43,5 @@ class BlockContext:
     """Whose votes for the block below this one names: indexes in the table of this epoch, ascending."""
     skipped: range = range(0)
     """Views of this epoch that were skipped between the block below and its own parent, as the same votes say."""
+    signer: PublicKey = NO_SIGNER
+    """While an order is carried out that holds a signature of its own: whose key signed the transaction; zeros else."""

@@ -24,6 +24,7 @@ from state.ledger import (
     evidence,
     gold,
     jail,
+    jobs,
     misconduct,
     multisig,
     parameters,
@@ -40,7 +41,13 @@ from state.ledger import (
     transfers,
     validators,
     vaults,
+    work_clock,
+    work_credit,
+    work_fraud,
+    work_judging,
+    work_receipts,
     worker_sets,
+    workers,
 )
 from state.ledger.context import BlockContext
 from state.ledger.view import View
@@ -87,6 +94,16 @@ HANDLERS: Final[dict[type[bodies.BodyBase], Handler]] = {
     bodies.VaultGrant: vaults.grant,
     bodies.VaultWithdraw: vaults.withdraw,
     bodies.CompetitionOpen: competitions.open_competition,
+    bodies.WorkerRegister: workers.register,
+    bodies.WorkerBondAdd: workers.add_bond,
+    bodies.WorkerLeave: workers.leave,
+    bodies.WorkerEdit: workers.edit,
+    bodies.JobPost: jobs.post,
+    bodies.JobCancel: jobs.cancel,
+    bodies.WorkJudge: work_judging.judge,
+    bodies.WorkCommit: work_receipts.commit,
+    bodies.WorkOutputs: work_receipts.show,
+    bodies.WorkFraud: work_fraud.challenge,
 }
 
 
@@ -101,11 +118,14 @@ HANDLERS[bodies.VaultExecute] = partial(vaults.execute, carry_out)
 END_OF_BLOCK: Final[tuple[Step, ...]] = (
     attendance.count,
     worker_sets.charge_missed,
+    work_credit.cut_missed,
     validators.pay_unbonded,
     delegations.mature,
     removal.carry_out,
     clockwork.run,
+    work_clock.run,
     rewards.pay_epoch,
+    work_credit.turn,
     downtime.judge,
     proposals.run,
     prizes.run,

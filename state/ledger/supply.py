@@ -9,13 +9,16 @@ from state.ledger.accounts import Pot, pot
 from state.ledger.view import ReadView
 from state.schema import (
     ACCOUNTS,
+    CHALLENGES,
     COMPETITIONS,
     DELEGATIONS,
+    JOBS,
     MATURITIES,
     REDELEGATIONS,
     SEASONS,
     UNDELEGATIONS,
     VALIDATORS,
+    WORKERS,
 )
 
 NO_EPOCH: Final = Epoch(U64_MAX)
@@ -57,12 +60,15 @@ def check_everything(view: ReadView) -> None:
         unbonding += row.unbonding + row.leaving
     seasons = sum(sum(row.pools) - row.paid for _, row in view.scan(SEASONS))
     competitions = sum(row.pool - row.paid - row.returned for _, row in view.scan(COMPETITIONS))
+    bonds = sum(row.bond for _, row in view.scan(WORKERS)) + sum(row.bond for _, row in view.scan(CHALLENGES))
     for which, summed in (
         (Pot.ACCOUNTS, accounts),
         (Pot.STAKE, stake),
         (Pot.UNBONDING, unbonding),
         (Pot.SEASONS, seasons),
         (Pot.COMPETITIONS, competitions),
+        (Pot.WORK, sum(row.escrow for _, row in view.scan(JOBS))),
+        (Pot.WORK_BONDS, bonds),
     ):
         if pot(view, which) != summed:
             raise SupplyError(

@@ -4,11 +4,12 @@ Pure: it is given everything. Signatures were checked by the caller; that the si
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import BlockResult, Event, Receipt
+from omnitensor.protocol.bodies import WorkCommit
 from omnitensor.protocol.errors import BlockError, shorten
 from omnitensor.protocol.keys import has_known_version, is_own_key
 from omnitensor.protocol.limits import reason_chars_max
@@ -93,8 +94,10 @@ class Execution:
         self, transaction: Transaction, session: PublicKey | None, balance: int
     ) -> tuple[Event, ...]:
         """The order's events. What it takes from the sender's balance comes off the session key's allowance, whatever it is."""
-        sender, view = transaction.sender, self.view
-        events = HANDLERS[type(transaction.body)](view, self.ctx, sender, transaction.body)
+        sender, view, ctx = transaction.sender, self.view, self.ctx
+        if type(transaction.body) is WorkCommit:
+            ctx = replace(ctx, signer=transaction.signer)
+        events = HANDLERS[type(transaction.body)](view, ctx, sender, transaction.body)
         if session is not None:
             taken = balance - (view.get(ACCOUNTS, sender) or NO_ACCOUNT).balance
             if taken > 0:

@@ -58,7 +58,7 @@ def register(view: View, ctx: BlockContext, sender: Address, body: ValidatorRegi
             remedy="stake more",
         )
     admission.check(view, ctx.params, sender)
-    _check_key(view, ctx, body.consensus_key, body.proof_of_possession)
+    check_key(view, ctx, body.consensus_key, body.proof_of_possession)
     admit(view, ctx.height, sender, body)
     return (event("validator.registered", validator=sender, stake=body.stake, name=body.name),)
 
@@ -68,7 +68,7 @@ def edit(view: View, ctx: BlockContext, sender: Address, body: ValidatorEdit) ->
     row = registered(view, sender)
     key = body.consensus_key
     if key is not None:
-        _check_key(view, ctx, key, body.proof_of_possession)
+        check_key(view, ctx, key, body.proof_of_possession)
         view.put(CONSENSUS_KEYS, UNIT, key)
     if body.commission_bps is not None and body.commission_bps > row.commission_bps:
         _check_raise(ctx, row, body.commission_bps)
@@ -110,7 +110,7 @@ def _check_raise(ctx: BlockContext, row: Validator, wanted: int) -> None:
         )
 
 
-def _check_key(view: ReadView, ctx: BlockContext, key: BlsPublicKey, possession: BlsSignature | None) -> None:
+def check_key(view: ReadView, ctx: BlockContext, key: BlsPublicKey, possession: BlsSignature | None) -> None:
     """Raises Rejected unless a consensus key is new to the chain and its possession proved."""
     if view.get(CONSENSUS_KEYS, key) is not None:
         raise Rejected(

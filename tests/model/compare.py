@@ -153,6 +153,23 @@ from tests.model.expected import (
 )
 
 NOT_MODELLED = {
+    "workers": "the model of work follows",
+    "worker sets": "the model of work follows",
+    "work credit": "the model of work follows",
+    "jobs": "the model of work follows",
+    "work receipts": "the model of work follows",
+    "findings": "the model of work follows",
+    "attests": "the model of work follows",
+    "models": "the model of work follows",
+    "fingerprints": "the model of work follows",
+    "item scores": "the model of work follows",
+    "challenges": "the model of work follows",
+    "work due": "the model of work follows",
+    "worker lists": "the model of work follows",
+    "units": "the model of work follows",
+    "work outputs": "the model of work follows",
+    "work epochs": "the model of work follows",
+    "open jobs": "the model of work follows",
     DUE.name: "how the ledger finds what is due; that it is done at its height is compared",
     OVERRIDES.name: "how votes follow shares that move; what is counted in the end is compared",
 }

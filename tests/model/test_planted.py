@@ -134,7 +134,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "a refusal keeps what was written": rollback_missing,
     "session keys are not checked": patched("state.ledger.transition.check_session", lambda *_: None),
     "bonds do not count against a session key": patched("state.ledger.transition.spend", lambda *_: None),
-    "possession is not checked": patched("state.ledger.validators._check_key", lambda *_: None),
+    "possession is not checked": patched("state.ledger.validators.check_key", lambda *_: None),
     "withdrawals are not slashed": patched("state.ledger.slashing.UNBONDING_BY_VALIDATOR", QUEUE),
     "delegated stake is not slashed": patched("state.ledger.slashing.pools.shrink", lambda *_: None),
     "a slash at its source forgets a redelegation": patched(

@@ -64,6 +64,20 @@ from omnitensor.protocol.bodies.staking import (
     ValidatorUnjail,
 )
 from omnitensor.protocol.bodies.vaults import VaultExecute, VaultGrant, VaultOrder, VaultWithdraw
+from omnitensor.protocol.bodies.work import (
+    JobCancel,
+    JobPost,
+    JobVote,
+    ReceiptVote,
+    WorkCommit,
+    WorkerBondAdd,
+    WorkerEdit,
+    WorkerLeave,
+    WorkerRegister,
+    WorkFraud,
+    WorkJudge,
+    WorkOutputs,
+)
 from omnitensor.protocol.multisig import MemberSignature, Policy
 from omnitensor.protocol.types import U64, AddressF, HeightF
 
@@ -110,6 +124,16 @@ Order = (
     | VaultWithdraw
     | VaultExecute
     | CompetitionOpen
+    | WorkerRegister
+    | WorkerBondAdd
+    | WorkerLeave
+    | WorkerEdit
+    | JobPost
+    | JobCancel
+    | WorkJudge
+    | WorkCommit
+    | WorkOutputs
+    | WorkFraud
 )
 """Every kind that an account can order by itself; on the wire an array headed by the kind's tag."""
 
@@ -178,6 +202,16 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     ProposalDeposit,
     ProposalVote,
     ProposalCancel,
+    WorkerRegister,
+    WorkerBondAdd,
+    WorkerLeave,
+    WorkerEdit,
+    JobPost,
+    JobCancel,
+    WorkJudge,
+    WorkCommit,
+    WorkOutputs,
+    WorkFraud,
 )
 
 __all__ = [
@@ -246,4 +280,16 @@ __all__ = [
     "ProposalDeposit",
     "ProposalVote",
     "ProposalCancel",
+    "WorkerRegister",
+    "WorkerBondAdd",
+    "WorkerLeave",
+    "WorkerEdit",
+    "JobPost",
+    "JobCancel",
+    "WorkJudge",
+    "WorkCommit",
+    "WorkOutputs",
+    "WorkFraud",
+    "JobVote",
+    "ReceiptVote",
 ]

@@ -19,6 +19,7 @@ from omnitensor.protocol.types import (
     HeightF,
     ItemIdF,
 )
+from omnitensor.protocol.work import CampaignModel
 
 
 class Category(Record, frozen=True):
@@ -68,6 +69,8 @@ class CampaignSpec(Record, frozen=True):
     """Chance that an item goes to a second round whatever the first says."""
     reading_key: Annotated[bytes, Meta(max_length=READING_KEY_BYTES)] = b""
     """The sponsor's X25519 key, which makes the campaign private: its items are encrypted. Empty: they are not."""
+    model: CampaignModel | None = None
+    """Scores its items; they reach the reviewers as advice."""
 
 
 class CampaignOpen(BodyBase, frozen=True, tag=30):

@@ -83,6 +83,11 @@ class JobPost(BodyBase, frozen=True, tag=84):
     def units(self) -> int:
         return -(-self.rows // self.unit_rows)
 
+    @property
+    def escrow(self) -> int:
+        """nanoOMNIT that the poster pays beforehand."""
+        return self.units * self.replicas * (self.fee_unit + self.burn_unit)
+
     def weight(self) -> int:
         return 5_000
 

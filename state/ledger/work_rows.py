@@ -1,0 +1,115 @@
+"""Rows of jobs, receipts and units with what readers look them up by, and entries of what is due. Knows no rule."""
+
+from enum import IntEnum
+from typing import Final
+
+from msgspec.structs import replace
+
+from omnitensor.protocol.types import ADDRESS_BYTES, ZERO_HASH, Address, Hash
+from state.ledger.errors import Rejected
+from state.ledger.view import ReadView, View
+from state.records import UNIT
+from state.records_work import Job, WorkReceipt, WorkUnit
+from state.schema import (
+    CHALLENGES,
+    FINDINGS,
+    JOBS,
+    JOBS_BY_POSTER,
+    JOBS_BY_STATUS,
+    RECEIPTS_BY_STATE,
+    RECEIPTS_BY_WORKER,
+    WORK_DUE,
+    WORK_OUTPUTS,
+    WORK_RECEIPTS,
+    WORK_UNITS,
+)
+
+NOBODY: Final = Address(bytes(ADDRESS_BYTES))
+NO_UNIT: Final = WorkUnit(0, 0)
+
+Key = tuple[Hash, int, Address]
+"""Of a receipt: job, unit, worker."""
+
+
+class Due(IntEnum):
+    """What is to be looked at when its height comes; in a block they are taken in this order."""
+
+    OPEN = 0
+    """A job that enough stake has the bytes of."""
+    DEADLINE = 1
+    """Of a job."""
+    OUTPUTS = 2
+    """Of a receipt."""
+    JUDGED = 3
+    """The end of a receipt's judgement."""
+    SETTLED = 4
+    """The end of the time in which a receipt can be challenged."""
+    FORGET = 5
+    """Receipts of a job that ended."""
+    BOND = 6
+    """Of a worker that leaves; the worker is all that its entry names."""
+    HINT = 7
+    """An item with a proven fingerprint; its number stands in the place of the unit."""
+
+
+def look_at(
+    view: View, height: int, due: Due, job: Hash = ZERO_HASH, unit: int = 0, worker: Address = NOBODY
+) -> None:
+    view.put(WORK_DUE, UNIT, height, due, job, unit, worker)
+
+
+def job_of(view: ReadView, job: Hash) -> Job:
+    """The job. Raises Rejected where there is none."""
+    row = view.get(JOBS, job)
+    if row is None:
+        raise Rejected(
+            "job_unknown", "there is no such job", value=job, remedy="list them with: otensor-cli job list"
+        )
+    return row
+
+
+def put_job(view: View, job: Hash, row: Job) -> None:
+    before = view.get(JOBS, job)
+    if before is None or before.status != row.status:
+        if before is not None:
+            view.delete(JOBS_BY_STATUS, before.status, job)
+        view.put(JOBS_BY_STATUS, UNIT, row.status, job)
+    if before is None and row.poster:
+        view.put(JOBS_BY_POSTER, UNIT, row.poster, job)
+    view.put(JOBS, row, job)
+
+
+def put_receipt(view: View, key: Key, row: WorkReceipt) -> None:
+    job, unit, worker = key
+    before = view.get(WORK_RECEIPTS, *key)
+    if before is None or before.state != row.state:
+        if before is not None:
+            view.delete(RECEIPTS_BY_STATE, before.state, *key)
+        view.put(RECEIPTS_BY_STATE, UNIT, row.state, *key)
+    if before is None:
+        view.put(RECEIPTS_BY_WORKER, UNIT, worker, job, unit)
+    view.put(WORK_RECEIPTS, row, *key)
+
+
+def drop_receipt(view: View, key: Key, row: WorkReceipt) -> None:
+    """Forgets a receipt, and all that hangs on it."""
+    job, unit, worker = key
+    view.delete(RECEIPTS_BY_STATE, row.state, *key)
+    view.delete(RECEIPTS_BY_WORKER, worker, job, unit)
+    view.delete(FINDINGS, *key)
+    view.delete(WORK_OUTPUTS, *key)
+    view.delete(CHALLENGES, *key)
+    view.delete(WORK_RECEIPTS, *key)
+
+
+def unit_of(view: ReadView, job: Hash, unit: int) -> WorkUnit:
+    return view.get(WORK_UNITS, job, unit) or NO_UNIT
+
+
+def move_unit(view: View, job: Hash, unit: int, *, under_way: int, good: int = 0) -> WorkUnit:
+    """Changes the counts of a unit's receipts by so much."""
+    row = unit_of(view, job, unit)
+    row = replace(row, under_way=row.under_way + under_way, good=row.good + good)
+    assert row.under_way >= 0 and row.good >= 0, "what is counted off a unit was counted"
+    view.put(WORK_UNITS, row, job, unit)
+    return row
