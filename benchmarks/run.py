@@ -77,7 +77,10 @@ BENCHMARKS: Final = (
     Benchmark(
         "near_duplicates",
         "benchmarks.near_duplicates",
-        ("near_duplicates_precision", "near_duplicates_recall"),
+        tuple(
+            f"near_duplicates_{what}"
+            for what in ("precision", "recall", "minhash_precision", "minhash_recall")
+        ),
     ),
     Benchmark(
         "snapshots",
@@ -116,6 +119,8 @@ AIMS: Final[dict[str, Aim]] = {
     "work_overhead_1024": Aim(at_most=0.6),
     "near_duplicates_precision": Aim(at_least=0.99),
     "near_duplicates_recall": Aim(at_least=0.95),
+    "near_duplicates_minhash_precision": Aim(at_least=0.98),
+    "near_duplicates_minhash_recall": Aim(at_least=0.95),
     "snapshot_import_rows_s": Aim(at_least=20_000),
     "finality_message_delays": Aim(at_most=3.0),
     "finality_block_intervals_p50": Aim(at_most=1.5),
