@@ -1,4 +1,4 @@
-"""Commands of sponsors: campaign list, show, fund, close, cancel; open and estimate are in `campaign_open`."""
+"""Commands of sponsors: campaign list, show, fund, close, cancel; see also `campaign_open` and `campaign_watch`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from omnitensor.cli.account import show_final
 from omnitensor.cli.app import App, Group, pass_app
 from omnitensor.cli.campaign_open import campaign_estimate, campaign_open
+from omnitensor.cli.campaign_watch import campaign_agreement, campaign_spend, campaign_watch
 from omnitensor.cli.output import money, money_json, pairs, print_json, say, table
 from omnitensor.protocol.amounts import format_omnit, parse_omnit
 from omnitensor.protocol.types import BPS
@@ -26,6 +27,9 @@ def campaign() -> None:
 
 campaign.add_command(campaign_open)
 campaign.add_command(campaign_estimate)
+campaign.add_command(campaign_watch)
+campaign.add_command(campaign_spend)
+campaign.add_command(campaign_agreement)
 
 
 @campaign.command(name="list")

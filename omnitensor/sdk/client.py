@@ -329,6 +329,8 @@ class Client(Blocking[AsyncClient]):
     review_record = blocking(AsyncClient.review_record)
     spend = blocking(AsyncClient.spend)
     agreement = blocking(AsyncClient.agreement)
+    contributor_report = blocking(AsyncClient.contributor_report)
+    reviewer_report = blocking(AsyncClient.reviewer_report)
     bind = blocking(AsyncClient.bind)
     estimate = blocking(AsyncClient.estimate)
     sign = blocking(AsyncClient.sign)

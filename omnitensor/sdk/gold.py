@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -39,6 +39,9 @@ from omnitensor.sdk.orders import POLL_S, Order
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.results_report import BatchLine
 from omnitensor.sdk.wallet import Wallet
+
+if TYPE_CHECKING:
+    from omnitensor.sdk.gold_run import GoldRun
 
 REFUSALS_MAX: Final = 3
 """Answers to one batch that the chain may refuse, each for a fee, before it is left."""
@@ -264,6 +267,25 @@ class AsyncGold(AsyncActor):
         free = [place for place in range(len(tree.book.pieces)) if place not in used and place not in busy]
         return free[: gold.count - gold.returned - gold.taken]
 
+    async def run(
+        self,
+        campaign: int | str,
+        source: str | Path | None = None,
+        *,
+        by: Sequence[Wallet] = (),
+        share_bps: int = 1_000,
+        sidecar: str | Path | None = None,
+        bond_each: int | None = None,
+    ) -> GoldRun:
+        """Everything about a campaign's gold from wherever it is until the campaign is over: see `GoldRunner`.
+
+        `by`: wallets of the accounts that hand the files in, as the campaign grows, so that they are a share of its items.
+        """
+        from omnitensor.sdk.gold_run import GoldRunner  # which needs this module
+
+        runner = GoldRunner(await self.wallet(), self.client, campaign, by=by, share_bps=share_bps)
+        return await runner.run(source, sidecar=sidecar, bond_each=bond_each)
+
     async def tree(self, campaign: int | str) -> Tree:
         """The answers on this disk, with their tree. Raises NotFoundError."""
         number = campaign_number(campaign)
@@ -396,5 +418,6 @@ class Gold(Blocking[AsyncGold]):
     reveal_loop = blocking(AsyncGold.reveal_loop)
     retire = blocking(AsyncGold.retire)
     retire_all = blocking(AsyncGold.retire_all)
+    run = blocking(AsyncGold.run)
     book = blocking(AsyncGold.book)
     progress = blocking(AsyncGold.progress)

@@ -6,6 +6,7 @@ Everything comes from the campaign's own row, which the ledger keeps; batches on
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from omnitensor.sdk.errors import ResponseError
 from omnitensor.sdk.results_base import Result
@@ -60,17 +61,33 @@ class Spend(Result, frozen=True):
         return self.contributors + self.reviewers - self.penalties + self.gold.burned
 
 
-def spend_of(campaign: Campaign, batches: Iterable[BatchLine]) -> Spend:
-    """The report, from a campaign's row and all of its batches, which must have been read before the row.
+class Sums(NamedTuple):
+    """What batches paid, by kind of round, and charged."""
+
+    first: int = 0
+    second: int = 0
+    appeals: int = 0
+    charged: int = 0
+
+    def plus(self, batch: BatchLine) -> Sums:
+        first = batch.paid if batch.round == 1 else 0
+        appeal = batch.paid if batch.is_appeal else 0
+        return Sums(
+            self.first + first,
+            self.second + batch.paid - first - appeal,
+            self.appeals + appeal,
+            self.charged + batch.penalties,
+        )
+
+
+def spend_of(campaign: Campaign, batches: Iterable[BatchLine], known: Sums | None = None) -> Spend:
+    """The report, from a campaign's row and all of its batches (or those beside `known` sums), read before the row.
 
     Raises ResponseError where a node's numbers do not add up.
     """
-    rounds = {"first": 0, "second": 0, "appeal": 0}
-    charged = 0
+    sums = known or Sums()
     for batch in batches:
-        kind = "appeal" if batch.is_appeal else "first" if batch.round == 1 else "second"
-        rounds[kind] += batch.paid
-        charged += batch.penalties
+        sums = sums.plus(batch)
     found = Spend(
         campaign=campaign.campaign,
         status=campaign.status,
@@ -78,14 +95,14 @@ def spend_of(campaign: Campaign, batches: Iterable[BatchLine]) -> Spend:
         penalties=campaign.penalties,
         contributors=campaign.paid_contributors,
         reviewers=campaign.paid_reviewers,
-        first_rounds=rounds["first"],
-        second_rounds=rounds["second"],
-        appeals=rounds["appeal"],
-        unattributed=campaign.paid_reviewers - sum(rounds.values()),
+        first_rounds=sums.first,
+        second_rounds=sums.second,
+        appeals=sums.appeals,
+        unattributed=campaign.paid_reviewers - sums.first - sums.second - sums.appeals,
         returned=campaign.refunded,
         held=campaign.escrow,
         gold=_gold_of(campaign),
-        reviewers_charged=charged,
+        reviewers_charged=sums.charged,
     )
     money_in = found.funded + found.penalties
     money_out = found.held_total + found.contributors + found.reviewers + found.returned

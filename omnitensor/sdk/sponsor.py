@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFu
 from omnitensor.protocol.types import Amount, CampaignId
 from omnitensor.sdk import results
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
+from omnitensor.sdk.agreements import AgreementReport
 from omnitensor.sdk.client import AsyncClient, Client
 from omnitensor.sdk.content import upload_file
 from omnitensor.sdk.errors import (
@@ -30,7 +32,9 @@ from omnitensor.sdk.loops import Blocking, blocking
 from omnitensor.sdk.orders import SPREAD, Order, fee_of, widest
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.specs import CampaignDraft, draft_from, draft_from_toml
+from omnitensor.sdk.spend import Spend
 from omnitensor.sdk.wallet import Wallet
+from omnitensor.sdk.watching import EVERY_S, CampaignWatcher, Snapshot
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -145,6 +149,22 @@ class AsyncSponsor(AsyncActor):
         """The campaign: escrow, counts of items by status, specification."""
         return await self.client.campaign(campaign)
 
+    async def spend(self, campaign: int | str) -> Spend:
+        """Where a campaign's money is and went, to the unit."""
+        return await self.client.spend(campaign)
+
+    async def agreement(self, campaign: int | str, *, round_: int = 1) -> AgreementReport:
+        """How well a campaign's reviewers agree beyond chance, by criterion."""
+        return await self.client.agreement(campaign, round_=round_)
+
+    async def follow(
+        self, campaign: int | str, show: Callable[[Snapshot], None], *, every_s: float = EVERY_S
+    ) -> Snapshot:
+        """Call `show` with the campaign's state at each block, at most so often, until it is over; the last state."""
+        async for found in CampaignWatcher(self.client, campaign).each(every_s):
+            show(found)
+        return found
+
 
 async def estimate_of(
     client: AsyncClient, draft: CampaignDraft, *, assumptions: Assumptions | None = None
@@ -211,3 +231,6 @@ class Sponsor(Blocking[AsyncSponsor]):
     close_campaign = blocking(AsyncSponsor.close_campaign)
     cancel_campaign = blocking(AsyncSponsor.cancel_campaign)
     status = blocking(AsyncSponsor.status)
+    spend = blocking(AsyncSponsor.spend)
+    agreement = blocking(AsyncSponsor.agreement)
+    follow = blocking(AsyncSponsor.follow)
