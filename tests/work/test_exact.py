@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.work import exact
+from consensus.work import exact, prover
+from consensus.work.noise import noisy_layer
 from consensus.work.programs import Program, tiles_of
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.models import LayerRecord, ModelError, ModelFile, checked, read_model
 from tests.work.plain_work import product
-from tests.work.samples import model_of, plain_layers, plain_rows, rows_of
+from tests.work.samples import ANCHOR, model_of, plain_layers, plain_rows, rows_of, run_unit, unit_of
 
 
 def test_float32_is_exact_on_this_machine() -> None:
@@ -114,3 +115,21 @@ def test_a_tile_of_another_width_is_refused() -> None:
 def test_squares_are_counted_with_their_padding() -> None:
     assert tiles_of(Program.of(model_of((17, 33), 16)), 16) == 1 * 2 * 3
     assert tiles_of(Program.of(model_of((16, 16, 16), 16)), 33) == 3 + 3
+
+
+@pytest.mark.parametrize("widths", [(40, 33, 17), (1100, 20)])
+def test_rows_in_blocks_are_as_rows_at_once(widths: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows a prover takes at a time: outputs and every square's word stay the same."""
+    unit = unit_of(Program.of(model_of(widths, 16)), rows_of(75, widths[0]), bits=0)
+    layer = noisy_layer(unit.program, 0, unit.beacon)
+    turned = np.zeros((layer.k, 80), np.float32)
+    turned[: widths[0], :75] = unit.rows.T
+    whole, (sums, words) = run_unit(unit), prover.noisy_product(turned, layer, ANCHOR)
+    monkeypatch.setattr(prover, "BLOCK_ROWS", 32)
+    monkeypatch.setattr(prover, "TURNED_ROWS", 7)
+    parts, (sums_of_parts, words_of_parts) = run_unit(unit), prover.noisy_product(turned, layer, ANCHOR)
+    assert (whole.outputs == parts.outputs).all()
+    assert (parts.outputs == unit.program.run(unit.rows)).all()
+    assert whole.won == parts.won
+    assert (sums == sums_of_parts).all()
+    assert (words == words_of_parts).all()
