@@ -1,6 +1,6 @@
-"""Draws the states of a view from the table on the stake proof's page: ``python -m formal.diagram`` writes the drawing anew.
+"""Draws the states of a view from the tables on the stake proof's page: ``python -m formal.diagram`` writes the drawings anew.
 
-Reads that one table and nothing else, so the drawing can't say what the table doesn't. Knows no rule of consensus but the names
+Reads those two tables and nothing else, so a drawing can't say what its table doesn't. Knows no rule of consensus but the names
 of the states that an action leads to.
 """
 
@@ -11,6 +11,9 @@ from typing import Final, NamedTuple
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "specification" / "consensus.md"
 HEAD: Final = "| state of the current view |"
+"""Of the table of a validator's view,"""
+WORKER_HEAD: Final = "| a worker's view |"
+"""and of the table of a view of a worker, which does not vote."""
 BEGIN, END = (
     "<!-- drawn from the table above: python -m formal.diagram -->\n",
     "<!-- end of the drawing -->\n",
@@ -25,10 +28,10 @@ class Move(NamedTuple):
     deed: str
 
 
-def moves(page: str) -> Iterator[Move]:
+def moves(page: str, table: str = HEAD) -> Iterator[Move]:
     """Every cell of the table that says something, row by row."""
     lines = iter(page.splitlines())
-    head = next(line for line in lines if line.startswith(HEAD))
+    head = next(line for line in lines if line.startswith(table))
     next(lines)
     _, *events = _cells(head)
     for line in lines:
@@ -39,15 +42,24 @@ def moves(page: str) -> Iterator[Move]:
         yield from (Move(state, event, deed) for event, deed in zip(events, deeds, strict=True) if deed)
 
 
-def states(page: str) -> list[str]:
+def states(page: str, table: str = HEAD) -> list[str]:
     """The rows of the table in order."""
-    return list(dict.fromkeys(move.state for move in moves(page)))
+    return list(dict.fromkeys(move.state for move in moves(page, table)))
+
+
+WORKER_STATES: Final = ("another leads", "it leads", "it has offered", "it gave up")
 
 
 def follower(state: str, deed: str) -> str:
     """The state in which a deed leaves a validator; the same one where it changes none."""
     if "commit" in deed:
         return "final"
+    if "enter next" in deed and state in WORKER_STATES:
+        return "left"
+    if "offer" in deed:
+        return "it has offered"
+    if "give up" in deed:
+        return "it gave up"
     if "enter next" in deed:
         return "left, SKIP sent" if state == "skipped by me" else "left, no SKIP sent"
     if re.search(r"\bSKIP\b", deed):
@@ -57,13 +69,16 @@ def follower(state: str, deed: str) -> str:
     return state
 
 
-def drawing(page: str) -> str:
+def drawing(page: str, table: str = HEAD) -> str:
     """The table as a Mermaid state diagram. What changes no state is listed in the state."""
-    names = {state: f"s{number}" for number, state in enumerate([*states(page), "final"])}
+    first, *_ = found = states(page, table)
+    names = {state: f"s{number}" for number, state in enumerate([*found, "final"])}
     lines = ["```mermaid", "stateDiagram-v2"]
     lines += [f'    state "{state}" as {name}' for state, name in names.items()]
-    lines.append(f"    [*] --> {names[states(page)[0]]}: enter the view")
-    for move in moves(page):
+    for state in (first, "it leads"):
+        if state in names:
+            lines.append(f"    [*] --> {names[state]}: enter the view")
+    for move in moves(page, table):
         after = follower(move.state, move.deed)
         lines.append(
             f"    {names[move.state]} --> {names[after]}: {move.event} / {move.deed.replace(':', ' -')}"
@@ -72,10 +87,13 @@ def drawing(page: str) -> str:
 
 
 def with_drawing(page: str) -> str:
-    """The page with its drawing made anew."""
-    before, rest = page.split(BEGIN, 1)
-    _, after = rest.split(END, 1)
-    return before + BEGIN + drawing(page) + END + after
+    """The page with its drawings made anew, in the order of their tables."""
+    before, *rest = page.split(BEGIN)
+    parts = [before]
+    for table, part in zip((HEAD, WORKER_HEAD), rest, strict=True):
+        _, after = part.split(END, 1)
+        parts.append(drawing(page, table) + END + after)
+    return BEGIN.join(parts)
 
 
 def _cells(line: str) -> list[str]:

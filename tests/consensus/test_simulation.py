@@ -22,7 +22,7 @@ from tests.simulation.world import Product, World
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS, CHUNK = 384, 32
 RULES = {rule.name for rule in Rule}
-EVERYDAY_RULES = RULES - {Rule.R5_HALT.name, Rule.R2_WORKER.name}
+EVERYDAY_RULES = RULES - {Rule.R5_HALT.name}
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))

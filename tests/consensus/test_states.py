@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.stake.effects import Accuse, Cast, Check, Commit, Effect
-from formal.diagram import PAGE, Move, drawing, follower, moves, states, with_drawing
+from consensus.stake.effects import Accuse, Build, Cast, Check, Commit, Effect, Halt, Propose
+from consensus.stake.events import CandidateReceived
+from formal.diagram import HEAD, PAGE, WORKER_HEAD, Move, drawing, follower, moves, states, with_drawing
 from omnitensor.protocol.types import View
 from omnitensor.protocol.votes import VoteKind
-from tests.consensus.bench_core import Bench
+from tests.consensus.bench_core import INTERVAL_MS, Bench
 from tests.consensus.worlds import Workshop
 
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -16,6 +17,13 @@ TABLE = tuple(moves(TEXT))
 SAID = {(move.state, move.event): move.deed for move in TABLE}
 EVENTS = tuple(dict.fromkeys(move.event for move in TABLE))
 CELLS = tuple(Move(state, event, SAID.get((state, event), "")) for state in states(TEXT) for event in EVENTS)
+WORKER_TABLE = tuple(moves(TEXT, WORKER_HEAD))
+WORKER_SAID = {(move.state, move.event): move.deed for move in WORKER_TABLE}
+WORKER_CELLS = tuple(
+    Move(state, event, WORKER_SAID.get((state, event), ""))
+    for state in states(TEXT, WORKER_HEAD)
+    for event in dict.fromkeys(move.event for move in WORKER_TABLE)
+)
 LATER_MS = 60_000
 CERTIFICATES = {
     "notarization": VoteKind.NOTARIZE,
@@ -101,8 +109,84 @@ def test_what_is_not_chosen_is_not_executed_once_the_view_is_left() -> None:
     assert Check not in kinds(scene.let("proposal comes"))
 
 
-def test_the_drawing_is_current_and_leaves_no_state_out() -> None:
+class WorkerScene:
+    """A worker in view 1, which it or another worker leads."""
+
+    def __init__(self, state: str, way_out: str) -> None:
+        self.shop = Workshop(credit=(30, 10))
+        leader = self.shop.schedule.leader(View(1))
+        assert leader >= len(self.shop.table)
+        self.state = state
+        self.bench = Bench(leader if state.startswith("it") else 9 - leader, self.shop)
+        self.candidate, self.block = self.shop.child(1)
+        self.offered = False
+        self.bench.start()
+        if state == "it has offered":
+            self.let("block built")
+        if state == "it gave up":
+            self.let("none built")
+        if state == "left":
+            self.let(way_out)
+        assert self.bench.core.view == 1 + (state == "left")
+
+    def let(self, event: str) -> list[Effect]:
+        """Lets it happen; all effects, the own proposal said and counted."""
+        bench, shop = self.bench, self.shop
+        if event == "pace comes":
+            bench.tick(INTERVAL_MS)
+        elif event in ("block built", "none built"):
+            if self.state.startswith("it"):
+                bench.tick(INTERVAL_MS)
+            bench.built(1, self.block if event == "block built" else None)
+        elif event == "proposal comes":
+            mine = self.state.startswith("it")
+            candidate, block = shop.child(1, salt=9) if mine else (self.candidate, self.block)
+            self.offered = True
+            bench.propose(candidate, block)
+        elif event == "block valid":
+            if not self.offered:
+                bench.do(CandidateReceived(bench.now, "peer", self.candidate, self.block))
+            bench.checked(self.candidate)
+        elif event == "timer runs out":
+            if self.state == "it leads":
+                bench.tick(INTERVAL_MS)
+            bench.tick(LATER_MS)
+        else:
+            kind = CERTIFICATES[event]
+            named = () if kind is VoteKind.SKIP else (self.candidate.id,)
+            bench.certificate(shop.certificate(kind, 1, *named, signers=(0, 1, 2)))
+        found = list(bench.out)
+        for propose in bench.all(Propose):
+            found += bench.say(propose.vote)
+        return found
+
+
+@pytest.mark.parametrize("cell", WORKER_CELLS, ids=lambda cell: f"{cell.state} - {cell.event}")
+def test_a_cell_says_what_a_worker_does(cell: Move) -> None:
+    scene = WorkerScene(cell.state, "skip certificate" if cell.event == "notarization" else "notarization")
+    before = scene.bench.core.view
+    effects = scene.let(cell.event)
+    assert scene.bench.core.view - before == ("enter next" in cell.deed)
+    if "commit" in cell.deed and Commit not in kinds(effects):  # once it has the block
+        effects += scene.let("block valid")
+        assert Commit in kinds(effects)
+    if "execute if chosen" in cell.deed and cell.event != "proposal comes":
+        effects += scene.let("proposal comes")
+    does = {"build": Build, "offer": Propose, "execute": Check, "halt": Halt, "commit": Commit}
+    for word, kind in does.items():
+        if word in cell.deed:
+            assert kind in kinds(effects)
+    if not cell.deed:
+        assert not kinds(effects) & set(does.values())
+    assert not votes(effects), "it votes for nothing"
+
+
+def test_the_drawings_are_current_and_leave_no_state_out() -> None:
     assert with_drawing(TEXT) == TEXT, "draw it anew: python -m formal.diagram"
-    reached = {follower(move.state, move.deed) for move in TABLE}
-    assert reached == {*states(TEXT), "final"}
-    assert all(f'state "{state}"' in drawing(TEXT) for state in reached)
+    for table, cells, entered in (
+        (HEAD, TABLE, set()),
+        (WORKER_HEAD, WORKER_TABLE, {"another leads", "it leads"}),
+    ):
+        reached = {follower(move.state, move.deed) for move in cells}
+        assert reached | entered == {*states(TEXT, table), "final"}
+        assert all(f'state "{state}"' in drawing(TEXT, table) for state in reached)

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,18 @@ SECONDS_MAX = 40.0
 class Process:
     """``omnitensor-node start`` with its output in a file."""
 
-    def __init__(self, home: Path, *arguments: str, before: str = "") -> None:
-        """``before``: a shell command that sets limits for the process."""
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        before: str = "",
+        module: str = "node.cli",
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """``before``: a shell command that sets limits for the process. ``extra`` is added to its environment."""
         self.rpc_port, p2p_port = free_ports(2)
         line = [
-            *(sys.executable, "-m", "node.cli", "start", "--home", str(home)),
+            *(sys.executable, "-m", module, "start", "--home", str(home)),
             *("--rpc-listen", f"127.0.0.1:{self.rpc_port}", "--p2p-listen", f"127.0.0.1:{p2p_port}"),
             *arguments,
         ]
@@ -43,7 +50,7 @@ class Process:
         self.log = home.parent / f"{home.name}-{time.monotonic_ns()}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment()
+                line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment(extra)
             )
 
     def call(self, method: str, **params: object) -> dict[str, object]:

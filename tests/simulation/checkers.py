@@ -28,7 +28,7 @@ class Checkers:
         self.violations: list[str] = []
         self._members = members if members is not None else lambda _: tuple(enumerate(scenario.weights))
         self._epoch_blocks = scenario.epoch_blocks
-        self._hostile = frozenset(scenario.byzantine)
+        self._hostile = scenario.hostile
         self._final: dict[int, bytes] = {}
         self._times: dict[int, int] = {}
         self._heights: dict[int, int] = {}
@@ -48,7 +48,7 @@ class Checkers:
         """Everything that a node sends to all, at the instant at which it leaves."""
         if isinstance(message, Proposal):
             self._candidates[bytes(message.leader_vote.candidate_id)] = message.candidate
-            self._vote(sender, message.leader_vote)
+            self._vote(sender, message.leader_vote, offers=True)
         elif isinstance(message, Vote):
             self._vote(sender, message)
         elif isinstance(message, Certificate) and sender not in self._hostile:
@@ -74,11 +74,13 @@ class Checkers:
                     f"node {holder} holds a forged certificate: {signer} never said so in view {certificate.view}"
                 )
 
-    def _vote(self, sender: int, vote: Vote) -> None:
+    def _vote(self, sender: int, vote: Vote, *, offers: bool = False) -> None:
         if sender in self._hostile:
             return
         members = self._members(vote.epoch)
-        if vote.signer >= len(members) or members[vote.signer][0] != sender:
+        if vote.signer >= len(members) and (not offers or vote.kind != NOTARIZE):
+            self.violated(f"honest node {sender} votes in epoch {vote.epoch}, where it is no validator")
+        elif vote.signer < len(members) and members[vote.signer][0] != sender:
             self.violated(f"honest node {sender} votes with another's seat in epoch {vote.epoch}")
         said = self._said.setdefault((sender, vote.epoch, vote.view), {})
         said.setdefault(int(vote.kind), set()).add(bytes(vote.candidate_id))

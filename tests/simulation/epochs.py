@@ -1,4 +1,4 @@
-"""Validator sets that change: who votes in which epoch of a simulated world, drawn from the boundary block below it.
+"""Validator sets that change: who votes and leads in which epoch of a simulated world, drawn from the boundary block below it.
 
 So all who agree on the boundary agree on the set. Hostile weight stays within what is tolerated in every epoch.
 """
@@ -18,6 +18,7 @@ from omnitensor.protocol.votes import FinalityProof, ValidatorEntry, ValidatorTa
 from tests.simulation.application import Application, HashChain, genesis_block
 from tests.simulation.network import EPOCH_MS
 from tests.simulation.scenario import Scenario, tolerated
+from tests.simulation.workers import Facts, credit_of, worker_set
 
 if TYPE_CHECKING:
     from tests.simulation.node import SimNode
@@ -37,9 +38,16 @@ class EpochSet:
     members: tuple[int, ...]
     began_ms: TimeMs
     boundary: Height
+    workers: tuple[int, ...] = ()
+    """Parties that lead and do not vote, in the order of the schedule."""
 
     def seat_of(self, node: int) -> int | None:
         return self.members.index(node) if node in self.members else None
+
+    def lead_of(self, party: int) -> int | None:
+        """Its index in the schedule."""
+        leaders = (*self.members, *self.workers)
+        return leaders.index(party) if party in leaders else None
 
 
 def address_of(node: int) -> Address:
@@ -67,6 +75,8 @@ class Sets:
         self._genesis = genesis_block(EPOCH_MS)
         self._made: dict[Hash, EpochSet] = {}
         self.by_number: dict[int, EpochSet] = {}
+        self.facts: dict[int, Facts] = {}
+        """What an epoch's leaders are drawn from, as drawn here."""
         self.of(self._genesis.header)
 
     def address_of(self, validator: int) -> Address:
@@ -104,13 +114,19 @@ class Sets:
                 ValidatorEntry(address_of(node), self._keys[node], weight) for node, weight in weights
             )
             table = self._product.table(number, entries)
-            schedule = LeaderSchedule(table, below.hash)
+            credit = credit_of(self._scenario, number, below.hash)
+            workers = worker_set(credit, address_of, self._keys)
+            schedule = (
+                LeaderSchedule(table, below.hash, workers) if credit else LeaderSchedule(table, below.hash)
+            )
             verifier = self._product.verifier(self._chain_id, table, schedule, self._scheme)
             boundary = Height((number + 1) * self._scenario.epoch_blocks)
             members = tuple(node for node, _ in weights)
-            made = EpochSet(table, schedule, verifier, members, TimeMs(below.timestamp_ms), boundary)
+            leading = tuple(int.from_bytes(entry.address[1:], "big") for entry in schedule.workers)
+            made = EpochSet(table, schedule, verifier, members, TimeMs(below.timestamp_ms), boundary, leading)
             self._made[below.hash] = made
-            self.by_number.setdefault(number, made)
+            if self.by_number.setdefault(number, made) is made:
+                self.facts[number] = Facts(bytes(below.hash), tuple(weights), credit)
         return made
 
     def _weights(self, epoch: int, seed: Hash) -> list[tuple[int, int]]:

@@ -64,7 +64,7 @@ class LedgerSets:
     ) -> None:
         self._scheme = scheme
         self._secrets = dict(zip(keys, secrets, strict=True))
-        self.accounts = [account_key(f"validator {index}") for index in range(scenario.size)]
+        self.accounts = [account_key(f"validator {index}") for index in range(scenario.parties)]
         self.users = [account_key(f"user {number}") for number in range(USERS)]
         self.validator_at = {key.address: index for index, key in enumerate(self.accounts)}
         self.genesis = self._genesis(scenario, keys)
@@ -129,6 +129,7 @@ class LedgerSets:
             tuple(self.validator_at[Address(entry.address)] for entry in view.table.entries),
             view.began_ms,
             boundary_of(view.number, self.genesis.params),
+            tuple(self.validator_at[Address(entry.address)] for entry in view.schedule.workers),
         )
         self.by_number.setdefault(view.number, made)
         return made

@@ -83,7 +83,7 @@ class SimNode(Hearing):
     def __init__(self, world: World, index: int, chain: Application) -> None:
         self.world = world
         self.index = index
-        """Of the machine. ``validator`` is whose key it holds."""
+        """Of the machine. ``validator`` is whose key it holds, be it a worker's."""
         self.validator: int = world.validator_of[index]
         self.chain = chain
         self.disk = SimDisk(world.random)
@@ -122,8 +122,13 @@ class SimNode(Hearing):
 
     @property
     def seat(self) -> int | None:
-        """Its place in the epoch's table; None while it only follows."""
+        """Its place in the epoch's table; None while it does not vote."""
         return self.epoch.seat_of(self.validator)
+
+    @property
+    def lead(self) -> int | None:
+        """Its place in the epoch's schedule; None while it only follows."""
+        return self.epoch.lead_of(self.validator)
 
     def now_ms(self) -> int:
         return EPOCH_MS + self.world.clock.now_ms + self.skew_ms
@@ -177,6 +182,7 @@ class SimNode(Hearing):
                 world.scenario.standstill_ms,
                 world.scenario.clock_drift_ms,
                 self.epoch.boundary,
+                self.lead if self.seat is None else None,
             ),
             self.epoch.table,
             self.epoch.schedule,
@@ -403,8 +409,9 @@ class SimNode(Hearing):
         self._speak(propose.vote.signed(signature))
 
     def _speak(self, vote: Vote) -> None:
-        """Send an own vote, and count it."""
-        self.broadcast(vote)
+        """Send an own vote, and count it. A worker has none beside its proposal."""
+        if self.seat is not None:
+            self.broadcast(vote)
         self._handle(VoteReceived(self.now_ms(), None, vote))
 
     def _build(self, order: Build, salt: int = 0) -> None:

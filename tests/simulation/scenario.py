@@ -36,6 +36,23 @@ ADVERSARIES = (
 )
 TWO_MACHINES = frozenset({"shameless_twin", "twin"})
 """Kinds that run one key on two machines."""
+WORKER_ADVERSARIES = (
+    "attendance_forger",
+    "block_twister",
+    "clock_liar",
+    "conspirator",
+    "double_voter",
+    "equivocating_leader",
+    "forking_leader",
+    "garbage",
+    "poisoning_leader",
+    "selective_sender",
+    "silent",
+    "withholding_leader",
+)
+"""Kinds that a worker can be: what a leader can do, and what a vote would do if it counted."""
+WORKERS_SHARE = 0.4
+"""Of the seeds have workers."""
 SIZES = (4,) * 10 + (5,) * 8 + (6,) * 5 + (7,) * 5 + (8, 9, 10, 11, 13, 16, 19, 21)
 """Validators; larger sets are rarer, since messages grow with the square."""
 LEDGER_SHARE = 1 / 6
@@ -90,6 +107,11 @@ class Scenario:
     nobody withdraws stake."""
     compact_bytes: int = 0
     """The safety store rewrites its file after growing by this; 0: as in the product, which is never reached here."""
+    workers: tuple[str, ...] = ()
+    """Workers that hold no stake and lead by credit, by kind of adversary; "" is an honest one. They follow the validators as
+    parties, and the second machines of validators as machines."""
+    pace_views: int = 0
+    """After healing a block becomes final at least every so many views; 0: that is not looked at."""
     plan: tuple[Fault, ...] | None = None
     """The faults themselves, in place of those that the chances above would draw."""
 
@@ -100,13 +122,27 @@ class Scenario:
 
     @property
     def machines(self) -> int:
-        """Nodes: one a validator, and one more for each key that runs twice. The second machines come last, in order."""
-        return self.size + len(self.doubled)
+        """Nodes: one a validator, one more for each key that runs twice, one a worker."""
+        return self.size + len(self.doubled) + len(self.workers)
+
+    @property
+    def parties(self) -> int:
+        """Validators, then workers: whoever has a key."""
+        return self.size + len(self.workers)
+
+    def kind_of(self, party: int) -> str:
+        """The kind of adversary that a party is; "" of an honest one."""
+        return self.byzantine.get(party, "") if party < self.size else self.workers[party - self.size]
+
+    @property
+    def hostile(self) -> frozenset[int]:
+        """Parties that are not honest."""
+        return frozenset(party for party in range(self.parties) if self.kind_of(party))
 
     @property
     def validators_of_machines(self) -> tuple[int, ...]:
-        """Whose key each machine holds."""
-        return (*range(self.size), *self.doubled)
+        """Whose key each machine holds, by party."""
+        return (*range(self.size), *self.doubled, *range(self.size, self.parties))
 
     @property
     def doubled(self) -> tuple[int, ...]:
@@ -146,7 +182,20 @@ def scenario_of(seed: int) -> Scenario:
         epoch_blocks=random.choice((4, 6, 10, 10**9)),
         compact_bytes=random.choice((0, 0, 2_000, 8_000)),
     )
-    return on_ledger(scenario) if random.random() < LEDGER_SHARE else scenario
+    return with_workers(on_ledger(scenario) if random.random() < LEDGER_SHARE else scenario)
+
+
+def with_workers(scenario: Scenario) -> Scenario:
+    """The same world in some seeds with workers that lead: honest ones, some hostile, or none but hostile."""
+    random = Random(f"workers {scenario.seed}")
+    if random.random() > WORKERS_SHARE:
+        return scenario
+    hostile = random.choice((0.0, 0.0, 0.4, 0.7, 1.0))
+    workers = tuple(
+        random.choice(WORKER_ADVERSARIES) if random.random() < hostile else ""
+        for _ in range(random.choice((1, 2, 2, 3)))
+    )
+    return replace(scenario, workers=workers)
 
 
 def on_ledger(scenario: Scenario) -> Scenario:

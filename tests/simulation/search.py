@@ -57,6 +57,9 @@ class Total:
         self.validators[scenario.size] += 1
         self.faults += outcome.faults
         self.adversaries.update(scenario.byzantine.values())
+        self.adversaries.update(
+            f"worker {kind}".rstrip() if kind else "honest worker" for kind in scenario.workers
+        )
         self.rules += outcome.rules
         self.ledger += outcome.ledger
         self.bad += bool(outcome.violations)

@@ -53,7 +53,10 @@ def size_of(scenario: Scenario) -> int:
     bad = sum(getattr(scenario, name) != quiet for name, quiet in QUIET if not _is_drawn(name))
     uneven = len(set(scenario.weights)) - 1
     seconds = scenario.chaos_ms // 250
-    return 4 * scenario.size + 4 * len(scenario.byzantine) + 2 * len(plan) + 2 * bad + uneven + seconds
+    workers = 4 * len(scenario.workers) + 4 * sum(bool(kind) for kind in scenario.workers)
+    return (
+        workers + 4 * scenario.size + 4 * len(scenario.byzantine) + 2 * len(plan) + 2 * bad + uneven + seconds
+    )
 
 
 def explicit(scenario: Scenario) -> Scenario:
@@ -93,7 +96,7 @@ class _Shrinker:
         if not first:
             return None
         self._violation, self._nature, self._failed_ms = first[0], nature(first[0]), self._ended_ms
-        passes = (self._time, self._faults, self._hostile, self._members, self._weather)
+        passes = (self._time, self._faults, self._hostile, self._members, self._workers, self._weather)
         before = -1
         while before != size_of(self._best) and self._tries < self._tries_max:
             before = size_of(self._best)
@@ -128,6 +131,14 @@ class _Shrinker:
             if self._best.size > 1:
                 self._keep(without_member(self._best, index))
         self._keep(replace(self._best, weights=(10,) * self._best.size))
+
+    def _workers(self) -> None:
+        """Fewer workers, and honest ones."""
+        for place in reversed(range(len(self._best.workers))):
+            kinds = self._best.workers
+            honest = replace(self._best, workers=(*kinds[:place], "", *kinds[place + 1 :]))
+            if not self._keep(without_worker(self._best, place)):
+                self._keep(honest)
 
     def _weather(self) -> None:
         for name, quiet in QUIET:
@@ -192,7 +203,11 @@ def with_hostile(scenario: Scenario, byzantine: dict[int, str]) -> Scenario:
         return changed
     left = scenario.validators_of_machines
     kept = [machine for machine in range(scenario.machines) if machine < scenario.size]
-    kept += [m for m in range(scenario.size, scenario.machines) if left[m] in changed.doubled]
+    kept += [
+        m
+        for m in range(scenario.size, scenario.machines)
+        if left[m] in changed.doubled or left[m] >= scenario.size
+    ]
     return replace(changed, plan=_renumbered(scenario.plan or (), kept))
 
 
@@ -208,6 +223,17 @@ def without_member(scenario: Scenario, index: int) -> Scenario:
         weights=weights,
         byzantine=byzantine,
         late=tuple(place - (place > index) for place in scenario.late if place != index),
+        plan=_renumbered(scenario.plan or (), kept),
+    )
+
+
+def without_worker(scenario: Scenario, place: int) -> Scenario:
+    """One worker less, with its machine and its faults."""
+    party = scenario.size + place
+    kept = [machine for machine, owner in enumerate(scenario.validators_of_machines) if owner != party]
+    return replace(
+        scenario,
+        workers=scenario.workers[:place] + scenario.workers[place + 1 :],
         plan=_renumbered(scenario.plan or (), kept),
     )
 

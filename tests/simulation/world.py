@@ -25,6 +25,7 @@ from omnitensor.protocol.evidence import Evidence, decode_evidence
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.votes import Certificate, FinalityProof, ValidatorTable, Vote
 from p2p.sync import Fetch
+from state.ledger import registry, transition
 from state.store import Store
 from tests.simulation.adversaries import ADVERSARY_CLASSES
 from tests.simulation.application import CHAIN_ID
@@ -33,6 +34,7 @@ from tests.simulation.epochs import Sets
 from tests.simulation.errands import Errands
 from tests.simulation.faults import Fault, plan_of
 from tests.simulation.jail_checkers import JailCheckers
+from tests.simulation.leader_checkers import LeaderCheckers, WorkerRows
 from tests.simulation.ledger_chain import LedgerChain
 from tests.simulation.ledger_checkers import LedgerCheckers
 from tests.simulation.ledger_world import LedgerSets
@@ -42,6 +44,10 @@ from tests.simulation.node import SimNode
 from tests.simulation.scenario import Scenario
 from tests.simulation.scheme import SimScheme
 from tests.simulation.story import Story
+from tests.simulation.workers import giving
+
+SETTLE_DELTAS = 40
+"""After healing it may take so long until all are in one view again: a timer at its longest, and a standstill's repetition."""
 
 
 @dataclass
@@ -130,7 +136,7 @@ class World:
         )
         self.scheme = product.scheme()
         self.core_class, self.store_class = product.core, product.store
-        self.secrets = [b"validator %d" % i + bytes(32) for i in range(scenario.size)]
+        self.secrets = [b"validator %d" % i + bytes(32) for i in range(scenario.parties)]
         self.keys = [self.scheme.key(secret) for secret in self.secrets]
         self.sets: Any = self._sets()
         self.table = self.sets.by_number[0].table
@@ -153,19 +159,25 @@ class World:
         self.reported = [0] * scenario.machines
         """How far each machine is known to be."""
         self.validator_of = scenario.validators_of_machines
-        """Whose key a machine holds."""
+        """Whose key a machine holds: validators, then workers."""
         self.nodes: list[SimNode] = [
-            ADVERSARY_CLASSES.get(scenario.byzantine.get(validator, ""), SimNode)(
-                self, machine, self.sets.new_chain()
-            )
+            ADVERSARY_CLASSES.get(scenario.kind_of(validator), SimNode)(self, machine, self.sets.new_chain())
             for machine, validator in enumerate(self.validator_of)
         ]
         self.ledger_counts: Counter[str] = Counter()
         """What users gave, what the ledger did."""
         self.ledger: LedgerCheckers | None = None
         self.load: Load | None = None
+        self.worker_rows: WorkerRows | None = None
         if isinstance(self.sets, LedgerSets):
             self._begin_ledger(self.sets)
+        self.leaders = self._leader_checkers() if scenario.workers else None
+
+    def _leader_checkers(self) -> LeaderCheckers:
+        parties = {bytes(self.sets.address_of(party)): party for party in range(self.scenario.parties)}
+        rows = self.worker_rows
+        facts = rows.facts if rows is not None else self.sets.facts.get
+        return LeaderCheckers(self.checkers.violated, self.scenario, facts, parties.__getitem__)
 
     def _sets(self) -> Sets | LedgerSets:
         scenario = self.scenario
@@ -179,7 +191,7 @@ class World:
         self.ledger = LedgerCheckers(
             self.checkers.violated,
             validator_at,
-            frozenset(self.scenario.byzantine),
+            self.scenario.hostile,
             self.scenario.weights,
             self.scenario.epoch_blocks,
             params.validators_max,
@@ -198,6 +210,14 @@ class World:
             node.errands = Errands(node, node.chain, sets)
         self.load = Load(self, sets)
         self.load.begin()
+        if self.scenario.workers:
+            self.worker_rows = WorkerRows(
+                self.checkers.violated,
+                self.scenario,
+                bytes(sets.genesis.hash),
+                self.ledger.members,
+                lambda party: bytes(sets.address_of(party)),
+            )
 
     # -- running
 
@@ -246,7 +266,17 @@ class World:
         compact_bytes = self.scenario.compact_bytes
         compacting = ((safety_store, "COMPACT_BYTES", compact_bytes),) if compact_bytes else ()
         quiet = tuple((module, "log", Quiet()) for module in (chain_work, reporting)) if self.ledger else ()
-        return (*compacting, *quiet, *self.product.patches)
+        return (*compacting, *quiet, *self._with_credit(self.product.patches))
+
+    def _with_credit(self, patches: tuple[tuple[Any, str, Any], ...]) -> tuple[tuple[Any, str, Any], ...]:
+        """Patches, and where workers lead on the ledger a last step of its blocks that credits them."""
+        if self.worker_rows is None:
+            return patches
+        give = giving(self.scenario, [key.address for key in self.sets.accounts], self.keys)
+        steps = {name: value for owner, name, value in patches if owner is transition}
+        rest = tuple(patch for patch in patches if patch[:2] != (transition, "END_OF_BLOCK"))
+        before = steps.get("END_OF_BLOCK", registry.END_OF_BLOCK)
+        return (*rest, (transition, "END_OF_BLOCK", (*before, give)))
 
     def _members(self, epoch: int) -> tuple[tuple[int, int], ...]:
         """Node and weight by index in an epoch's table."""
@@ -281,6 +311,9 @@ class World:
                 f"no progress: {scenario.progress_ms} ms after healing not every honest node is at height {goal - 1}: {heights}"
             )
         self.checkers.finish([(node.index, node.chain.committed) for node in self.honest()])
+        if self.leaders is not None and scenario.pace_views:
+            settled_ms = EPOCH_MS + scenario.chaos_ms + SETTLE_DELTAS * scenario.delta_ms
+            self.leaders.check_pace(self.honest()[0].chain.committed, settled_ms)
 
     def _settled(self) -> bool:
         return self._brief and bool(self.checkers.violations)
@@ -380,6 +413,8 @@ class World:
         """A node says something to all."""
         self.told(node, message)
         self.checkers.spoken(node.validator, message)
+        if self.leaders is not None:
+            self.leaders.spoken(node.validator, message)
 
     def restarted(self, node: SimNode) -> None:
         """What is on its disk: nothing that it has made final is lost; what became durable as the power went is news."""
@@ -401,7 +436,13 @@ class World:
                 for entry in part:
                     named = self.checkers.attended(node.index, entry.block.header)
                     self.ledger.attended(entry.block.header.height, named)
+                    if self.worker_rows is not None:
+                        self.worker_rows.block(entry.block.header)
                 self.ledger.committed(node.index, node.height, part[-1].block.header, rows_of(node))
+            if self.worker_rows is not None:
+                self.worker_rows.check(node.index, node.height, rows_of(node))
+            if self.leaders is not None:
+                self.leaders.committed(part)
 
     def accused(self, node: SimNode, evidence: Evidence) -> None:
         """A node holds evidence, its own or another's."""

@@ -26,7 +26,7 @@ class AttendanceForger(Hostile):
 
     def _forged(self, order: Build, true: Attendance) -> Attendance | None:
         table = self.epoch.table
-        assert self.seat is not None, "a leader has a seat"
+        own = 0 if self.seat is None else self.seat  # a worker is in no bitmap
         candidate_id = Hash(certificate_of(true, table.epoch, order.parent_hash).candidate_id)
         alone = self.vote(true.kind, View(true.view), candidate_id)
         everybody = table.bitmap(tuple(range(len(table))))
@@ -35,7 +35,7 @@ class AttendanceForger(Hostile):
             self._older,
             replace(true, signers=everybody),
             replace(true, signers=true.signers + b"\x01"),
-            replace(true, signers=table.bitmap((self.seat,)), signature=alone.signature),
+            replace(true, signers=table.bitmap((own,)), signature=alone.signature),
             replace(true, view=true.view + 1),
             replace(true, kind=VoteKind.FINALIZE if true.kind == VoteKind.NOTARIZE else VoteKind.NOTARIZE),
             true,

@@ -27,7 +27,8 @@ class Conspirator(Hostile):
     def __init__(self, world: World, index: int, chain: Application) -> None:
         super().__init__(world, index, chain)
         scenario = world.scenario
-        self._fellows = [peer for peer in self.peers() if scenario.byzantine.get(peer) == self.byzantine]
+        owners = world.validator_of
+        self._fellows = [peer for peer in self.peers() if scenario.kind_of(owners[peer]) == self.byzantine]
         honest = [peer for peer in range(scenario.size) if peer not in scenario.byzantine]
         self._halves = (frozenset(honest[0::2]), frozenset(honest[1::2]))
         self._served: set[Hash] = set()
@@ -87,8 +88,10 @@ class Conspirator(Hostile):
         return int(message.block is not None and message.block.hash in self.world.agreed)
 
     def _serve(self, half: frozenset[int], view: View, candidate_id: Hash) -> None:
-        """Vote for a candidate, before one half."""
+        """Vote for a candidate, before one half; a worker leaves that to its fellows that hold stake."""
         self._served.add(candidate_id)
+        if self.seat is None:
+            return
         for kind in (VoteKind.NOTARIZE, VoteKind.FINALIZE):
             vote = self.vote(kind, view, candidate_id)
             for peer in sorted(half):

@@ -21,7 +21,7 @@ class DoubleVoter(Hostile):
         self._supported: set[Hash] = set()
 
     def receive(self, sender: int, message: Any) -> None:
-        if isinstance(message, Proposal | Vote) and self.core is not None and self.seat is not None:
+        if isinstance(message, Proposal | Vote) and self.core is not None and self.lead is not None:
             vote = message.leader_vote if isinstance(message, Proposal) else message
             if vote.kind != VoteKind.SKIP and vote.candidate_id not in self._supported:
                 self._supported.add(Hash(vote.candidate_id))

@@ -20,14 +20,16 @@ class Hostile(SimNode):
     def core_kind(self) -> type[Core]:
         """The core, but without minding that it is seen to have signed what it did not ask for."""
         kind = super().core_kind()
-        return type("Shameless", (kind,), {"_remembers": lambda *_: True})
+        deaf = {} if self.seat is not None else {"_not_mine": lambda *_: None}
+        return type("Shameless", (kind,), {"_remembers": lambda *_: True, **deaf})
 
     def _recorded(self, effect: Cast | Propose) -> bool:
         return True
 
     def vote(self, kind: VoteKind, view: View, candidate_id: Hash = SKIP_ID) -> Vote:
-        assert self.seat is not None, "only who has a seat votes"
-        blank = Cast(kind, self.epoch.table.epoch, view, candidate_id, self.seat)
+        """A worker signs as well, under its index, and nobody is to count it."""
+        assert self.lead is not None, "only who may lead signs"
+        blank = Cast(kind, self.epoch.table.epoch, view, candidate_id, self.lead)
         return blank.signed(self.sign(blank.message(CHAIN_ID)))
 
     def proposal(self, candidate: Candidate, block: Any, justification: tuple[Certificate, ...]) -> Proposal:

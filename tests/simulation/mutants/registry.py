@@ -7,13 +7,14 @@ from dataclasses import replace as with_changes
 from random import Random
 from typing import Any
 
+from consensus.schedule import leaders
 from consensus.stake import effects, slots, tally
 from omnitensor.protocol import ballots, evidence
 from state import chain
 from state.ledger import attendance, downtime, epochs, removal, slashing, transition
 from state.ledger import evidence as ledger_evidence
 from tests.simulation import syncing
-from tests.simulation.mutants import counting, ledger, rules, store
+from tests.simulation.mutants import counting, ledger, rules, store, workers
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import Product, World
 
@@ -301,7 +302,53 @@ LEDGER = (
         weather={**ON_LEDGER, "crash_chance": 0.6, "partition_chance": 0.3},
     ),
 )
-MUTANTS = (*RULES, *EPOCHS, *COUNTING, *EVIDENCE, *SYNC, *STORE, *LEDGER)
+WITH_WORKERS: dict[str, Any] = {"workers": ("", ""), "epoch_blocks": 4}
+ABSENT: dict[str, Any] = {**ON_LEDGER, "workers": ("silent", "")}
+WORKERS = (
+    Mutant(
+        "a worker's signature counts",
+        Product(core=workers.CountingCore),
+        "silent",
+        5,
+        weather=WITH_WORKERS,
+    ),
+    Mutant(
+        "work leads with too few tickets",
+        patched((leaders, "TICKETS_MIN", 0)),
+        "silent",
+        20,
+        weather=WITH_WORKERS,
+    ),
+    Mutant(
+        "work leads every view",
+        patched((leaders, "STAKE_VIEW_EVERY", 10**9)),
+        "silent",
+        5,
+        weather=WITH_WORKERS,
+    ),
+    Mutant(
+        "a worker proposes again after a restart",
+        Product(core=workers.ForgetfulWorkerCore, store=store.CarelessStore),
+        "silent",
+        40,
+        weather={**WITH_WORKERS, "crash_chance": 0.8},
+    ),
+    Mutant(
+        "a missed view changes the set in use",
+        patched((transition, "END_OF_BLOCK", workers.steps_with(workers.charge_now))),
+        "silent",
+        10,
+        weather=ABSENT,
+    ),
+    Mutant(
+        "a missed view costs nothing",
+        patched((transition, "END_OF_BLOCK", workers.steps_with())),
+        "silent",
+        10,
+        weather=ABSENT,
+    ),
+)
+MUTANTS = (*RULES, *EPOCHS, *COUNTING, *EVIDENCE, *SYNC, *STORE, *LEDGER, *WORKERS)
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 
 
