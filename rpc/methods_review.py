@@ -31,7 +31,7 @@ from rpc.methods_campaign import campaign_row, item_row
 from rpc.table import TABLE, Context, Params, Result
 from state.reader import Reader
 from state.records_review import SEATS_LIVE, Batch, BatchOutcome, BatchPhase, ItemStatus, Seat, SeatState
-from state.schema import BATCHES, REVIEWERS, SEATS, SEATS_BY_VALIDATOR, number
+from state.schema import BATCHES, REVIEWERS, SEALED_SEATS, SEATS, SEATS_BY_VALIDATOR, number
 
 SeatText = Literal[
     "seated", "committed", "revealed", "declined", "missed", "released", "leaked", "contradicted"
@@ -94,6 +94,10 @@ class AssignmentShown(Result, frozen=True):
     bond: AmountText
     paid: AmountText
     penalty: AmountText
+    keys_pending: Annotated[
+        bool,
+        Meta(description="Keys of its private items are missing and may still come: no report is taken yet"),
+    ]
 
 
 class AssignmentsPage(Result, frozen=True):
@@ -120,11 +124,13 @@ def assignments(context: Context, params: AssignmentsParams) -> AssignmentsPage:
         is_open = seat.state in SEATS_LIVE and batch.phase != BatchPhase.DONE
         left -= is_open
         if is_open or not params.open_only:
-            found.append(_assignment(place, batch, seat, reader.head.height))
+            found.append(_assignment(place, batch, seat, reader, address))
     return AssignmentsPage(assignments=found, next=None)
 
 
-def _assignment(place: Place, batch: Batch, seat: Seat, height: int) -> AssignmentShown:
+def _assignment(place: Place, batch: Batch, seat: Seat, reader: Reader, address: Address) -> AssignmentShown:
+    height, sealed = reader.head.height, reader.get(SEALED_SEATS, place[0], address)
+    pending = sealed is not None and sealed.granted < len(batch.items) and height < sealed.grant_until
     return AssignmentShown(
         batch=place[0],
         round=place[1],
@@ -142,6 +148,7 @@ def _assignment(place: Place, batch: Batch, seat: Seat, height: int) -> Assignme
         bond=present.amount_text(seat.bond),
         paid=present.amount_text(seat.paid),
         penalty=present.amount_text(seat.penalty),
+        keys_pending=pending,
     )
 
 

@@ -100,6 +100,7 @@ def campaign_show(app: App, id: str) -> None:
                 f"{spec.first_seats}, agreement at least {spec.agree_min_bps / 100:g} %; second round"
                 f" {spec.second_seats}, audits {spec.audit_bps / 100:g} %",
             ),
+            ("private", "yes: items are encrypted for sponsor and reviewers" if spec.is_private else "no"),
             ("largest file", f"{spec.item_bytes_max} bytes"),
             ("closes at", f"height {spec.closes_at}"),
             ("money left", money(found.escrow.available)),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from omnitensor.sdk.content import download_file
 from omnitensor.sdk.contributor import AsyncContributor, Job, Moment, Submission
 from omnitensor.sdk.errors import WaitTimeout
 from omnitensor.sdk.orders import POLL_S
+from omnitensor.sdk.private import AsyncPrivate, PrivateMoment
 from omnitensor.sdk.results import Campaign, Item, Rewards
+from omnitensor.sdk.wallet import Wallet
 
 BYTES_MOVE = {"upload": "uploaded", "download": "downloaded"}
 """Stages that have a progress, and how one says that they are over."""
@@ -41,7 +44,11 @@ CRITERIA = ("completeness", "accuracy", "relevance")
 )
 @click.option("--category", metavar="NAME", help="Category, by name or number  [default: the first]")
 @click.option("--media-type", metavar="TYPE", help="Declare this media type  [default: found from the bytes]")
-@click.option("--follow", is_flag=True, help="Stay until every item is judged.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Stay until every item is judged, and give the keys of private ones meanwhile.",
+)
 @click.option(
     "--timeout",
     "timeout_s",
@@ -70,20 +77,22 @@ def upload_data(
         raise click.UsageError("no file was given: name one with --file")
     wallet = app.wallet()
 
-    async def submit(client: AsyncClient) -> tuple[list[Submission], list[Item]]:
+    async def submit(client: AsyncClient) -> tuple[list[Submission], list[Item], bool]:
         contributor = AsyncContributor(wallet, client=client)
         with _progress(quiet=app.as_json) as watch:
             done = await contributor.upload(
                 task_id, files, tier=tier, category=category, media_type=media_type, watch=watch
             )
         items = await _items_of(contributor, task_id, done)
+        is_private = (await client.campaign(task_id)).spec.is_private
         if follow:
-            items = await _follow(app, contributor, task_id, done, timeout_s)
-        return done, items
+            async with _giving_keys(app, wallet, client) if is_private else nullcontext():
+                items = await _follow(app, contributor, task_id, done, timeout_s)
+        return done, items, is_private
 
-    done, items = app.run(submit)
+    done, items, is_private = app.run(submit)
     if app.as_json:
-        print_json({"submissions": [_submission_json(each, items) for each in done]})
+        print_json({"submissions": [_submission_json(each, items) for each in done], "private": is_private})
         return
     for each in done:
         say(
@@ -91,6 +100,13 @@ def upload_data(
             f" at height {each.height}; fees {money(each.fees)}"
         )
     _items_table(items, {item.chunk_root: Path(item.path).name for each in done for item in each.items})
+    if is_private:
+        note(
+            f"campaign {task_id} is private. Keep this running, here or on any machine with this key, until all are settled:\n"
+            f"  otensor-cli private watch --until-settled {task_id}\n"
+            "It gives the keys of your items to the reviewers that are drawn. An item whose key one of them is not given in time"
+            " is rejected, at the cost of its bond."
+        )
     if not follow:
         say(f"see what becomes of them: otensor-cli check-status --task-id {task_id}")
 
@@ -129,6 +145,23 @@ def download_data(app: App, item: int, target: Path) -> None:
     say(
         f"item {item} of campaign {found.campaign} is in {target}: {found.content.size} bytes, {found.media_type}"
     )
+
+
+@asynccontextmanager
+async def _giving_keys(app: App, wallet: Wallet, client: AsyncClient) -> AsyncIterator[None]:
+    """Gives the keys of private items while something else is waited for."""
+
+    def tell(moment: PrivateMoment) -> None:
+        if not app.as_json:
+            note(f"campaign {moment.campaign}, batch {moment.batch}: {moment.text}")
+
+    task = asyncio.create_task(AsyncPrivate(wallet, client=client).watch(watch=tell), name="omnitensor-keys")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @click.command(cls=Command, name="check-status")

@@ -21,6 +21,7 @@ from omnitensor.sdk.checks import Scorer
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.objections import AsyncObjector, report_bytes
+from omnitensor.sdk.private import AsyncPrivate
 from omnitensor.sdk.results import Assignment, TransactionResult, hash_of
 from omnitensor.sdk.seats import Submitted
 from omnitensor.sdk.validator import AsyncValidator, ReviewMoment
@@ -201,6 +202,35 @@ def review_contradiction(app: App, first: Path, second: Path) -> None:
         return await AsyncObjector(wallet, client=client).show_contradiction(first, second)
 
     show_final(app, app.run(send), "the contradiction is shown")
+
+
+@review.command(name="key")
+@api_key_file_option
+@click.option("--show", is_flag=True, help="Say which key is registered, and send nothing.")
+@pass_app
+def review_key(app: App, api_key_file: Path | None, show: bool) -> None:
+    """Register the key with which one reads private items: only who has one is drawn for private campaigns.
+
+    It is made from the key that reviews. With another API key, register anew: seats that are open keep the key of before.
+    """
+    wallet = _wallet(app, api_key_file)
+
+    async def work(client: AsyncClient) -> tuple[str | None, str]:
+        acting = AsyncPrivate(wallet, client=client)
+        own = (await acting.wallet()).reading_key(await client.chain_id()).public.hex()
+        if not show:
+            return await acting.register_key(), own
+        return (await client.reading_key((await acting.wallet()).address)).key, own
+
+    registered, own = app.run(work)
+    if app.as_json:
+        print_json({"registered": registered, "own": own})
+    elif registered is None:
+        say("no reading key is registered: this validator is drawn for no private campaign")
+    elif registered == own:
+        say(f"this key reads the private items that one is drawn for from now on: {own}")
+    else:
+        say(f"another key is registered: {registered}; register this one with: otensor-cli review key")
 
 
 @review.command(name="batch")

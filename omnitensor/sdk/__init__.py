@@ -32,6 +32,7 @@ from omnitensor.sdk.home import Home
 from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.objections import AsyncObjector, Objector
 from omnitensor.sdk.orders import Fee, Order
+from omnitensor.sdk.private import AsyncPrivate, Private
 from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.proven import Proven
 from omnitensor.sdk.reads import ChainIdentity
@@ -47,6 +48,7 @@ __all__ = [
     "AsyncContributor",
     "AsyncGold",
     "AsyncObjector",
+    "AsyncPrivate",
     "AsyncSponsor",
     "AsyncValidator",
     "BundleItem",
@@ -80,6 +82,7 @@ __all__ = [
     "Objector",
     "Opened",
     "Order",
+    "Private",
     "ProofError",
     "ProposalDraft",
     "ProtocolError",

@@ -35,10 +35,20 @@ class DataItem(msgspec.Struct, frozen=True):
     path: Path | None = None
     near: Nearest | None = None
     """An earlier item of the campaign that it nearly repeats, as the node found it."""
+    plain_sha256: str = ""
+    """Of a private item: what its plain file is, while `content` is the encrypted one's."""
+    plain_size: int = 0
+    fault: str = ""
+    """Why its bytes are not there."""
 
     @property
     def size(self) -> int:
-        return self.content.size
+        return self.plain_size or self.content.size
+
+    @property
+    def sameness(self) -> str:
+        """Two items with the same have the same bytes."""
+        return self.plain_sha256 or self.content.chunk_root
 
     def read_bytes(self, bytes_max: int = read_bytes_max) -> bytes:
         """All bytes. Raises FileError when they are not available, or more than `bytes_max`."""

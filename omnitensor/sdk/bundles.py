@@ -11,22 +11,34 @@ from typing import Final
 
 import msgspec
 
-from omnitensor.protocol.bodies import ItemDeclaration
+from omnitensor.protocol.bodies import ItemDeclaration, PrivateItem
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.limits import submission_items_max
 from omnitensor.protocol.types import BPS
 from omnitensor.sdk.content import file_content
 from omnitensor.sdk.errors import CampaignStateError, FileError, FundsError, InputError
 from omnitensor.sdk.media import Facts, agrees, possible_types, sniff, type_matches
-from omnitensor.sdk.results import Campaign, SpecInfo, hash_of, omnit
+from omnitensor.sdk.results import Campaign, SpecInfo, bytes_of, hash_of, omnit
 
 files_max: Final = 65_536
 """Files that one call takes; a folder of more is given in parts."""
 SECOND_ROUND_RESERVE_BPS: Final = 4_000
 
 
-class BundleItem(msgspec.Struct, frozen=True):
-    """One file as it will be declared; hashes as hexadecimal text, so that it can lie on disk as JSON."""
+class SealedText(msgspec.Struct, frozen=True):
+    """What a private item is declared with, as hexadecimal text, and its plain file's SHA-256; its key is not among it."""
+
+    plain_sha256: str
+    plain: str
+    sponsor: str
+    own: str
+
+
+class BundleItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One file as it will be declared; hashes as hexadecimal text, so that it can lie on disk as JSON.
+
+    Of a private item hashes and size are the encrypted bytes', and `path` is the plain file.
+    """
 
     path: str
     sha256: str
@@ -35,6 +47,7 @@ class BundleItem(msgspec.Struct, frozen=True):
     media_type: str
     tier: int
     category: int
+    private: SealedText | None = None
 
     @property
     def content(self) -> ContentId:
@@ -42,7 +55,13 @@ class BundleItem(msgspec.Struct, frozen=True):
 
     @property
     def declaration(self) -> ItemDeclaration:
-        return ItemDeclaration(self.content, self.media_type, self.tier, self.category)
+        sealed = self.private
+        private = (
+            PrivateItem(hash_of(sealed.plain), bytes_of(sealed.sponsor), bytes_of(sealed.own))
+            if sealed
+            else None
+        )
+        return ItemDeclaration(self.content, self.media_type, self.tier, self.category, private)
 
 
 def gather(paths: Iterable[str | Path]) -> list[Path]:

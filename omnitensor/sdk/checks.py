@@ -63,6 +63,8 @@ def validate(
         if item.near is not None:
             findings.append(_near(item.near))
         judged = _judge(item, findings, scorer, lenient)
+        if item.position in duplicates and item.near is None:
+            judged = msgspec.structs.replace(judged, duplicate_of=duplicates[item.position])
         if item.near is not None:
             judged = msgspec.structs.replace(judged, duplicate_of=item.near.item)
         judgements.append(judged)
@@ -79,18 +81,14 @@ def duplicates_in(items: Sequence[DataItem]) -> dict[int, int]:
     """Positions of items whose bytes an earlier item (the lower id) of the batch has, with that item's id."""
     first: dict[str, DataItem] = {}
     for item in sorted(items, key=lambda each: each.item):
-        first.setdefault(item.content.chunk_root, item)
-    return {
-        item.position: first[item.content.chunk_root].item
-        for item in items
-        if first[item.content.chunk_root] is not item
-    }
+        first.setdefault(item.sameness, item)
+    return {item.position: first[item.sameness].item for item in items if first[item.sameness] is not item}
 
 
 def check_item(item: DataItem, spec: SpecInfo, wanted: Requirements) -> list[Finding]:
     """Everything that speaks against an item; empty when nothing does."""
     if item.path is None:
-        return [Finding("no node could serve its bytes", 0, 0, 0, int(Flag.UNAVAILABLE))]
+        return [Finding(item.fault or "no node could serve its bytes", 0, 0, 0, int(Flag.UNAVAILABLE))]
     seen = item.look()
     facts = seen.facts
     if facts.size == 0:

@@ -31,6 +31,7 @@ from omnitensor.sdk.home import Home, choose_endpoint
 from omnitensor.sdk.loops import LOOP, Blocking, blocking
 from omnitensor.sdk.multisig import MultisigOrder
 from omnitensor.sdk.orders import Orders
+from omnitensor.sdk.private_reads import PrivateReads
 from omnitensor.sdk.proposals import ProposalDraft
 from omnitensor.sdk.reads import ChainIdentity
 from omnitensor.sdk.report_reads import ReportReads
@@ -51,7 +52,7 @@ SESSION_ALLOWANCE: Final = 100 * NANO
 """Hundreds of thousands of reviews at the first block's base fee, or the bonds of a few hundred items."""
 
 
-class AsyncClient(Orders, SeasonReads, ReportReads):
+class AsyncClient(Orders, SeasonReads, ReportReads, PrivateReads):
     """A node's client for asyncio; use it as a context manager, or `close` it.
 
     `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of

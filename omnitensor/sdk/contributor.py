@@ -29,6 +29,7 @@ from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import Blocking, blocking
 from omnitensor.sdk.orders import Order
 from omnitensor.sdk.results import hash_of
+from omnitensor.sdk.sealing import seal_for_upload, sealed_item
 from omnitensor.sdk.wallet import Wallet
 
 Stage = Literal["planned", "uploaded", "committed", "revealed", "lapsed"]
@@ -105,6 +106,11 @@ class AsyncContributor(AsyncActor):
             ]
 
         items = await asyncio.to_thread(look)
+        if found.spec.is_private:
+            wallet, chain_id = await self.wallet(), await self.client.chain_id()
+            items = await asyncio.to_thread(
+                lambda: [sealed_item(item, found, wallet, chain_id) for item in items]
+            )
         bundles.check_distinct(items)
         return items
 
@@ -244,7 +250,10 @@ class AsyncContributor(AsyncActor):
     async def _upload_all(self, job: Job, tell: Watch) -> None:
         wallet, chain_id = await self.wallet(), await self.client.chain_id()
         for item in job.items:
-            path = Path(item.path)
+            path = source = Path(item.path)
+            if item.private is not None:
+                source = self.home.work("sealed", await self._place(), f"{item.chunk_root[:32]}.sealed")
+                await asyncio.to_thread(seal_for_upload, item, wallet, chain_id, job.campaign, source)
 
             def progress(done: int, total: int, path: Path = path) -> None:
                 tell(Moment("upload", path.name, str(path), done, total))
@@ -252,7 +261,9 @@ class AsyncContributor(AsyncActor):
             def waits(reason: str, path: Path = path) -> None:
                 tell(Moment("waiting", reason, str(path)))
 
-            await upload_file(self.client.transport, wallet, chain_id, path, item.content, progress, waits)
+            await upload_file(self.client.transport, wallet, chain_id, source, item.content, progress, waits)
+            if item.private is not None:
+                source.unlink(missing_ok=True)
 
     async def _order(
         self, path: Path, job: Job, name: Literal["commit", "reveal"], body: Body

@@ -52,6 +52,13 @@ class SpecInfo(Result, frozen=True):
     closes_at: int
     audit_bps: int = 0
     specification: ContentInfo | None = None
+    reading_key: str = ""
+    """The sponsor's X25519 key, which makes the campaign private."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether its items are encrypted."""
+        return bool(self.reading_key)
 
 
 class GoldSetInfo(Result, frozen=True):
@@ -183,6 +190,8 @@ class Assignment(Result, frozen=True):
     bond: int = 0
     paid: int = 0
     penalty: int = 0
+    keys_pending: bool = False
+    """Keys of its private items are missing, and may still come: until then it takes no report."""
 
     @property
     def takes_report(self) -> bool:

@@ -35,6 +35,7 @@ from omnitensor.sdk.errors import (
     WaitTimeout,
 )
 from omnitensor.sdk.orders import POLL_S, Order
+from omnitensor.sdk.private_seats import Opened, PrivateSeat
 from omnitensor.sdk.results import Assignment, hash_of
 
 LOG: Final = logging.getLogger("omnitensor.sdk")
@@ -79,17 +80,22 @@ class AsyncSeats(AsyncActor):
         return await self.client.assignments((await self.wallet()).address, open_only=open_only)
 
     async def fetch(self, seat: Assignment) -> DataBatch:
-        """The batch of a seat with the bytes of its items, verified; what is on disk already is not fetched again."""
+        """The batch of a seat with the bytes of its items, verified; what is on disk already is not fetched again.
+
+        Of a private campaign the plain files, for this user alone. Raises CampaignStateError while their keys may still come.
+        """
         batch, campaign = await asyncio.gather(
             self.client.batch(seat.batch, seat.round), self.client.campaign(seat.campaign)
         )
         folder = self._file(await self._place(), seat.batch, seat.round).with_suffix("")
         self.home.ensure(folder)
+        wallet = await self.wallet()
+        private = await PrivateSeat.of(self.client, wallet, seat, campaign)
         gate = asyncio.Semaphore(PARALLEL_DOWNLOADS)
 
         async def one(position: int, item: results.BatchItem) -> DataItem:
             async with gate:
-                path = await self._bytes_of(item, folder)
+                found = await self._opened(item, folder, private)
             names = [category.name for category in campaign.spec.categories]
             return DataItem(
                 position,
@@ -100,11 +106,14 @@ class AsyncSeats(AsyncActor):
                 item.tier,
                 names[item.category] if item.category < len(names) else str(item.category),
                 campaign.spec.instructions,
-                path,
+                found.path,
+                plain_sha256=found.sha256,
+                plain_size=found.size,
+                fault=found.fault,
             )
 
         items = await asyncio.gather(*(one(place, item) for place, item in enumerate(batch.items)))
-        near = await self._near(seat.batch, seat.round)
+        near = await self._near(seat.batch, seat.round) if private is None else {}
         items = [msgspec.structs.replace(item, near=near.get(item.item)) for item in items]
         return DataBatch(
             seat.batch,
@@ -358,6 +367,12 @@ class AsyncSeats(AsyncActor):
             work = self.home.read(path, SeatWork)
             if work is not None and (work.batch, work.round) not in open_seats:
                 self._forget(path)
+
+    async def _opened(self, item: results.BatchItem, folder: Path, private: PrivateSeat | None) -> Opened:
+        if private is None:
+            return Opened(await self._bytes_of(item, folder))
+        target = folder / f"{item.item}-{item.content.chunk_root[:16]}.plain"
+        return await private.open(item, target, lambda each: self._bytes_of(each, folder))
 
     async def _bytes_of(self, item: results.BatchItem, folder: Path) -> Path | None:
         path = folder / f"{item.item}-{item.content.chunk_root[:16]}"

@@ -14,6 +14,7 @@ import msgspec
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import AmountError, parse_omnit
+from omnitensor.protocol.sealing import is_reading_key
 from omnitensor.protocol.types import BPS
 from omnitensor.sdk.faults import Fault, FaultsError, shown
 
@@ -79,6 +80,15 @@ def _tiers(values: Sequence[int]) -> bool:
 _SHARE: Final = _number(0, BPS)
 _HEIGHT: Final = _number(1, 2**63 - 1)
 _SEATS: Final = limits.seats_per_round_max
+
+
+def _reading_key(value: str) -> bool:
+    try:
+        return value == "" or is_reading_key(bytes.fromhex(value))
+    except ValueError:
+        return False
+
+
 RULES: Final[dict[str, Rule]] = {
     "title": Rule(
         f"text of 1 to {limits.title_chars_max} characters",
@@ -118,6 +128,12 @@ RULES: Final[dict[str, Rule]] = {
         "three scores, each 0 to 100",
         "thresholds = [60, 60, 60]",
         lambda values: all(map(_number(0, 100), values)),
+    ),
+    "private": Rule("true or false", "private = true", lambda value: True),
+    "reading_key": Rule(
+        "the 64 hexadecimal digits of an X25519 public key",
+        "leave it out: the key is then yours",
+        _reading_key,
     ),
     "overall_threshold": Rule("a score, 0 to 100", "overall_threshold = 60", _number(0, 100)),
     "first_seats": Rule(f"a number from 1 to {_SEATS}", "first_seats = 5", _number(1, _SEATS)),

@@ -73,6 +73,10 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     item_bytes_max: int = 64 * MIB
     closes_in_blocks: int = CLOSES_IN_BLOCKS
     closes_at: int | None = None
+    private: bool = False
+    """Whether contributors encrypt their items, for the sponsor and the drawn reviewers alone."""
+    reading_key: str = ""
+    """Of a private campaign: the X25519 key that reads it, 64 hexadecimal digits; without one, the key of whoever opens it."""
 
     @property
     def budget_nano(self) -> Amount:
@@ -87,6 +91,9 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 height, file_content(Path(self.specification_file)) if self.specification_file else None
             )
             check_whole(checker, spec, self.budget_nano)
+            if self.private != bool(self.reading_key):
+                reason = "a private campaign has a reading_key, and no other has"
+                checker.add(("private",), reason, self.private, "write private = true; the key is then yours")
             if spec.closes_at <= height:
                 reason = f"closes_at must be a height ahead; the chain is at {height}"
                 checker.add(("closes_at",), reason, spec.closes_at, "write it like closes_in_blocks = 86400")
@@ -125,7 +132,14 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             item_bytes_max=self.item_bytes_max,
             closes_at=Height(_or(self.closes_at, height + self.closes_in_blocks)),
             audit_bps=self.audit_bps,
+            reading_key=bytes.fromhex(self.reading_key),
         )
+
+    def read_by(self, key: bytes) -> CampaignDraft:
+        """The same, to be read with a key where it is private and names none."""
+        if not self.private or self.reading_key:
+            return self
+        return msgspec.structs.replace(self, reading_key=key.hex())
 
 
 def check_whole(checker: Checker, spec: CampaignSpec, budget: int) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,6 +36,9 @@ from omnitensor.sdk.spend import Spend
 from omnitensor.sdk.wallet import Wallet
 from omnitensor.sdk.watching import EVERY_S, CampaignWatcher, Snapshot
 
+ANY_READING_KEY: Final = bytes([9]).ljust(32, b"\0")
+"""Stands for the sponsor's where only the costs are asked for."""
+
 
 class Opened(msgspec.Struct, frozen=True):
     """A campaign that is open: its id is what contributors give as ``--task-id``."""
@@ -57,6 +60,7 @@ class AsyncSponsor(AsyncActor):
         """
         draft = draft_given(draft, fields)
         status, wallet = await self.client.status(), await self.wallet()
+        draft = draft.read_by(wallet.reading_key(status.chain_id).public)
         spec = await asyncio.to_thread(draft.spec, status.height)
         path = self.home.work("campaigns", await self._place(), f"{_digest(draft)}.json")
         with self.home.locked(path):
@@ -171,7 +175,7 @@ async def estimate_of(
 ) -> Estimate:
     """What a draft will cost, by the chain's parameters and validators of now. Raises SpecError; needs no account."""
     status = await client.status()
-    spec = await asyncio.to_thread(draft.spec, status.height)
+    spec = await asyncio.to_thread(draft.read_by(ANY_READING_KEY).spec, status.height)
     body = CampaignOpen(spec, draft.budget_nano)
     fee = fee_of(widest(body, status.chain_id), status.base_fee).max_fee
     reviewers = sum(

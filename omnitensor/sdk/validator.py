@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ from omnitensor.sdk.errors import (
 )
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import LOOP, Blocking, blocking
+from omnitensor.sdk.private_seats import OtherKeyError
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.results import Assignment
 from omnitensor.sdk.seats import LOG, AsyncSeats, Submitted
@@ -70,6 +71,8 @@ class AsyncValidator(AsyncSeats):
         super().__init__(wallet, api_key=api_key, endpoint=endpoint, client=client, home=home)
         self.scorer = scorer
         self.language = language
+        self._foreign: set[tuple[int, int]] = set()
+        """Seats with private items that are for another device's reading key."""
 
     async def get_data_batch(self, task_id: int | str, *, timeout_s: float | None = None) -> DataBatch:
         """Wait until this validator is drawn in a campaign, and fetch the batch. Reports left over are revealed meanwhile.
@@ -151,10 +154,17 @@ class AsyncValidator(AsyncSeats):
         done, seats = await self._finish()
         for each in done:
             tell(ReviewMoment("revealed", "report revealed", each.batch, each.round, each.campaign))
-        while seat := _first_open(seats, campaigns):
+        while seat := _first_open(seats, campaigns, self._foreign):
             place = (seat.batch, seat.round, seat.campaign)
             tell(ReviewMoment("seated", f"drawn for {seat.items} items", *place))
-            batch = await self.fetch(seat)
+            try:
+                batch = await self.fetch(seat)
+            except (
+                OtherKeyError
+            ) as error:  # another device of this account's can read it; the other seats go on
+                self._foreign.add((seat.batch, seat.round))
+                tell(ReviewMoment("fault", str(error), *place))
+                continue
             found = await asyncio.to_thread(
                 checks.validate, batch, self.scorer, language=self.language, lenient=True
             )
@@ -194,9 +204,18 @@ async def _pause_after(error: Exception, faults: int, tell: Watch) -> None:
     await asyncio.sleep(min(FAULT_PAUSE_MAX_S, 2.0 ** min(faults, 10) / 2))
 
 
-def _first_open(seats: Iterable[Assignment], campaigns: set[int] | None) -> Assignment | None:
-    """The seat to work on next: not committed, in a wanted campaign, the one whose window ends first."""
-    mine = [seat for seat in seats if seat.takes_report and (campaigns is None or seat.campaign in campaigns)]
+def _first_open(
+    seats: Iterable[Assignment], campaigns: set[int] | None, but: Collection[tuple[int, int]] = ()
+) -> Assignment | None:
+    """The seat to work on next: not committed, given its keys, in a wanted campaign, the one whose window ends first."""
+    mine = [
+        seat
+        for seat in seats
+        if seat.takes_report
+        and not seat.keys_pending
+        and (campaigns is None or seat.campaign in campaigns)
+        and (seat.batch, seat.round) not in but
+    ]
     return min(mine, key=lambda seat: (seat.commit_until, seat.batch), default=None)
 
 

@@ -19,12 +19,17 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import sealed_report_bytes_max
 from omnitensor.protocol.private_files import read_private, write_private
+from omnitensor.protocol.sealing import ReadingKey
 from omnitensor.protocol.transactions import Transaction, signed
 from omnitensor.protocol.types import Address, Hash, PublicKey, Signature
 from omnitensor.sdk.errors import InputError
 
 SEAL_INFO: Final = b"omnitensor/sealed-report/v1"
 SALT_INFO: Final = b"omnitensor/report-salt/v1"
+READING_INFO: Final = b"omnitensor/reading-key/v1"
+ITEM_KEY_INFO: Final = b"omnitensor/item-key/v1"
+OWN_INFO: Final = b"omnitensor/own-item-key/v1"
+OWN_NONCE_INFO: Final = b"omnitensor/own-item-nonce/v1"
 SEAL_NONCE_BYTES: Final = 12
 
 
@@ -128,6 +133,34 @@ class Wallet:
                 f"the sealed report of batch {batch}, round {round_} was not sealed with this key",
                 value=keys.format_address(self._key.address),
                 remedy="reveal it with the key that committed it",
+            ) from error
+
+    def reading_key(self, chain_id: str) -> ReadingKey:
+        """The key to which private items are wrapped for this wallet, as reviewer or sponsor; always the same on a chain."""
+        return ReadingKey(self._derive(READING_INFO, encode((chain_id,))))
+
+    def item_key(self, chain_id: str, campaign: int, digest: bytes) -> bytes:
+        """The key of a private item of this wallet's: of one file (its SHA-256) in one campaign, always the same."""
+        return self._derive(ITEM_KEY_INFO, encode((chain_id, campaign, digest)))
+
+    def seal_item_key(self, chain_id: str, campaign: int, plain: Hash, key: bytes) -> bytes:
+        """An item's key for this wallet alone, to lie on chain: 12 bytes of nonce, then AES-256-GCM. The same each time."""
+        place = encode((chain_id, campaign, plain))
+        nonce = self._derive(OWN_NONCE_INFO, place)[:SEAL_NONCE_BYTES]
+        return nonce + AESGCM(self._derive(OWN_INFO, place)).encrypt(nonce, key, place)
+
+    def open_item_key(self, chain_id: str, campaign: int, plain: Hash, sealed: bytes) -> bytes:
+        """The key of an item that this wallet handed in. Raises InputError for another key's."""
+        place = encode((chain_id, campaign, plain))
+        try:
+            return AESGCM(self._derive(OWN_INFO, place)).decrypt(
+                sealed[:SEAL_NONCE_BYTES], sealed[SEAL_NONCE_BYTES:], place
+            )
+        except (InvalidTag, ValueError) as error:
+            raise InputError(
+                "the item was handed in with another signing key of this account",
+                value=keys.format_address(self._key.address),
+                remedy="give its key to seats with the key that handed it in, or let the sponsor do it",
             ) from error
 
     def _derive(self, info: bytes, context: bytes) -> bytes:

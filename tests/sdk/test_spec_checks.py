@@ -129,6 +129,8 @@ WRONG: dict[str, list[object]] = {
     "second_seats": [-1, 32],
     "agree_min_bps": [-1, 10_001],
     "audit_bps": [-1, 10_001, 5.5],
+    "private": ["perhaps", 5],
+    "reading_key": ["00" * 32, "09", "not hexadecimal", 9],
     "contributor_share_max_bps": [-1, 10_001],
     "item_bytes_max": [0, 2**62, "1 MiB"],
     "closes_in_blocks": [0, -5, 10**30],

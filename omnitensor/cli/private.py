@@ -1,0 +1,143 @@
+"""Commands of private campaigns: private list, give, watch, read. For contributors and sponsors; reviewers have review key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from omnitensor.cli.app import App, Group, pass_app, read_secret_file
+from omnitensor.cli.output import note, pairs, print_json, say, table
+from omnitensor.sdk.client import AsyncClient
+from omnitensor.sdk.errors import FileError
+from omnitensor.sdk.private import AsyncPrivate, Given, PrivateMoment, Watch
+from omnitensor.sdk.results_private import PrivateItemInfo, WantedSeat
+from omnitensor.sdk.wallet import Wallet
+
+api_key_file_option = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File with the API key of scope upload that handed the items in  [default: the account logged in with]",
+)
+
+
+@click.group(cls=Group)
+def private() -> None:
+    """Private items: give their keys to drawn reviewers, read one's own. Somebody has to be there when seats are drawn."""
+
+
+@private.command(name="list")
+@api_key_file_option
+@pass_app
+def private_list(app: App, api_key_file: Path | None) -> None:
+    """List the seats that wait for keys which one can give."""
+    wallet = _wallet(app, api_key_file)
+
+    async def ask(client: AsyncClient) -> list[WantedSeat]:
+        return await AsyncPrivate(wallet, client=client).wanted()
+
+    found = app.run(ask)
+    if app.as_json:
+        print_json({"seats": [msgspec.to_builtins(seat) for seat in found]})
+    elif not found:
+        say("no seat waits for keys of yours")
+    else:
+        table(
+            ("campaign", "batch", "round", "validator", "items", "up to height"),
+            [
+                (
+                    str(seat.campaign),
+                    str(seat.batch),
+                    str(seat.round),
+                    seat.validator,
+                    str(len(seat.items)),
+                    str(seat.grant_until),
+                )
+                for seat in found
+            ],
+        )
+
+
+@private.command(name="give")
+@api_key_file_option
+@pass_app
+def private_give(app: App, api_key_file: Path | None) -> None:
+    """Give every key that is asked for now, once."""
+    wallet = _wallet(app, api_key_file)
+
+    async def send(client: AsyncClient) -> list[Given]:
+        return await AsyncPrivate(wallet, client=client).give(watch=_teller(app))
+
+    found = app.run(send)
+    if app.as_json:
+        print_json({"given": [msgspec.to_builtins(each) for each in found]})
+    elif not found:
+        say("nothing was given: no seat waits for keys of yours")
+
+
+@private.command(name="watch")
+@api_key_file_option
+@click.option(
+    "--until-settled", metavar="ID", help="Stop when nothing of one's own in this campaign is open any more."
+)
+@pass_app
+def private_watch(app: App, api_key_file: Path | None, until_settled: str | None) -> None:
+    """Give keys whenever seats are drawn, until Ctrl-C. Started again, here or elsewhere with the same key, it goes on.
+
+    A contributor gives at once; a sponsor what a contributor has not given by half of the time.
+    """
+    wallet = _wallet(app, api_key_file)
+
+    async def work(client: AsyncClient) -> int:
+        acting = AsyncPrivate(wallet, client=client)
+        if not app.as_json:
+            note("giving keys as seats are drawn; Ctrl-C stops")
+        return await acting.watch(until_settled=until_settled, watch=_teller(app))
+
+    keys = app.run(work)
+    if app.as_json:
+        print_json({"keys": keys})
+    else:
+        say(f"{keys} keys given")
+
+
+@private.command(name="read")
+@click.argument("item", type=click.IntRange(min=1))
+@click.option(
+    "--to", "target", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A new file."
+)
+@api_key_file_option
+@pass_app
+def private_read(app: App, item: int, target: Path, api_key_file: Path | None) -> None:
+    """Fetch and decrypt an item, as its contributor or as the campaign's sponsor. The file is for its owner alone."""
+    if target.exists():
+        raise FileError("there is a file already", value=target, remedy="name another")
+    wallet = _wallet(app, api_key_file)
+
+    async def ask(client: AsyncClient) -> PrivateItemInfo:
+        return await AsyncPrivate(wallet, client=client).read(item, target)
+
+    found = app.run(ask)
+    if app.as_json:
+        print_json({"item": item, "file": str(target), "size": target.stat().st_size, "checked": True})
+        return
+    say(f"item {item} is in {target}, as it was declared")
+    pairs([("campaign", str(found.campaign)), ("contributor", found.contributor)])
+
+
+def _wallet(app: App, api_key_file: Path | None) -> Wallet:
+    return app.wallet() if api_key_file is None else Wallet.from_api_key(read_secret_file(api_key_file))
+
+
+def _teller(app: App) -> Watch:
+    def tell(moment: PrivateMoment) -> None:
+        if app.as_json:
+            click.echo(msgspec.json.encode(moment).decode(), err=True)
+        elif moment.kind == "given":
+            say(f"campaign {moment.campaign}, batch {moment.batch}: {moment.text}")
+        else:
+            note(f"{moment.kind}: {moment.text}")
+
+    return tell
