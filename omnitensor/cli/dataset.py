@@ -18,6 +18,9 @@ from omnitensor.light import Checkpoint
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.dataset import Checked, Exported, Exporter, Manifest, check
 from omnitensor.sdk.dataset.bundle import read_manifest
+from omnitensor.sdk.dataset.decrypt import INDEX, Decrypted
+from omnitensor.sdk.dataset.decrypt import decrypt as make_plain
+from omnitensor.sdk.private import AsyncPrivate
 
 
 @click.group(cls=Group)
@@ -79,6 +82,30 @@ def verify(app: App, folder: Path, online: bool, checkpoint: str | None, trust_d
         print_json(_shown(folder, found.manifest) | {"verified": True, "trusted": found.trusted})
         return
     _tell(found)
+
+
+@dataset.command(cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--to", "target", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A new folder."
+)
+@pass_app
+def decrypt(app: App, folder: Path, target: Path) -> None:
+    """Make plain files of a private campaign's data set, as its sponsor. They are for their owner alone.
+
+    Each is checked against what its contributor declared. Check the data set itself with: dataset verify.
+    """
+    wallet = app.wallet()
+
+    async def work(client: AsyncClient) -> Decrypted:
+        with _progress(quiet=app.as_json) as watch:
+            return await make_plain(AsyncPrivate(wallet, client=client), folder, target, watch)
+
+    done = app.run(work)
+    if app.as_json:
+        print_json({"folder": str(done.folder), "items": done.items, "bytes": done.bytes})
+    else:
+        say(f"{done.items} plain files are in {done.folder}, listed in {INDEX}")
 
 
 @dataset.command(cls=Command)

@@ -185,7 +185,9 @@ class _Checker:
 
     def _data(self, campaign: Campaign, items: dict[ItemId, Item]) -> None:
         """Every row of the data, with its bytes."""
-        column = tables.column_for({item.media_type for item in items.values()})
+        column = tables.column_for(
+            {item.media_type for item in items.values()}, is_private=campaign.spec.reading_key != b""
+        )
         shards = sorted((self._folder / bundle.DATA).iterdir())
         rows = (row for shard in shards for row in tables.rows_in(shard))
         used = set[str]()

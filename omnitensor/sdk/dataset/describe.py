@@ -42,6 +42,19 @@ _KINDS: Final = {
 }
 
 
+_ENCRYPTED: Final = (
+    "## What can be read",
+    "",
+    "The campaign was private: `content` holds each item encrypted, `size`, `sha256` and `chunk_root` are of the encrypted bytes,"
+    " and `media_type` is what the plain file is. Whoever holds the key that reads the campaign makes plain files of them:",
+    "",
+    "```sh",
+    "otensor-cli dataset decrypt . --to plain",
+    "```",
+    "",
+)
+
+
 def card(manifest: Manifest, campaign: Campaign, column: str) -> str:
     """The data set card: a front matter that loaders read, and what a person wants to know."""
     spec = campaign.spec
@@ -75,6 +88,7 @@ def card(manifest: Manifest, campaign: Campaign, column: str) -> str:
         "",
         f"Licence under which contributors gave their items: {spec.licence}. Sponsor: `{manifest.sponsor}`.",
         "",
+        *(_ENCRYPTED if spec.reading_key else ()),
         "## Where it comes from",
         "",
         f"- Block: `{manifest.checkpoint}`",

@@ -32,8 +32,10 @@ def arrow(module: str = "pyarrow") -> Any:
         ) from error
 
 
-def column_for(media_types: set[str]) -> str:
-    """The column that holds the bytes: that of a kind when all items are of it, else ``content``."""
+def column_for(media_types: set[str], *, is_private: bool) -> str:
+    """The column that holds the bytes: that of a kind when all items are of it, else ``content``, as where they are encrypted."""
+    if is_private:
+        return "content"
     kinds = {media_type.partition("/")[0] for media_type in media_types}
     return kinds.pop() if len(kinds) == 1 and next(iter(kinds)) in MEDIA else "content"
 

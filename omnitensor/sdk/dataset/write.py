@@ -38,6 +38,7 @@ class Writer:
         self._folder: Final = folder
         self._settled_only: Final = settled_only
         self._number = CampaignId(0)
+        self._is_private = False
         self._items: dict[ItemId, Item] = {}
         self._proofs: dict[ItemId, ProvenRow] = {}
 
@@ -56,7 +57,10 @@ class Writer:
     def finish(self, chain: ChainProof, rows: dict[bytes, ProvenRow]) -> Manifest:
         """Writes everything, the manifest last."""
         campaign = decode(Campaign, chain.campaign_row)
-        column = tables.column_for({item.media_type for item in self._items.values()})
+        self._is_private = campaign.spec.reading_key != b""
+        column = tables.column_for(
+            {item.media_type for item in self._items.values()}, is_private=self._is_private
+        )
         self._write_data(campaign, column)
         reports = self._write_reports(rows)
         self._write_proofs(chain, rows)
@@ -91,7 +95,8 @@ class Writer:
     def _payload(self, number: ItemId, item: Item, column: str) -> tuple[dict[str, Any], int]:
         """The bytes in a row, or where they are."""
         source = self._folder / ".parts" / item.content.chunk_root.hex()
-        name = f"{bundle.FILES}/{number}{extension_of(item.media_type)}"
+        ending = ".sealed" if self._is_private else extension_of(item.media_type)
+        name = f"{bundle.FILES}/{number}{ending}"
         data = source.read_bytes() if item.content.size <= bundle.INLINE_BYTES_MAX else None
         if column == "text":
             text = None if data is None else exact_text(data)

@@ -1,0 +1,131 @@
+"""A private campaign at the command line: opened, handed in to, judged, read by its sponsor, exported, checked and decrypted."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from omnitensor.sdk import Validator, Wallet
+from tests.cli.people import Person
+from tests.sdk.samples import write_texts
+from tests.sdk.small_chain import FAST, SmallChain
+
+pytestmark = [pytest.mark.xdist_group("cli-private"), pytest.mark.timeout(280)]
+
+READERS = ("v0", "v1", "v2")
+FILE = """\
+title = "Pages for few eyes"
+instructions = "Pages of technical documentation."
+private = true
+preset = "economy"
+second_seats = 0
+audit_bps = 0
+unit_price = "4"
+review_fee = "0.5"
+item_bond = "0.2"
+budget = "100"
+"""
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallChain]:
+    found = SmallChain(
+        tmp_path_factory.mktemp("node"), replace(FAST, report_commit_blocks=4_000, grant_blocks=2_000)
+    )
+    yield found
+    found.stop()
+
+
+def test_a_private_campaign_from_its_file_to_its_plain_data_set(
+    chain: SmallChain, wallet: Callable[[str], Wallet], tmp_path: Path
+) -> None:
+    people = {
+        name: Person(tmp_path / name, chain.endpoint).log_in(name)
+        for name in ("sponsor", "contributor", "second", *READERS)
+    }
+    sponsor, contributor = people["sponsor"], people["contributor"]
+    for name in READERS:
+        assert "no reading key" in people[name].must("review", "key", "--show").out
+        said = people[name].must("review", "key", "--json").json
+        assert said["registered"] == said["own"]
+        assert said["own"] in people[name].must("review", "key", "--show").out
+    (tmp_path / "campaign.toml").write_text(FILE, encoding="utf-8")
+    opened = sponsor.must(
+        "campaign", "open", "--yes", "--from", str(tmp_path / "campaign.toml"), "--json"
+    ).json
+    number = str(opened["campaign"])
+    assert "private" in contributor.must("campaign", "show", number).out
+
+    texts = write_texts(tmp_path / "texts", 2)
+    contents = sorted(path.read_bytes() for path in texts)
+    said = contributor.must("upload-data", "--task-id", number, "--file", str(tmp_path / "texts"))
+    assert f"otensor-cli private watch --until-settled {number}" in said.err
+    chain.until(lambda: len(contributor.must("private", "list", "--json").json["seats"]) == len(READERS))
+    assert "2" in contributor.must("private", "list").out
+    assert people["second"].must("private", "give").out.startswith("nothing was given")
+    assert "6 keys given to 3 seats" in contributor.must("private", "give").out
+    assert contributor.must("private", "list").out.startswith("no seat waits")
+    threads = [
+        threading.Thread(
+            target=Validator(
+                wallet=wallet(name), endpoint=chain.endpoint, home=people[name].folder
+            ).review_loop,
+            args=([number],),
+            kwargs={"batches": 1},
+            daemon=True,
+        )
+        for name in READERS
+    ]
+    for thread in threads:
+        thread.start()
+    said = contributor.must("private", "watch", "--until-settled", number, "--json")
+    assert said.json == {"keys": 0}
+    for thread in threads:
+        thread.join(100)
+    items = contributor.must("check-status", "--task-id", number, "--json").json["items"]
+    assert [item["status"] for item in items] == ["paid", "paid"]
+
+    one, target = str(items[0]["item"]), tmp_path / "one"
+    assert sponsor.must("private", "read", one, "--to", str(target)).out
+    assert target.read_bytes() in contents
+    again = sponsor.type("private", "read", one, "--to", str(target))
+    assert (again.code, again.err.count("\n")) == (2, 1), "it overwrites nothing, and says so in a line"
+    for name in ("second", "v0"):
+        refused = people[name].type("private", "read", one, "--to", str(tmp_path / "stolen"))
+        assert refused.code != 0
+        assert refused.err.count("\n") == 1
+        assert not (tmp_path / "stolen").exists()
+    _check_data_set(people, number, contents, tmp_path)
+
+
+def _check_data_set(people: dict[str, Person], number: str, contents: list[bytes], folder: Path) -> None:
+    """Anybody exports and verifies what is encrypted; the sponsor alone makes plain files of it."""
+    made = folder / "pages"
+    said = people["second"].must("dataset", "export", "--task-id", number, "--to", str(made), "--json").json
+    assert said["rows"] == 2
+    verified = people["second"].must(
+        "dataset", "verify", str(made), "--checkpoint", said["checkpoint"], "--json"
+    )
+    assert verified.json["verified"] is True
+    for text in contents:
+        assert not [path for path in made.rglob("*") if path.is_file() and text[:100] in path.read_bytes()]
+    assert "otensor-cli dataset decrypt" in (made / "README.md").read_text(encoding="utf-8")
+    plain = folder / "plain"
+    refused = people["second"].type("dataset", "decrypt", str(made), "--to", str(plain))
+    assert refused.code != 0
+    assert not plain.exists()
+    people["sponsor"].must("dataset", "decrypt", str(made), "--to", str(plain))
+    lines = [json.loads(line) for line in (plain / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted((plain / line["file"]).read_bytes() for line in lines) == contents
+    assert [line["media_type"] for line in lines] == ["text/plain"] * 2
+    for path in plain.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    assert stat.S_IMODE(plain.stat().st_mode) == 0o700
+    assert not list(plain.glob(".*"))
+    assert not list(folder.glob("*.partial"))
