@@ -126,22 +126,28 @@ def download_data(app: App, item: int, target: Path) -> None:
     if target.exists():
         raise click.UsageError(f"there is something at {target} already: name a new file")
 
-    async def bring(client: AsyncClient) -> Item:
+    async def bring(client: AsyncClient) -> tuple[Item, bool]:
         found = await client.item(item)
+        is_private = (await client.campaign(found.campaign)).spec.is_private
         with _progress(quiet=app.as_json) as watch:
 
             def progress(done: int, total: int) -> None:
                 watch(Moment("download", target.name, str(target), done, total))
 
             await download_file(client.transport, found.content.content_id(), target, progress)
-        return found
+        return found, is_private
 
-    found = app.run(bring)
+    found, is_private = app.run(bring)
     if app.as_json:
         print_json(
             {"item": item, "file": str(target), "size": found.content.size, "sha256": found.content.sha256}
+            | {"encrypted": is_private}
         )
         return
+    if is_private:
+        note(
+            f"the campaign is private: the file is encrypted; its sponsor reads it with: otensor-cli private read {item}"
+        )
     say(
         f"item {item} of campaign {found.campaign} is in {target}: {found.content.size} bytes, {found.media_type}"
     )
