@@ -255,6 +255,34 @@ def test_forged_reports_are_found(
         check(copy, checkpoint=exported[0].manifest.checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("table", "keys"), [("items", ("item",)), ("seats", ("batch", "round", "validator"))]
+)
+def test_no_byte_of_a_row_or_of_its_path_can_be_changed_though_all_hashes_fit(
+    table: str, keys: tuple[str, ...], exported: tuple[Exported, Exported], copy: Path
+) -> None:
+    """The rows as the ledger holds them, and what leads from them to the block: a sample of all their bytes."""
+    path, schema, tried = copy / f"proofs/{table}.parquet", tables.proof_schema(*keys), 0
+    honest = list(tables.rows_in(path))
+    for column, step in (("value", 9), ("page", 61), ("siblings", 1)):
+        for place in range(0, len(honest[0][column]), step):
+            changed = [dict(row) for row in honest]
+            was = changed[0][column]
+            if column == "siblings":
+                changed[0][column] = [bytes(32) if at == place else each for at, each in enumerate(was)]
+            else:
+                changed[0][column] = was[:place] + bytes([was[place] ^ 1]) + was[place + 1 :]
+            rewrite_table(path, schema, lambda _, changed=changed: changed)  # type: ignore[misc]
+            rewritten(copy)
+            with pytest.raises(ProtocolError):
+                check(copy, checkpoint=exported[0].manifest.checkpoint)
+            tried += 1
+    assert tried > 30
+    rewrite_table(path, schema, lambda _: honest)
+    rewritten(copy)
+    check(copy, checkpoint=exported[0].manifest.checkpoint)
+
+
 def test_an_item_that_is_left_out_everywhere_changes_the_root(
     exported: tuple[Exported, Exported], copy: Path
 ) -> None:

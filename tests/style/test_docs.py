@@ -50,3 +50,17 @@ def test_every_page_can_be_reached_from_the_index() -> None:
             if target in PAGES:
                 ahead.append(target)
     assert not [name_of(page) for page in PAGES if page not in reached]
+
+
+NAMED_TEST = re.compile(r"`(test_\w+)`")
+TEST = re.compile(r"^\s*(?:async )?def (test_\w+)\(", re.MULTILINE)
+
+
+def test_tests_that_pages_name_exist() -> None:
+    """A page that says what was tried names who tries it."""
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in TEST.findall(path.read_text("utf-8"))
+    }
+    named = {(name_of(page), name) for page in PAGES for name in NAMED_TEST.findall(page.read_text("utf-8"))}
+    assert len(named) > 40
+    assert sorted((page, name) for page, name in named if name not in there) == []
