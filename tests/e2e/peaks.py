@@ -42,8 +42,13 @@ class Peaks:
         with self._lock:
             for program in self._programs:
                 if program.running:
-                    found = peak_of(program.pid)
-                    self._found[program.name] = max(found, self._found.get(program.name, 0))
+                    self._note(program.name, program.pid)
+
+    def _note(self, name: str, pid: int) -> None:
+        """Notes a process, and those that it has started, under its own name."""
+        self._found[name] = max(peak_of(pid), self._found.get(name, 0))
+        for child in children_of(pid):
+            self._note(f"{name}, a process of its own", child)
 
     def bytes(self) -> Mapping[str, int]:
         """Peak by program's name, the largest first."""
@@ -53,6 +58,17 @@ class Peaks:
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             self.look()
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that a process has started and that have not ended."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(text) for text in path.read_text(encoding="ascii").split()]
+        except OSError:
+            continue  # it has ended
+    return found
 
 
 def peak_of(pid: int) -> int:

@@ -21,7 +21,7 @@ from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_secret
 from omnitensor.protocol.types import NANO
 from tests.e2e.conftest import REVIEWED_BY_SNIPPET
-from tests.e2e.town import Town
+from tests.e2e.town import Town, sum_fees
 from tests.shared_data import shared_path
 
 COMMANDS = """\
@@ -212,7 +212,7 @@ def test_rewards_are_what_was_paid(town: Town, told: dict[str, Any]) -> None:
 def test_balances_add_up(town: Town, told: dict[str, Any]) -> None:
     """What each account has now is what it had and what the chain says it got and paid, to the unit."""
     address = town.net.address("contributor")
-    fees = sum_fees(town, address)
+    fees = sum_fees(town.first, address)
     rewards = town.first.call("account.rewards", address=address)
     bonds_lost, extra = int(rewards["penalties"]), int(rewards["earned"]["participation"])
     paid = sum(int(item["paid"]) for item in told["items"] if item["contributor"] == address)
@@ -220,19 +220,6 @@ def test_balances_add_up(town: Town, told: dict[str, Any]) -> None:
     for node in town.nodes:
         earned = town.first.call("account.rewards", address=node.address)["earned"]
         assert int(earned.get("review", 0)) > 0, node.name
-
-
-def sum_fees(town: Town, address: str) -> int:
-    """Fees of everything that an account ever sent."""
-    found, cursor = 0, None
-    while True:
-        page = town.first.call(
-            "tx.by_address", address=address, limit=100, **({"cursor": cursor} if cursor else {})
-        )
-        found += sum(int(line["fee"]) for line in page["transactions"] if line["sender"] == address)
-        cursor = page["next"]
-        if cursor is None:
-            return found
 
 
 def all_items(town: Town, told: dict[str, Any]) -> list[dict[str, Any]]:

@@ -169,7 +169,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             campaign.write_text(
                 "".join(f"{key} = {json.dumps(value)}\n" for key, value in CAMPAIGN.items()), encoding="utf-8"
             )
-            opened = scene.people["sponsor"].json("campaign", "open", "--from", str(campaign))
+            opened = scene.people["sponsor"].json("campaign", "open", "--from", str(campaign), "--yes")
             scene.campaign = int(opened["campaign"])
             yield scene
         finally:

@@ -115,10 +115,22 @@ class Town:
         cast.check_reviewers(list(self.reviewers.values()))
 
 
+def sum_fees(node: Node, address: str) -> int:
+    """Fees of everything that an account ever sent."""
+    found, cursor = 0, None
+    while True:
+        more = {"cursor": cursor} if cursor else {}
+        page = node.call("tx.by_address", address=address, limit=100, **more)
+        found += sum(int(line["fee"]) for line in page["transactions"] if line["sender"] == address)
+        cursor = page["next"]
+        if cursor is None:
+            return found
+
+
 def log_of(town: Town) -> str:
     """The end of every log, for a failure's report."""
     programs: list[Program] = [*town.nodes, *town.reviewers.values()]
     return "\n".join(f"--- {program.name}\n{program.tail(3_000)}" for program in programs)
 
 
-__all__ = ["SUPPLY", "DevnetError", "Town", "Witness", "log_of"]
+__all__ = ["SUPPLY", "DevnetError", "Town", "Witness", "log_of", "sum_fees"]
