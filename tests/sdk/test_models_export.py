@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import warnings
@@ -23,7 +24,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
     SGDClassifier,
 )
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, QuantileTransformer, StandardScaler
@@ -34,6 +35,7 @@ from consensus.work.programs import Program
 from omnitensor.protocol.models import OPERAND_MAX
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.models import Exported, FloatLayer, Network, export_model, operands_of
+from omnitensor.sdk.models.network import Kind
 from omnitensor.sdk.models.program import PlainLayer, PlainProgram
 from omnitensor.sdk.models.quantise import LANES_MAX, Chosen, Meaning, _assembled, _filed, _on_constants
 from tests.work.plain_work import product, requantised
@@ -164,6 +166,49 @@ def test_a_model_for_contents_takes_their_operands() -> None:
     assert sum(one == str(two) for one, two in zip(said, kinds[120:], strict=True)) >= 38
     with pytest.raises(InputError, match="contents"):
         done.integer_model().encode(rows)
+
+
+def test_a_table_names_its_features_and_a_search_its_best(tmp_path: Path) -> None:
+    rows, truth = load_breast_cancer(return_X_y=True, as_frame=True)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": [0.1, 1]}, cv=2
+    )
+    search.fit(rows, truth)
+    done = export_model(search, rows, truth=truth)
+    assert done.card.names == tuple(rows.columns)
+    assert done.report.float_score == pytest.approx(search.score(rows, truth))
+    assert done.report.agreement > 0.97
+
+
+def test_networks_of_odd_numbers_are_exported_or_refused() -> None:
+    """Ranges of nothing, one row, huge and tiny weights: a file, or an error that says why."""
+    chance, exported = random.Random(2), 0
+    for turn in range(120):
+        sizes = [chance.randint(1, 4) for _ in range(chance.randint(2, 4))]
+        unit = chance.choice((0.0, 1e-320, 1e-99, 1e-9, 1.0, 1e9, 1e99))
+        layers = [
+            FloatLayer(
+                [
+                    [chance.choice((0.0, unit, -unit, chance.gauss(0, 1))) for _ in range(two)]
+                    for _ in range(one)
+                ],
+                [chance.choice((0.0, unit, -1e3, chance.gauss(0, 1))) for _ in range(two)],
+                chance.random() < 0.5,
+            )
+            for one, two in pairwise(sizes)
+        ]
+        rows = [
+            [chance.choice((0.0, unit, -unit, 1.0, chance.gauss(0, 1))) for _ in range(sizes[0])]
+            for _ in range(1 + turn % 5)
+        ]
+        kind: Kind = chance.choice(("labels", "values"))
+        network = Network(tuple(layers), kind, tuple("abcd"[: sizes[-1]]) if kind == "labels" else ())
+        with contextlib.suppress(InputError):
+            done = export_model(network, rows)
+            encoded = done.integer_model().encode(rows)
+            assert nodes_outputs(done, rows) == b"".join(done.integer_model().run(encoded))
+            exported += 1
+    assert exported > 60
 
 
 # -- what is exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -9,8 +10,11 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
@@ -117,6 +121,11 @@ def test_rows_that_do_not_fit_a_card_are_refused(done: Exported) -> None:
         model.run([bytes(3)])
     with pytest.raises(InputError, match="beyond 63"):
         model.run([bytes([64] * model.program.inputs)])
+
+
+def test_a_feature_of_no_scale_is_zero_whatever_it_is(done: Exported) -> None:
+    card = msgspec.structs.replace(done.card, offsets=(-1e308, 0.0, 0.0, 0.0), scales=(0.0, 1e308, 1.0, 1.0))
+    assert card.encode([1e308, 1e308, 0.5, -0.5])[:4] == bytes([0, 63, 1, 0])
 
 
 # -- safetensors
@@ -316,3 +325,33 @@ def test_a_model_without_its_card_does_not_open(done: Exported, tmp_path: Path) 
     path.write_bytes(b"\0" + done.model.encoded())
     with pytest.raises(ProtocolError):
         IntegerModel.open(path)
+
+
+# -- whatever bytes
+
+
+def damaged(data: bytes, places: list[int], values: list[int]) -> bytes:
+    out = bytearray(data)
+    for place, value in zip(places, values, strict=False):
+        out[place % len(out)] = value
+    return bytes(out)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 400), max_size=6), st.lists(st.integers(0, 255), min_size=6, max_size=6))
+def test_damaged_files_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, done: Exported, places: list[int], values: list[int]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    out = io.BytesIO()
+    np.save(out, np.arange(12.0).reshape(3, 4))
+    for name, data in (("rows.npy", out.getvalue()), ("rows.csv", b"a,b,c\n1,2.5,x\n3,4e2,y\n" * 4)):
+        (folder / name).write_bytes(damaged(data, places, values))
+        with contextlib.suppress(InputError):
+            read_table(folder / name, "-1")
+    with contextlib.suppress(InputError):
+        tensors_of(
+            damaged(safetensors({name: ("F32", value) for name, value in WEIGHTS.items()}), places, values)
+        )
+    with contextlib.suppress(InputError):
+        read_card(damaged(done.card.encoded(), places, values), done.model)

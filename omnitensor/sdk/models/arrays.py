@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from omnitensor.sdk.errors import InputError
 
 Matrix = list[list[float]]
+
+NUMBER_MAX: Final = 1e100
+"""Larger numbers are taken for a mistake: what is made of them would leave floating point."""
 
 
 def listed(value: Any) -> Any:
@@ -27,7 +30,7 @@ def listed(value: Any) -> Any:
 
 
 def vector(value: Any, name: str) -> list[float]:
-    """(n,) of finite numbers. Raises InputError."""
+    """(n,) of finite numbers up to 1e100. Raises InputError."""
     found = listed(value)
     if isinstance(found, int | float):
         found = [found]
@@ -38,8 +41,8 @@ def vector(value: Any, name: str) -> list[float]:
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} holds something that is no number", value=error) from error
     for at, number in enumerate(numbers):
-        if not isfinite(number):
-            raise InputError(f"number {at} of {name} is not finite", value=number)
+        if not isfinite(number) or abs(number) > NUMBER_MAX:
+            raise InputError(f"number {at} of {name} is not finite, or very large", value=number)
     return numbers
 
 

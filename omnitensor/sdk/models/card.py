@@ -81,7 +81,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for x, offset, scale in zip(row, self.offsets, self.scales, strict=True):
             if not isfinite(x):
                 raise InputError(f"row {number} has a number that is not finite", value=x)
-            found.append(_operand((x - offset) * scale))
+            found.append(_operand((x - offset) * scale) if scale else 0)
         found.extend(self.constants)
         return found.tobytes()
 

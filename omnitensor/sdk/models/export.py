@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,9 @@ def _same(model: Any, network: Network, rows: Matrix) -> None:
     if from_torch.is_torch(model):
         own = [predicted(network, row) for row in from_torch.outputs_of(model, some)]
     else:
-        own = _truth(network.kind, model.predict(some), network.names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that rows come without the names of their columns
+            own = _truth(network.kind, model.predict(some), network.names)
     if score(network.kind, found, own) < SAME_MIN:
         raise InputError(
             "the network made of the model does not say what the model says",

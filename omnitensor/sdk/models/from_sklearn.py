@@ -45,6 +45,8 @@ def network_of(model: Any) -> Network:
 
 
 def _steps(model: Any) -> list[Any]:
+    if hasattr(model, "best_estimator_"):  # the best one of a search
+        return _steps(model.best_estimator_)
     if not hasattr(model, "steps"):
         return [model]
     return [

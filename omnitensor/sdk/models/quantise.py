@@ -10,7 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor
+from itertools import chain
+from math import floor, isfinite
 from typing import Final
 
 from omnitensor.protocol.errors import ProtocolError
@@ -37,6 +38,8 @@ LANES_MAX: Final = 66
 assert OPERAND_MAX << SHIFTS[-1] <= LANES_MAX * OPERAND_MAX**2
 _RANGES: Final = (0.85, 0.7, 0.55, 0.4)
 """Shares of the widest range that are tried: what is beyond is cut off, and what is within is finer."""
+_NOTHING: Final = 1e-100
+"""A range no wider is none."""
 _PADDING_MAX: Final = 1.25
 """Work with whole tiles over work without that a wider tile may cost."""
 Ints = list[list[int]]
@@ -71,7 +74,7 @@ def meaning_of_features(rows: Matrix) -> Meaning:
         mean = sum(column) / len(column)
         far = max(max(column) - mean, mean - min(column))
         offsets.append(mean)
-        steps.append(far / OPERAND_MAX if max(column) > min(column) else 0.0)
+        steps.append(far / OPERAND_MAX if far > _NOTHING else 0.0)
     return Meaning(offsets, steps)
 
 
@@ -88,6 +91,10 @@ def quantise(
     floats = rows
     for number, layer in enumerate(network.layers):
         floats = run_layer(layer, floats)
+        if not all(map(isfinite, chain.from_iterable(floats))):
+            raise InputError(
+                f"layer {number} gives numbers that are not finite", remedy="weights or rows are too large"
+            )
         sample = floats[:: -(-len(operands) // ROWS_TRIED_MAX)]
         last = number == len(network.layers) - 1
         kind = network.kind if last else None
@@ -162,7 +169,7 @@ def _ranges(
 
 
 def _step(far: float) -> float:
-    return far / OPERAND_MAX if far else 1.0
+    return far / OPERAND_MAX if far > _NOTHING else 1.0
 
 
 def _in_integers(
@@ -209,31 +216,35 @@ def _error(
 ) -> tuple[float, ...]:
     """How far the integers are from the network: wrong answers first, where there are answers, then squares of differences."""
     offsets, steps = chosen.outputs.offset, chosen.outputs.step
+    wrong, gap = 0, 0.0
     if kind == "classes":
-        wrong, gap = 0, 0.0
         for row, want in zip(found, wanted, strict=True):
             first = want.index(max(want))
             rival = max((value, at) for at, value in enumerate(want) if at != first)[1]
             wrong += row.index(max(row)) != first
-            gap += (steps[0] * (row[first] - row[rival]) - (want[first] - want[rival])) ** 2
+            gap += _squared(steps[0] * (row[first] - row[rival]) - (want[first] - want[rival]))
         return wrong, gap
     if kind in ("binary", "labels"):
-        wrong, gap = 0, 0.0
         for row, want in zip(found, wanted, strict=True):
             for q, value, offset, step in zip(row, want, offsets, steps, strict=True):
                 wrong += (q > 0) != (value > 0)
-                gap += (offset + step * q - max(-OPERAND_MAX * step, min(OPERAND_MAX * step, value))) ** 2
+                far = OPERAND_MAX * step
+                gap += _squared(offset + step * q - max(-far, min(far, value)))
         return wrong, gap
-    weights = weighted or [1 / step**2 for step in _spreads(wanted)]
-    total = 0.0
+    scales = [weight**0.5 for weight in weighted] if weighted else [1 / far for far in _spreads(wanted)]
     for row, want in zip(found, wanted, strict=True):
-        for q, value, offset, step, weight in zip(row, want, offsets, steps, weights, strict=True):
-            total += weight * (offset + step * q - value) ** 2
-    return (total,)
+        for q, value, offset, step, scale in zip(row, want, offsets, steps, scales, strict=True):
+            gap += _squared((offset + step * q - value) * scale)
+    return (gap,)
+
+
+def _squared(value: float) -> float:
+    return value * value  # a power would raise where this becomes infinite
 
 
 def _spreads(wanted: Matrix) -> list[float]:
-    return [(max(column) - min(column)) or 1.0 for column in turned(wanted)]
+    spreads = (max(column) - min(column) for column in turned(wanted))
+    return [spread if spread > _NOTHING else 1.0 for spread in spreads]
 
 
 # -- putting together

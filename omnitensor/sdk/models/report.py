@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -12,6 +12,10 @@ from omnitensor.sdk.models.network import Kind
 
 if TYPE_CHECKING:
     from omnitensor.sdk.models.card import Prediction
+
+
+_WORST: Final = -1e6
+"""A score below says no more, and might be infinite."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,12 +69,18 @@ def score(kind: Kind, found: Sequence[Prediction], truth: Sequence[Prediction]) 
 
 
 def _explained(found: list[float], truth: list[float]) -> float:
-    mean = sum(truth) / len(truth)
-    spread = sum((value - mean) ** 2 for value in truth)
-    left = sum((one - two) ** 2 for one, two in zip(found, truth, strict=True))
-    if not spread:
-        return 1.0 if not left else 0.0
-    return 1 - left / spread
+    mean = sum(value / len(truth) for value in truth)
+    far = max(abs(value - mean) for value in truth)
+    if not far:
+        return 1.0 if found == truth else 0.0
+    # As shares of the farthest, whose squares stay numbers.
+    spread = sum(_squared((value - mean) / far) for value in truth)
+    left = sum(_squared((one - two) / far) for one, two in zip(found, truth, strict=True))
+    return max(_WORST, 1 - left / spread)
+
+
+def _squared(value: float) -> float:
+    return value * value
 
 
 def at_the_end(rows: Sequence[Sequence[int]], columns: int) -> float:
