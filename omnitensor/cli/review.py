@@ -1,4 +1,4 @@
-"""Commands of data validators: review run, list, batch."""
+"""Commands of data validators: review run, list, show, batch."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from omnitensor.sdk.checks import Scorer
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.objections import AsyncObjector, report_bytes
+from omnitensor.sdk.previews import Preview, preview_batch, preview_item
 from omnitensor.sdk.private import AsyncPrivate
 from omnitensor.sdk.results import Assignment, TransactionResult, hash_of
 from omnitensor.sdk.seats import Submitted
@@ -151,6 +152,31 @@ def review_list(app: App, api_key_file: Path | None, everything: bool, address: 
                 for each in found
             ],
         )
+
+
+@review.command(name="show")
+@click.argument("batch", type=click.IntRange(min=0))
+@click.option("--round", "round_", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@api_key_file_option
+@pass_app
+def review_show(app: App, batch: int, round_: int, api_key_file: Path | None) -> None:
+    """Fetch a batch one was drawn for, and write previews of its items: pictures, sounds, heads of texts and tables."""
+    wallet = _wallet(app, api_key_file)
+
+    async def look(client: AsyncClient) -> tuple[DataBatch, list[Preview]]:
+        reviewer = AsyncValidator(wallet=wallet, client=client)
+        fetched = await reviewer.fetch(await reviewer.seat(batch, round_))
+        return fetched, await asyncio.to_thread(preview_batch, fetched)
+
+    fetched, shown = app.run(look)
+    if app.as_json:
+        print_json({"folder": str(fetched.folder), "items": msgspec.to_builtins(shown, enc_hook=str)})
+        return
+    for item, each in zip(fetched, shown, strict=True):
+        say(
+            f"item {item.item}, {item.media_type}, {item.size} bytes: {item.path or 'no node could serve it'}"
+        )
+        _show(each)
 
 
 @review.command(name="decline")
@@ -360,8 +386,7 @@ def _ask_scores(batch: DataBatch, found: ValidationResults) -> ValidationResults
         click.echo(
             f"[{position + 1}/{len(batch)}] item {item.item}, {item.media_type}, {item.size} bytes: {item.path}"
         )
-        if item.path is not None and item.media_type.startswith("text/"):
-            click.echo(_printable(item.path.read_bytes()[: 4 * TEXT_SHOWN_CHARS]))
+        _show(preview_item(item, batch.folder))
         for reason in judged.reasons:
             click.echo(f"  checks: {reason}")
         found = found.with_scores(position, **_asked(judged))
@@ -390,6 +415,10 @@ def _asked(judged: Judgement) -> dict[str, Any]:
         )
 
 
-def _printable(raw: bytes) -> str:
-    """Text of a stranger without what would steer the terminal."""
-    return printable(raw.decode("utf-8", "replace")[:TEXT_SHOWN_CHARS])
+def _show(shown: Preview) -> None:
+    """An item's facts, the beginning of its text, and where its previews are."""
+    click.echo(f"  {printable(shown.summary)}")
+    for path in shown.files:
+        click.echo(f"  preview: {path}")
+    if shown.text:
+        click.echo(printable(shown.text[:TEXT_SHOWN_CHARS]))

@@ -44,6 +44,8 @@ class _Counts:
             if self.columns > limits.table_columns_max:
                 raise NoTable(f"{self.columns} columns, over {limits.table_columns_max}")
         self.rows += 1
+
+    def measure(self, row: list[str]) -> None:
         self.ragged += len(row) != self.columns
         self.cells += max(len(row), self.columns)
         self.empty += sum(not cell.strip() for cell in row) + max(0, self.columns - len(row))
@@ -65,6 +67,8 @@ def see(job: Job, source: io.BufferedReader, seen: Seen, wanted: str) -> Seen:
             if not row:
                 continue  # an empty line is no row
             counts.add(row)
+            if job.whole:
+                counts.measure(row)
             if job.previews:
                 view.add(row)
     except csv.Error as error:
@@ -74,9 +78,11 @@ def see(job: Job, source: io.BufferedReader, seen: Seen, wanted: str) -> Seen:
     facts = replace(
         seen.facts, media_type=wanted, rows=counts.rows, columns=counts.columns, language="", words=0
     )
+    if not job.whole:
+        return Seen(facts)
     measures = Measures(
         ragged_rows=counts.ragged,
-        empty_bps=counts.empty * 10_000 // counts.cells,
+        empty_bps=counts.empty * 10_000 // max(1, counts.cells),
         repeated_rows=counts.repeated,
         formula_cells=counts.formulas,
     )

@@ -38,7 +38,6 @@ _FAULTS = (
     struct.error,
 )
 
-# Formats load parts of Pillow when they meet certain files; a confined child can't, so all are here before.
 for _part in _PARTS:
     importlib.import_module(f"PIL.{_part}")
 Image.init()
@@ -126,11 +125,11 @@ def _pixels(image: Image.Image) -> Picture:
 
 
 def _thumbnail(image: Image.Image) -> Picture:
-    side = limits.preview_side_max
-    small = image.copy() if max(image.size) <= side else image
-    if max(image.size) > side:
-        small.thumbnail((side, side), Image.Resampling.BOX)
-    shown = small.convert(_nearest_mode(small))
+    longer = max(image.size)
+    side = min(longer, limits.preview_side_max)
+    size = (max(1, image.width * side // longer), max(1, image.height * side // longer))
+    small = image.resize(size, Image.Resampling.BOX) if size != image.size else image
+    shown = small.convert(_nearest_mode(image))
     return Picture(shown.width, shown.height, shown.mode, shown.tobytes())
 
 
@@ -147,3 +146,22 @@ def _faulty(facts: Facts, fault: str) -> Facts:
 def _plain(error: Exception) -> str:
     """An error's text on one line, short: it may quote the file."""
     return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _warm_up() -> None:
+    """Looks at pictures of one's own in every format, whole and broken, in the keeper.
+
+    Formats load parts of Python and of Pillow when they meet certain files. A confined child can't, so it finds them here.
+    """
+    frames = [Image.new(mode, (8, 8), 1) for mode in ("P", "P")]
+    for media_type, form in IMAGE_FORMATS.items():
+        for more in ([], frames[1:]) if form in ("GIF", "WEBP", "PNG", "TIFF") else ([],):
+            out = io.BytesIO()
+            still = frames[0] if form not in ("JPEG", "WEBP") else frames[0].convert("RGB")
+            still.save(out, form, **({"save_all": True, "append_images": more} if more else {}))
+            for data in (out.getvalue(), out.getvalue()[:-20], out.getvalue()[:16]):
+                job = Job(media_type, "", "", len(data), True, True, False, 0, 0, 0, 0)
+                see(job, io.BufferedReader(io.BytesIO(data)))
+
+
+_warm_up()

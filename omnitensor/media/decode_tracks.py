@@ -69,9 +69,11 @@ FAULTS: Final = (
     ZeroDivisionError,
     IndexError,
 )
-SHORT_MS: Final = 500
-SHORT_BPS: Final = 500
-"""What may be missing of a promised duration: half a second, or a twentieth."""
+SHORT_MS: Final = {"pictures": 500, "sound": 150}
+SHORT_BPS: Final = 50
+"""What may be missing of a promised duration: this many milliseconds, or half a hundredth of it."""
+FRAMES_OVER: Final = 2
+"""A header that has more than so many times the frames that its duration and rate give contradicts itself."""
 _AUDIO_TYPES: Final = {
     "video/mp4": "audio/mp4",
     "video/quicktime": "audio/mp4",
@@ -96,12 +98,12 @@ def see(job: Job, source: io.BufferedReader) -> Seen:
     av.logging.set_level(None)
     facts = Facts(job.media_type, job.size)
     try:
-        headers.check(job.media_type, source, job.size)
+        estimated = not headers.check(job.media_type, source, job.size)
         source.seek(0)
         with _opened(job, source) as container:
             facts = _facts(job, container)
             _check(container, facts)
-        return _whole(job, source, facts) if job.whole else Seen(facts)
+        return _whole(job, source, facts, estimated) if job.whole else Seen(facts)
     except (Unfit, headers.Lies) as error:
         return Seen(_faulty(facts, str(error)))
     except FAULTS as error:
@@ -170,13 +172,14 @@ def _facts(job: Job, container: InputContainer) -> Facts:
             codec=sound,
         )
     seen: Any = video.codec_context
+    rate_mhz = _mhz(video.average_rate or video.guessed_rate)
     return Facts(
         _VIDEO_TYPES.get(job.media_type, job.media_type),
         job.size,
         width=seen.width if seen is not None else 0,
         height=seen.height if seen is not None else 0,
-        frames=max(0, video.frames),
-        frame_rate_mhz=_mhz(video.average_rate or video.guessed_rate),
+        frames=_frames(video.frames, duration_ms, rate_mhz),
+        frame_rate_mhz=rate_mhz,
         duration_ms=duration_ms,
         channels=channels,
         sample_rate_hz=rate,
@@ -201,7 +204,7 @@ def _check(container: InputContainer, facts: Facts) -> None:
         raise Unfit(f"its sound has {facts.channels} channels of {facts.sample_rate_hz} Hz")
 
 
-def _whole(job: Job, source: io.BufferedReader, facts: Facts) -> Seen:
+def _whole(job: Job, source: io.BufferedReader, facts: Facts, estimated: bool) -> Seen:
     watched = heard = None
     if facts.width:
         source.seek(0)
@@ -213,6 +216,9 @@ def _whole(job: Job, source: io.BufferedReader, facts: Facts) -> Seen:
         source.seek(0)
         with _opened(job, source) as container:
             heard = listen(container, facts, job)
+    if estimated and heard is not None:
+        heard.told_ms = heard.decoded_ms
+        facts = replace(facts, duration_ms=heard.decoded_ms if heard.complete else facts.duration_ms)
     facts = _compared(facts, watched, heard)
     return Seen(
         facts,
@@ -231,7 +237,7 @@ def _compared(facts: Facts, watched: Watched | None, heard: Heard | None) -> Fac
         promised = found.told_ms or facts.duration_ms
         if not found.parts:
             return _faulty(facts, f"none of its {what} decodes")
-        if found.complete and _short(found.decoded_ms, promised):
+        if found.complete and _short(what, found.decoded_ms, promised):
             there = f"{what} of {found.decoded_ms} ms are there"
             return _faulty(facts, f"it is cut off: its header promises {promised} ms, {there}")
         if not found.complete and not found.end_found:
@@ -242,8 +248,8 @@ def _compared(facts: Facts, watched: Watched | None, heard: Heard | None) -> Fac
     return replace(facts, duration_ms=told, frames=frames)
 
 
-def _short(there_ms: int, told_ms: int) -> bool:
-    return told_ms - there_ms > max(SHORT_MS, told_ms * SHORT_BPS // 10_000)
+def _short(what: str, there_ms: int, told_ms: int) -> bool:
+    return told_ms - there_ms > max(SHORT_MS[what], told_ms * SHORT_BPS // 10_000)
 
 
 def _measures(facts: Facts, watched: Watched | None, heard: Heard | None) -> Measures:
@@ -261,6 +267,12 @@ def _measures(facts: Facts, watched: Watched | None, heard: Heard | None) -> Mea
         frozen_bps=watched.frozen_bps if watched is not None else None,
         broken=sum(found.broken for found in (watched, heard) if found is not None),
     )
+
+
+def _frames(told: int, duration_ms: int, rate_mhz: int) -> int:
+    """The number of frames that a header has; 0 where it contradicts the header's own duration."""
+    expected = duration_ms * rate_mhz // 1_000_000
+    return told if 0 < told <= FRAMES_OVER * (expected + 1) else 0
 
 
 def _codec(context: Any) -> str:

@@ -13,14 +13,17 @@ BOXES_MAX: Final = 10_000
 TAIL_BYTES: Final = 128 * 1024
 """An Ogg page has less than 64 KiB."""
 _OGG_END: Final = 4
+MP3_HEAD_BYTES: Final = 64 * 1024
+_MP3_LENGTHS: Final = (b"Xing", b"Info", b"VBRI")
+"""Marks of the first frame of an MP3 that says how many follow."""
 
 
 class Lies(Exception):
     """What a header promises and the file does not hold."""
 
 
-def check(media_type: str, source: io.BufferedReader, size: int) -> None:
-    """Raises Lies. Formats without such promises pass."""
+def check(media_type: str, source: io.BufferedReader, size: int) -> bool:
+    """Raises Lies. Formats without such promises pass; False where even a duration can only be estimated."""
     if media_type == "audio/wav":
         _riff(source, size)
         _wav_data(source, size)
@@ -32,6 +35,7 @@ def check(media_type: str, source: io.BufferedReader, size: int) -> None:
         _segment(source, size)
     elif media_type == "audio/ogg":
         _last_page(source, size)
+    return media_type != "audio/mpeg" or any(mark in _at(source, 0, MP3_HEAD_BYTES) for mark in _MP3_LENGTHS)
 
 
 def _riff(source: io.BufferedReader, size: int) -> None:

@@ -117,6 +117,8 @@ class Room:
             return msgspec.json.decode(text, type=Ended)
         except TimeoutError as error:
             raise Gone("the decoder answered and went on working") from error
+        except OSError as error:  # it ended with our job unread
+            raise self._keeper_gone() from error
         except msgspec.MsgspecError as error:
             raise Gone("the decoder gave no answer") from error
 
@@ -140,9 +142,14 @@ class Room:
         if self._keeper is not None and self._keeper.poll() is not None:
             self._close()
         if self._door is None:
-            self._door, theirs = socket.socketpair()
-            with theirs:
-                self._keeper = _start(theirs)
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    self._keeper = _start(theirs)
+            except BaseException:
+                ours.close()
+                raise
+            self._door = ours
         return self._door
 
     def _close(self) -> None:

@@ -303,6 +303,13 @@ def test_review_by_hand_and_by_loop(chain: SmallChain, tmp_path: Path) -> None:
     contributor.must("upload-data", "--task-id", number, "--file", str(path))
     last = person(tmp_path, chain, "v3")
     chain.until(lambda: f"{number}" in last.must("review", "list").out)
+    seat = last.must("review", "list", "--json").json["assignments"][0]
+    shown = last.must("review", "show", str(seat["batch"]), "--json").json["items"][0]
+    assert shown["facts"]["media_type"] == "text/plain"
+    (preview,) = (Path(each) for each in shown["files"])
+    assert preview.stat().st_mode & 0o777 == 0o600
+    assert preview.read_text().startswith(path.read_text()[:200])
+    assert preview.name in last.must("review", "show", str(seat["batch"])).out.replace("\n", "")
     scores = tmp_path / "scores.json"
     scores.write_text("[[90, 70, 80, 0]]")
     said = last.must("review", "batch", "--task-id", number, "--scores", str(scores), "--json").json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def test_scores_by_hand(chain: SmallChain, tmp_path: Path) -> None:
     )
     assert code == 0, shown
     assert "The whale sings" in shown
+    assert re.search(r"text/plain, \d+ characters, \d+ words", " ".join(shown.split()))
+    assert "-preview.txt" in shown
     assert "\x1b[31msea" not in shown, "a text does not steer the terminal"
     assert "scored by hand" in shown
     assert "poisoned" in shown
