@@ -108,10 +108,32 @@ def init(home: Path, genesis_file: Path, **options: object) -> None:
 @setting_options
 def start(home: Path, **options: object) -> None:
     """Runs the node until it is interrupted. Stops cleanly on SIGTERM and Ctrl-C; resumes after a crash."""
-    from node.service import run
+    _existing(home)
+    _run(configuration.load(home, configuration.Sources(flags=_given(options))))
 
+
+@commands.command()
+@home_option
+@setting_options
+def worker(home: Path, **options: object) -> None:
+    """Runs a node that works: computes units of AI jobs, proves them, leads blocks by it, and is paid. No stake is needed.
+
+    With the account's own key it registers itself, for a bond; the account needs the money for that and for fees.
+    """
     _existing(home)
     config = configuration.load(home, configuration.Sources(flags=_given(options)))
+    if not config.worker_key_file:
+        raise click.UsageError(
+            "a worker signs with a key: --worker-key-file FILE, with the key of its account or a session key"
+            " of the scope work"
+        )
+    _run(config)
+
+
+def _run(config: configuration.Config) -> None:
+    """Until it is interrupted; ends this process."""
+    from node.service import run
+
     logs.configure(config.logs_level, config.logs_format, config.node_name)
     try:
         import uvloop

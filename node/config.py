@@ -142,6 +142,26 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "File (mode 0600) with a session key of the scope report, with which the node submits evidence; none by default",
     ),
     Setting(
+        "work.judge_key_file",
+        parse_text,
+        "",
+        "File (mode 0600) with a session key of the scope work, with which a validator judges work; none by default",
+    ),
+    Setting(
+        "worker.key_file",
+        parse_text,
+        "",
+        "File (mode 0600) with the key of an account that works: its own, or a session key of the scope work",
+    ),
+    Setting("worker.bond", parse_count, 0, "Bond in OMNIT of a worker that registers; 0 for the least"),
+    Setting(
+        "worker.engine",
+        parse_text,
+        "auto",
+        "What computes a worker's units: processes, gpu, dask://HOST:PORT, or auto for a GPU where there is one",
+    ),
+    Setting("worker.processes", parse_count, 0, "Processes that compute; 0 for one less than the processors"),
+    Setting(
         "storage.mode",
         parse_choice("archive", "prune"),
         "archive",
@@ -211,6 +231,11 @@ class Config:
     p2p_peers_per_address_max: int
     validator_enabled: bool
     evidence_reporter_key_file: str
+    work_judge_key_file: str
+    worker_key_file: str
+    worker_bond: int
+    worker_engine: str
+    worker_processes: int
     storage_mode: str
     storage_keep_blocks: int
     snapshots_every: int

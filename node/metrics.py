@@ -34,6 +34,9 @@ class Metrics:
         )
         self.evidence: Final = self._counter("evidence", "Conflicting messages seen", ("kind",))
         self.content_fetched: Final = self._counter("content_fetched_bytes", "Content fetched from peers")
+        self.judged: Final = self._counter("work_judged", "Receipts of workers looked at", ("verdict",))
+        self.work_units: Final = self._counter("work_units", "Units that this node's worker computed")
+        self.work_macs: Final = self._counter("work_macs", "Multiply-accumulates of those units")
         self.rpc_calls: Final = self._counter("rpc_calls", "JSON-RPC calls", ("method", "outcome"))
         self.finality_seconds: Final = self._histogram(
             "finality_seconds", "From a block's timestamp to its being final here"

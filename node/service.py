@@ -31,12 +31,14 @@ from node.epochs import EpochView
 from node.evidence import EvidencePool
 from node.fetching import ContentFetcher
 from node.fingerprints import Fingerprints
+from node.listening import ListenError, host_config, rpc_config
 from node.metrics import Metrics, ProcessNumbers
 from node.peers import PeerHandler
 from node.questions import PeerQuestions
-from node.reporting import Reporter, load_key
+from node.reporting import Reporter
 from node.safety_files import DiskFiles
 from node.safety_store import FILE_NAME, SafetyStore
+from node.session_orders import load_key
 from node.snapshot_serving import SnapshotShelf
 from node.storage import StorageKeeper, StoragePolicy, say_migration
 from node.syncing import Syncer
@@ -45,18 +47,18 @@ from node.upgrading import UpgradeWatch
 from node.verification import BatchVerifier
 from node.version import version
 from node.waiting import WaitingTransactions
+from node.work.part import WorkPart
 from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import View
-from p2p.config import HostConfig, parse_seed
 from p2p.host import Host
 from p2p.interface import Charge, Verdict
 from p2p.messages import StatusUpdate
 from rpc.feed import BlockFeed
-from rpc.server import RpcConfig, RpcServer
+from rpc.server import RpcServer
 from state.chain import Chain
 from state.genesis import Genesis
 from state.ledger import worker_sets
@@ -79,12 +81,6 @@ LISTEN_SECONDS: Final = 5.0
 LISTEN_PAUSE_SECONDS: Final = 0.05
 
 log = structlog.get_logger("node")
-
-
-class ListenError(ProtocolError):
-    """An address that the node is to serve on and can't."""
-
-    code = "listen"
 
 
 class Node:
@@ -175,7 +171,7 @@ class Node:
             self._final_view,
         )
         self.network = Host(
-            self.keys.identity, chain.chain_id, chain.genesis_hash, self._handler, self._host_config()
+            self.keys.identity, chain.chain_id, chain.genesis_hash, self._handler, host_config(config)
         )
         self.metrics.add_numbers("p2p", self.network.metrics)
         self._sync = Syncer(self.network, self.application, self._crypto, self._synced)
@@ -221,28 +217,22 @@ class Node:
                 self.application.waiting.next_nonce,
                 self._backend.submit,
             )
-        self._rpc = RpcServer(self._backend, self._rpc_config(), observe=self._count_call)
+        self._work = WorkPart(
+            config,
+            self.keys,
+            self.application,
+            self._content,
+            self._disk,
+            self._fetcher,
+            self.metrics,
+            self._backend.submit,
+        )
+        self._rpc = RpcServer(self._backend, rpc_config(config), observe=self._count_call)
         self._tasks: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._caught_up = asyncio.Event()
         self._telling: asyncio.TimerHandle | None = None
-
-    def _host_config(self) -> HostConfig:
-        config = self.config
-        return HostConfig(
-            listen=(config.p2p_listen.host, config.p2p_listen.port),
-            persistent=tuple(parse_seed(text) for text in config.p2p_bootstrap),
-            node_name=config.node_name,
-            address_book=config.home / "peers.json",
-            peers_inbound_max=config.p2p_peers_max,
-            peers_per_subnet_max=config.p2p_peers_per_address_max,
-        )
-
-    def _rpc_config(self) -> RpcConfig:
-        config, listen = self.config, self.config.rpc_listen
-        hosts, origins, calls = config.rpc_hosts, config.rpc_origins, config.rpc_calls_per_second
-        return RpcConfig(listen.host, listen.port, hosts, origins, calls)
 
     def _count_call(self, method: str, outcome: str) -> None:
         self.metrics.rpc_calls.labels(method, outcome).inc()
@@ -267,6 +257,7 @@ class Node:
             ("evidence", self._look_after_evidence()),
             ("storage", self._storage.run()),
             ("upgrade", self._upgrade.run()),
+            ("work", self._work.run()),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(self._task_ended)
@@ -294,6 +285,7 @@ class Node:
             # Nobody may still read when the database is closed.
             for threads in (self._crypto, self._disk, self._reads):
                 stack.callback(threads.shutdown, wait=True, cancel_futures=True)
+            stack.callback(self._work.close)
             stack.push_async_callback(self._storage.stop)
             stack.push_async_callback(self._votes.stop)
             stack.push_async_callback(self._fetcher.stop)

@@ -16,7 +16,7 @@ from state.records_governance import Vote
 from state.records_privacy import SealedSeat
 from state.records_review import Batch, Campaign, Item, Seat, Submission
 from state.records_stake import Delegation
-from state.records_work import Job, WorkReceipt
+from state.records_work import Job, ShownOutputs, WorkReceipt
 from state.schema import (
     BATCHES,
     BATCHES_BY_CAMPAIGN,
@@ -31,8 +31,10 @@ from state.schema import (
     ITEMS_BY_CONTENT,
     ITEMS_BY_CONTRIBUTOR,
     JOBS,
+    JOBS_BY_CONTENT,
     JOBS_BY_POSTER,
     JOBS_BY_STATUS,
+    OUTPUTS_BY_CONTENT,
     RECEIPTS_BY_STATE,
     RECEIPTS_BY_WORKER,
     SEALED_SEATS,
@@ -46,6 +48,7 @@ from state.schema import (
     VAULTS_BY_HOLDER,
     VOTES,
     VOTES_BY_VOTER,
+    WORK_OUTPUTS,
     WORK_RECEIPTS,
     KeyPart,
     Table,
@@ -103,6 +106,13 @@ def _of_job(key: tuple[bytes, ...], row: Job) -> Iterator[Entry]:
     yield JOBS_BY_STATUS, (row.status, *key), UNIT
     if row.poster:
         yield JOBS_BY_POSTER, (row.poster, *key), UNIT
+    for content in dict.fromkeys(one.chunk_root for one in (row.model, row.data) if one is not None):
+        yield JOBS_BY_CONTENT, (content, *key), UNIT
+
+
+def _of_work_outputs(key: tuple[bytes, ...], row: ShownOutputs) -> Iterator[Entry]:
+    if row.content is not None:
+        yield OUTPUTS_BY_CONTENT, (row.content.chunk_root, *key), UNIT
 
 
 def _of_work_receipt(key: tuple[bytes, ...], row: WorkReceipt) -> Iterator[Entry]:
@@ -128,6 +138,7 @@ OF_STATE: Final[dict[Table[Any], Derive]] = {
     JOBS: _of_job,
     WORK_RECEIPTS: _of_work_receipt,
     SEALED_SEATS: _of_sealed_seat,
+    WORK_OUTPUTS: _of_work_outputs,
 }
 """By table of the state, what indexes have of its rows."""
 
@@ -148,6 +159,8 @@ INDEXES_OF_STATE: Final[tuple[Table[Any], ...]] = (
     RECEIPTS_BY_WORKER,
     RECEIPTS_BY_STATE,
     SEATS_TO_GRANT,
+    JOBS_BY_CONTENT,
+    OUTPUTS_BY_CONTENT,
 )
 INDEXES_OF_HISTORY: Final[tuple[Table[Any], ...]] = (TRANSACTIONS_BY_ADDRESS, EVENTS_BY_ADDRESS)
 INDEXES: Final[tuple[Table[Any], ...]] = (*INDEXES_OF_HISTORY, *INDEXES_OF_STATE)

@@ -401,6 +401,10 @@ RECEIPTS_BY_WORKER = Table(0x9B, Unit, "work receipts by worker", (ADDRESS, HASH
 JOBS_BY_STATUS = Table(0x9C, Unit, "jobs by status", (INT, HASH), Kind.INDEX)
 RECEIPTS_BY_STATE = Table(0x9D, Unit, "work receipts by state", (INT, HASH, INT, ADDRESS), Kind.INDEX)
 """By ReceiptState, job, unit and worker."""
+JOBS_BY_CONTENT = Table(0x9E, Unit, "jobs by content", (HASH, HASH), Kind.INDEX)
+"""By chunk root of model or data, and job."""
+OUTPUTS_BY_CONTENT = Table(0x9F, Unit, "work outputs by content", (HASH, HASH, INT, ADDRESS), Kind.INDEX)
+"""By chunk root, job, unit and worker."""
 INDEX_REBUILD = Table(0x96, IndexRebuild, "index rebuild", (REST,), Kind.CHAIN)
 """One row under the empty key while the indexes are made anew (see ``state.indexing``); without it they are whole."""
 VOTES_BY_VOTER = Table(0x8C, Unit, "votes by voter", (ADDRESS, INT), Kind.INDEX)

@@ -1,0 +1,90 @@
+"""Which units a worker may take now, by the chain's rules: jobs first, what was drawn for it before all, then synthetic work.
+
+Reads the state; takes and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from omnitensor.protocol.epochs import epoch_of
+from omnitensor.protocol.rows_work import Job, JobStatus
+from omnitensor.protocol.types import Address, Hash, Height
+from omnitensor.protocol.work import JobKind, assigned, synthetic_job
+from state.reader import Reader
+from state.schema import JOBS, JOBS_BY_STATUS, WORK_RECEIPTS, WORK_UNITS, WORKER_LISTS
+
+UNITS_LOOKED_AT_MAX: Final = 512
+"""In one turn, over all jobs."""
+DEADLINE_MARGIN: Final = 2
+"""Blocks that a unit takes at least until its receipt is in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A unit that may be taken."""
+
+    job: Hash
+    unit: int
+    kind: JobKind
+
+
+def choices(
+    reader: Reader, chain_id: str, worker: Address, taken: Container[tuple[Hash, int]], most: int
+) -> list[Choice]:
+    """So many at most, the most worthwhile first; none of those in ``taken``."""
+    found = list(islice(_of_jobs(reader, worker, taken), most))
+    return found + list(islice(_synthetic(reader, chain_id, worker, taken), most - len(found)))
+
+
+def _of_jobs(reader: Reader, worker: Address, taken: Container[tuple[Hash, int]]) -> Iterator[Choice]:
+    height, later = reader.head.height, list[Choice]()
+    looked = 0
+    for key, _ in reader.scan(JOBS_BY_STATUS, JobStatus.OPEN):
+        job_id = Hash(key)
+        job = reader.get(JOBS, job_id)
+        if job is None or job.deadline < height + DEADLINE_MARGIN:
+            continue
+        for unit in range(job.units):
+            if looked == UNITS_LOOKED_AT_MAX:
+                yield from later
+                return
+            looked += 1
+            if (job_id, unit) in taken or not _is_wanted(reader, job, job_id, unit, worker):
+                continue
+            choice = Choice(job_id, unit, JobKind(job.kind))
+            if worker in _drawn(reader, job, job_id, unit):
+                yield choice
+            elif height + 1 > job.opened_at + reader.params().work_assigned_blocks:
+                later.append(choice)
+    yield from later
+
+
+def _is_wanted(reader: Reader, job: Job, job_id: Hash, unit: int, worker: Address) -> bool:
+    """Whether a replica is missing, and the worker has not committed to this unit before."""
+    row = reader.get(WORK_UNITS, job_id, unit)
+    if row is not None and row.under_way + row.good >= job.replicas:
+        return False
+    return reader.get(WORK_RECEIPTS, job_id, unit, worker) is None
+
+
+def _drawn(reader: Reader, job: Job, job_id: Hash, unit: int) -> tuple[Address, ...]:
+    """Whom a unit was drawn for."""
+    row = reader.get(WORKER_LISTS, job.opened_epoch)
+    if row is None:
+        return ()
+    places = assigned(Hash(job.beacon), job_id, unit, len(row.workers), job.replicas)
+    return tuple(Address(row.workers[place]) for place in places)
+
+
+def _synthetic(
+    reader: Reader, chain_id: str, worker: Address, taken: Container[tuple[Hash, int]]
+) -> Iterator[Choice]:
+    params = reader.params()
+    job = synthetic_job(chain_id, epoch_of(Height(reader.head.height), params))
+    for unit in range(params.synthetic_units_max):
+        if (job, unit) not in taken and reader.get(WORK_RECEIPTS, job, unit, worker) is None:
+            yield Choice(job, unit, JobKind.SYNTHETIC)
