@@ -7,6 +7,7 @@ from rpc import (
     methods_evidence,
     methods_facts,
     methods_governance,
+    methods_jobs,
     methods_light,
     methods_multisig,
     methods_node,
@@ -19,6 +20,7 @@ from rpc import (
     methods_state,
     methods_tx,
     methods_vault,
+    methods_work,
 )
 from rpc.table import TABLE, MethodTable
 
@@ -40,6 +42,8 @@ MODULES = (
     methods_multisig,
     methods_vault,
     methods_season,
+    methods_work,
+    methods_jobs,
     methods_node,
 )
 

@@ -30,6 +30,7 @@ from omnitensor.cli import (
     season,
     stake,
     vault,
+    work,
 )
 from omnitensor.cli.app import (
     EXIT_FAILED,
@@ -84,6 +85,9 @@ for command in (
     private.private,
     delegation.stake,
     stake.validator,
+    work.worker,
+    work.job,
+    work.compute,
     evidence.evidence,
     governance.governance,
     model.model,

@@ -156,7 +156,7 @@ def validator_register(
     """Become a validator: stake, and name the key that the node votes with."""
     if len(name) > name_chars_max:
         raise InputError("the name is too long", value=name, remedy=f"at most {name_chars_max} characters")
-    key, possession = _consensus_key(consensus_keystore, consensus_password_file, consensus_key, proof)
+    key, possession = consensus_key_given(consensus_keystore, consensus_password_file, consensus_key, proof)
     body = ValidatorRegister(parse_omnit(amount), key, possession, commission_bps, name)
     wallet = app.wallet()
 
@@ -206,7 +206,9 @@ def validator_edit(
         raise InputError("the name is too long", value=name, remedy=f"at most {name_chars_max} characters")
     key, possession = None, None
     if consensus_keystore is not None or consensus_key is not None or proof is not None:
-        key, possession = _consensus_key(consensus_keystore, consensus_password_file, consensus_key, proof)
+        key, possession = consensus_key_given(
+            consensus_keystore, consensus_password_file, consensus_key, proof
+        )
     if key is None and name is None and commission_bps is None:
         raise InputError("nothing to change", remedy="give --name, --commission or a new key")
     body = ValidatorEdit(key, possession, commission_bps, name)
@@ -260,7 +262,7 @@ def validator_list(app: App) -> None:
     )
 
 
-def _consensus_key(
+def consensus_key_given(
     file: Path | None, password_file: Path | None, key: str | None, proof: str | None
 ) -> tuple[BlsPublicKey, BlsSignature]:
     """The public consensus key and its proof of possession, checked. Raises InputError or KeystoreError."""

@@ -7,6 +7,7 @@ from omnitensor.protocol.reviews import Flag, ItemScore
 from omnitensor.sdk.batches import DataBatch, DataItem, Judgement, ValidationResults
 from omnitensor.sdk.bundles import BundleItem
 from omnitensor.sdk.client import AsyncClient, Client
+from omnitensor.sdk.computing import AsyncCompute, Compute, Computed, ComputeMoment, Plan
 from omnitensor.sdk.contributor import AsyncContributor, Contributor, Moment, Submission
 from omnitensor.sdk.epochs import Verified
 from omnitensor.sdk.errors import (
@@ -45,6 +46,7 @@ from omnitensor.sdk.wallet import Wallet
 
 __all__ = [
     "AsyncClient",
+    "AsyncCompute",
     "AsyncContributor",
     "AsyncGold",
     "AsyncObjector",
@@ -59,6 +61,9 @@ __all__ = [
     "ChainIdentity",
     "Checkpoint",
     "Client",
+    "Compute",
+    "ComputeMoment",
+    "Computed",
     "ConnectionFailed",
     "Contributor",
     "DataBatch",
@@ -82,6 +87,7 @@ __all__ = [
     "Objector",
     "Opened",
     "Order",
+    "Plan",
     "Private",
     "ProofError",
     "ProposalDraft",

@@ -39,6 +39,7 @@ from omnitensor.sdk.season_reads import SeasonReads
 from omnitensor.sdk.transport import Retry, Transport
 from omnitensor.sdk.trust import Trust
 from omnitensor.sdk.wallet import Wallet
+from omnitensor.sdk.work_reads import WorkReads
 
 if TYPE_CHECKING:
     from omnitensor.sdk.dataset import Exported
@@ -52,7 +53,7 @@ SESSION_ALLOWANCE: Final = 100 * NANO
 """Hundreds of thousands of reviews at the first block's base fee, or the bonds of a few hundred items."""
 
 
-class AsyncClient(Orders, SeasonReads, ReportReads, PrivateReads):
+class AsyncClient(Orders, SeasonReads, ReportReads, PrivateReads, WorkReads):
     """A node's client for asyncio; use it as a context manager, or `close` it.
 
     `endpoint`: the node's address; without it OMNITENSOR_RPC, the profile's, or the local node. `chain`: when given, a node of
@@ -364,6 +365,14 @@ class Client(Blocking[AsyncClient]):
     parameters = blocking(AsyncClient.parameters)
     upgrades = blocking(AsyncClient.upgrades)
     propose = blocking(AsyncClient.propose)
+    work_status = blocking(AsyncClient.work_status)
+    worker = blocking(AsyncClient.worker)
+    workers = blocking(AsyncClient.workers)
+    job = blocking(AsyncClient.job)
+    jobs = blocking(AsyncClient.jobs)
+    job_units = blocking(AsyncClient.job_units)
+    job_outputs = blocking(AsyncClient.job_outputs)
+    proven_work_receipt = blocking(AsyncClient.proven_work_receipt)
     delegations = blocking(AsyncClient.delegations)
     delegation = blocking(AsyncClient.delegation)
     delegators = blocking(AsyncClient.delegators)

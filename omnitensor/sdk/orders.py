@@ -316,8 +316,12 @@ def spends(body: BodyBase) -> int:
             return body.stake
         case bodies.ProposalSubmit():
             return body.deposit
-        case bodies.ProposalDeposit():
+        case bodies.ProposalDeposit() | bodies.WorkerBondAdd():
             return body.amount
+        case bodies.WorkerRegister():
+            return body.bond
+        case bodies.JobPost():
+            return body.units * body.replicas * (body.fee_unit + body.burn_unit)
         case bodies.CompetitionOpen():
             return body.pool
         case bodies.CampaignOpen():

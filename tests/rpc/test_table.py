@@ -32,6 +32,7 @@ light.steps governance.proposals governance.proposal governance.tally governance
 account.multisig vault.get vault.list season.get season.list season.leaderboard season.standing account.badges
 campaign.leaderboard competition.get competition.list
 campaign.batches account.items review.record
+work.status work.worker work.workers work.receipt work.receipts jobs.get jobs.list jobs.units jobs.outputs
 stake.delegation stake.delegations stake.delegators stake.undelegations stake.redelegations stake.rewards stake.apr
 """.split()
 

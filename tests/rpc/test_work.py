@@ -1,0 +1,206 @@
+"""work.* and jobs.* over a real socket: a worker, a job from its post to its outputs, pages, proofs, and what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from omnitensor.light import check_row
+from omnitensor.protocol import bls, merkle
+from omnitensor.protocol.bodies import (
+    BodyBase,
+    JobPost,
+    JobVote,
+    ReceiptVote,
+    Transfer,
+    WorkCommit,
+    WorkerRegister,
+    WorkJudge,
+    WorkOutputs,
+)
+from omnitensor.protocol.codec import decode
+from omnitensor.protocol.content import content_id_of
+from omnitensor.protocol.keys import format_address
+from omnitensor.protocol.params import Params
+from omnitensor.protocol.rows_work import Job, Worker, WorkReceipt, job_key, work_receipt_key, worker_key
+from omnitensor.protocol.types import NANO, ZERO_HASH, Amount, Hash, Height, Signature
+from omnitensor.protocol.work import LayerShape, Receipt, Ticket, outputs_root, synthetic_job
+from tests.rpc.test_proofs import header_at, row
+from tests.rpc.world import Client, TestBackend
+from tests.state.chain_fixtures import CHAIN_ID, consensus_secret, key, make_genesis
+
+PARAMS = Params(
+    epoch_blocks=8, worker_bond_min=Amount(10 * NANO), work_assigned_blocks=0, work_receipts_per_block_max=16
+)
+WORKER = key("a1")
+WORKER_TEXT = format_address(WORKER.address)
+POSTER = format_address(key("a2").address)
+OUTPUTS = bytes(range(8))
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[TestBackend]:
+    made = TestBackend(tmp_path / "node", make_genesis(params=PARAMS))
+    fees = [(key("a0"), Transfer(key(f"v{number}").address, Amount(10 * NANO))) for number in range(4)]
+    made.commit(*fees)
+    yield made
+    made.close()
+
+
+def registration(bond: int = 10 * NANO) -> WorkerRegister:
+    secret = consensus_secret("worker")
+    return WorkerRegister(Amount(bond), bls.sk_to_pk(secret), bls.pop_prove(secret))
+
+
+def post(backend: TestBackend, rows: int = 8) -> JobPost:
+    return JobPost(
+        model=content_id_of(b"model"),
+        model_root=Hash(b"\7" * 32),
+        data=content_id_of(b"d" * rows * 4),
+        layers=(LayerShape(4, 2),),
+        tile=16,
+        rows=rows,
+        unit_rows=4,
+        replicas=1,
+        fee_unit=Amount(NANO),
+        burn_unit=Amount(5),
+        deadline=Height(backend.chain.head.height + 60),
+    )
+
+
+def by_all(body: BodyBase) -> list[tuple[object, BodyBase]]:
+    return [(key(f"v{number}"), body) for number in range(4)]
+
+
+def posted(backend: TestBackend, rows: int = 8) -> Hash:
+    """A job that is open: its model is older than an epoch, and every validator has its bytes."""
+    done = backend.commit((key("a2"), post(backend, rows)))
+    [job] = [dict(event.fields)["job"] for event in done.result.receipts[0].events]
+    assert isinstance(job, bytes)
+    backend.commit(*by_all(WorkJudge((JobVote(Hash(job), True),), ())))  # type: ignore[arg-type]
+    for _ in range(10):
+        backend.commit()
+    return Hash(job)
+
+
+def receipt(job: Hash, unit: int, anchor: int, root: Hash) -> Receipt:
+    tickets = (Ticket(0, 0, 0, 0),)
+    made = Receipt(job, unit, Height(anchor), WORKER.address, root, tickets, Signature(bytes(64)))
+    signature = WORKER.sign(made.message(CHAIN_ID))
+    return Receipt(job, unit, Height(anchor), WORKER.address, root, tickets, signature)
+
+
+def root_of(outputs: bytes) -> Hash:
+    return outputs_root(WORKER.address, merkle.root_of(outputs[at : at + 2] for at in range(0, 8, 2)))
+
+
+def committed(backend: TestBackend, job: Hash, unit: int) -> None:
+    made = receipt(job, unit, backend.chain.head.height, root_of(OUTPUTS))
+    [told] = backend.commit((WORKER, WorkCommit(made))).result.receipts
+    assert told.ok, told
+
+
+async def test_a_job_from_its_post_to_its_outputs(backend: TestBackend, client: Client) -> None:
+    backend.commit((WORKER, registration()))
+    job = posted(backend)
+    shown = await client.call("jobs.get", job=job.hex(), proof=True)
+    assert (shown["status"], shown["kind"], shown["poster"]) == ("open", "posted", POSTER)
+    assert (shown["units"], shown["rows"], shown["available"]) == (2, 8, True)
+    assert int(shown["escrow"]) == 2 * (NANO + 5)
+    value, proof = row(shown["proof"])
+    check_row(header_at(backend, backend.chain.head.height), job_key(job), value, proof)
+    assert value is not None
+    assert decode(Job, value).rows == 8
+    committed(backend, job, 1)
+    units = (await client.call("jobs.units", job=job.hex()))["units"]
+    assert [(each["unit"], each["rows"], len(each["receipts"])) for each in units] == [(0, 4, 0), (1, 4, 1)]
+    assert units[1]["receipts"][0]["state"] == "committed"
+    assert (await client.fault("jobs.outputs", {"job": job.hex(), "unit": 1}))[1] == "not_found"
+    backend.commit((WORKER, WorkOutputs(job, 1, None, OUTPUTS)))
+    vote = WorkJudge((), (ReceiptVote(job, 1, WORKER.address, True, 16_384),))
+    backend.commit((key("v0"), vote))
+    one = await client.call("work.receipt", job=job.hex(), unit=1, worker=WORKER_TEXT)
+    assert (one["state"], len(one["findings"])) == ("shown", 1)
+    backend.commit(*[(key(f"v{n}"), vote) for n in range(1, 4)])
+    outputs = await client.call("jobs.outputs", job=job.hex(), unit=1)
+    assert bytes.fromhex(outputs["outputs"]) == OUTPUTS
+    assert (outputs["worker"], outputs["content"]) == (WORKER_TEXT, None)
+    assert outputs["outputs_root"] == root_of(OUTPUTS).hex()
+    found = await client.call("work.receipt", job=job.hex(), unit=1, worker=WORKER_TEXT, proof=True)
+    assert (found["state"], found["macs"]) == ("good", "16384")
+    value, proof = row(found["proof"])
+    where = work_receipt_key(job, 1, WORKER.address)
+    check_row(header_at(backend, backend.chain.head.height), where, value, proof)
+    assert value is not None
+    assert decode(WorkReceipt, value).macs == 16_384
+    assert (await client.call("jobs.get", job=job.hex()))["done"] == 1
+
+
+async def test_a_worker_with_its_bond_receipts_and_credit(backend: TestBackend, client: Client) -> None:
+    backend.commit((WORKER, registration(12 * NANO)))
+    shown = await client.call("work.worker", worker=WORKER_TEXT, proof=True)
+    assert (shown["bond"], shown["works"], shown["good"]) == (str(12 * NANO), True, 0)
+    value, proof = row(shown["proof"])
+    check_row(header_at(backend, backend.chain.head.height), worker_key(WORKER.address), value, proof)
+    assert value is not None
+    assert decode(Worker, value).bond == 12 * NANO
+    synthetic = synthetic_job(CHAIN_ID, 0)  # type: ignore[arg-type] # an epoch
+    for unit in range(3):
+        made = receipt(synthetic, unit, backend.chain.head.height, ZERO_HASH)
+        [told] = backend.commit((WORKER, WorkCommit(made))).result.receipts
+        assert told.ok, told
+    votes = tuple(
+        ReceiptVote(synthetic, unit, WORKER.address, unit < 2, (unit < 2) * 2**30) for unit in range(3)
+    )
+    backend.commit(*by_all(WorkJudge((), votes)))  # type: ignore[arg-type]
+    shown = await client.call("work.worker", worker=WORKER_TEXT)
+    assert (shown["good"], shown["bad"]) == (2, 1)
+    assert int(shown["slashed"]) == 10 * NANO
+    assert not shown["works"], "less than the least bond is left"
+    assert int(shown["credit"]) == 2 * 2**30 // 4
+    status = await client.call("work.status")
+    assert (status["workers"], status["leads_by_work"]) == (1, False)
+    assert (status["epochs"][0]["receipts"], status["epochs"][0]["useful_bps"]) == (2, 0)
+    assert [each["worker"] for each in (await client.call("work.workers"))["workers"]] == [WORKER_TEXT]
+    found, cursor = [], None
+    for _ in range(3):
+        more = {} if cursor is None else {"cursor": cursor}
+        page = await client.call("work.receipts", worker=WORKER_TEXT, limit=1, **more)
+        found += [(each["unit"], each["state"]) for each in page["receipts"]]
+        cursor = page["next"]
+    assert cursor is None
+    assert found == [(0, "good"), (1, "good"), (2, "bad")]
+
+
+async def test_pages_of_jobs(backend: TestBackend, client: Client) -> None:
+    jobs = {posted(backend, rows).hex() for rows in (4, 8, 12)}
+    found, cursor = set(), None
+    for _ in range(3):
+        more = {} if cursor is None else {"cursor": cursor}
+        page = await client.call("jobs.list", limit=1, **more)
+        found |= {each["job"] for each in page["jobs"]}
+        cursor = page["next"]
+    assert (found, cursor) == (jobs, None)
+    mine = await client.call("jobs.list", poster=POSTER)
+    assert {each["job"] for each in mine["jobs"]} == jobs
+    assert (await client.call("jobs.list", poster=WORKER_TEXT))["jobs"] == []
+    assert (await client.call("jobs.list", status="done"))["jobs"] == []
+    assert (await client.fault("jobs.list", {"status": "ready"}))[1] == "not_found"
+    largest = next(each["job"] for each in mine["jobs"] if each["rows"] == 12)
+    first = await client.call("jobs.units", job=largest, limit=2)
+    rest = await client.call("jobs.units", job=largest, limit=2, cursor=first["next"])
+    assert [each["unit"] for each in first["units"] + rest["units"]] == [0, 1, 2]
+    assert rest["next"] is None
+
+
+async def test_what_is_not_there(client: Client) -> None:
+    nothing = "00" * 32
+    assert (await client.fault("work.worker", {"worker": POSTER}))[1] == "not_found"
+    assert (await client.fault("jobs.get", {"job": nothing}))[1] == "not_found"
+    assert (await client.fault("jobs.units", {"job": nothing}))[1] == "not_found"
+    wanted = {"job": nothing, "unit": 0, "worker": WORKER_TEXT}
+    assert (await client.fault("work.receipt", wanted))[1] == "not_found"
+    assert (await client.call("work.workers"))["workers"] == []
+    assert (await client.call("work.receipts", worker=POSTER))["receipts"] == []
