@@ -12,16 +12,15 @@ from typing import Final
 
 import structlog
 
-from omnitensor.protocol import limits
+from consensus.schedule.leaders import LeaderSchedule
+from omnitensor.protocol import bls, limits
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.conviction import convicted
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.private_files import read_private, write_private
 from omnitensor.protocol.types import Address, Hash
-from omnitensor.protocol.votes import ValidatorTable
-from state.ledger.epochs import table_of
-from state.ledger.evidence import open_culprits
+from state.ledger.evidence import leaders_of, open_culprits
 from state.reader import Reader
 
 log = structlog.get_logger("evidence")
@@ -38,20 +37,20 @@ class HeldEvidence:
         """What waits to be on chain, the oldest first."""
         return tuple(evidence for evidence, _ in self._held.values())
 
-    def wanted(self, evidence: Evidence) -> ValidatorTable | None:
-        """The table to hold evidence against; None where there is none, or it says nothing new. Verifies nothing."""
+    def wanted(self, evidence: Evidence) -> LeaderSchedule | None:
+        """Who voted and led in the epoch of evidence; None where that is forgotten, or it says nothing new. Verifies nothing."""
         if evidence.id in self._held or len(self._held) >= limits.evidence_pool_max:
             return None
         reader = self._reader()
-        table = table_of(reader, evidence.epoch)
-        if table is None:
+        leaders = leaders_of(reader, evidence)
+        if leaders is None:
             return None
         accused = {address for _, culprits in self._held.values() for address in culprits}
-        return table if set(open_culprits(reader, evidence, table)) - accused else None
+        return leaders if set(open_culprits(reader, evidence, leaders)) - accused else None
 
-    def put(self, evidence: Evidence, table: ValidatorTable) -> frozenset[Address]:
+    def put(self, evidence: Evidence, leaders: LeaderSchedule) -> frozenset[Address]:
         """Holds evidence that is wanted and was verified; whom it convicts."""
-        culprits = frozenset(open_culprits(self._reader(), evidence, table))
+        culprits = frozenset(open_culprits(self._reader(), evidence, leaders))
         self._held[evidence.id] = (evidence, culprits)
         return culprits
 
@@ -84,20 +83,20 @@ class EvidencePool:
 
     async def take(self, evidence: Evidence) -> bool:
         """Whether it is new and convicts somebody whom nothing else does: then it is held. Raises EvidenceError when forged."""
-        table = self._held.wanted(evidence)
-        if table is None:
+        leaders = self._held.wanted(evidence)
+        if leaders is None:
             return False
-        work = partial(convicted, evidence, self._chain_id, table)
+        work = partial(convicted, evidence, self._chain_id, leaders.table, bls.SCHEME, leaders.worker_keys)
         await asyncio.get_running_loop().run_in_executor(self._crypto, work)
         if self._held.wanted(evidence) is None:  # another piece may have come meanwhile
             return False
-        culprits = self._held.put(evidence, table)
+        culprits = self._held.put(evidence, leaders)
         log.error(
-            "a validator contradicts itself",
+            "a validator or worker contradicts itself",
             fault=evidence.fault.label,
             epoch=evidence.epoch,
             view=evidence.view,
-            validators=[address.hex() for address in sorted(culprits)],
+            culprits=[address.hex() for address in sorted(culprits)],
         )
         await self._save()
         return True
@@ -135,5 +134,5 @@ class EvidencePool:
 
 def _open(reader: Reader, evidence: Evidence) -> bool:
     """Whether evidence would still convict somebody on chain."""
-    table = table_of(reader, evidence.epoch)
-    return table is not None and bool(open_culprits(reader, evidence, table))
+    leaders = leaders_of(reader, evidence)
+    return leaders is not None and bool(open_culprits(reader, evidence, leaders))

@@ -22,7 +22,7 @@ from rpc.fields import (
     address_of,
 )
 from rpc.table import TABLE, Context, Params, Result
-from state.ledger.epochs import table_of
+from state.ledger.evidence import culprits_of
 from state.reader import Reader
 from state.schema import CONVICTIONS
 
@@ -94,10 +94,7 @@ def evidence(context: Context, params: EvidenceParams) -> EvidenceShown:
 
 
 def _held(reader: Reader, evidence: Evidence) -> Held:
-    table = table_of(reader, evidence.epoch)
-    culprits = (
-        [] if table is None else [table.entries[i].address for i in evidence.culprits if i < len(table)]
-    )
+    culprits = culprits_of(reader, evidence)
     return Held(
         id=evidence.id.hex(),
         kind="votes" if isinstance(evidence, ConflictingVotes) else "certificates",

@@ -378,6 +378,9 @@ SEALED_SEATS = Table(0x66, SealedSeat, "sealed seats", (INT, ADDRESS))
 GRANTS = Table(0x67, Grant, "grants", (INT, INT, ADDRESS))
 """By batch, item and validator, until the batch is done."""
 
+WORKER_CONVICTIONS = Table(0x68, Conviction, "worker convictions", (ADDRESS, INT))
+"""By worker and epoch: each is convicted once an epoch."""
+
 # -- indexes (0x80 .. 0x9f)
 EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT, INT), Kind.INDEX)
 """Events of blocks themselves (draws, verdicts, pay) that name an address: by address, height, number in the block."""

@@ -87,6 +87,11 @@ class LeaderSchedule:
         votes = index < len(self.table)
         return self.table.key(index) if votes else self.workers[index - len(self.table)].consensus_key
 
+    @property
+    def worker_keys(self) -> tuple[BlsPublicKey, ...]:
+        """What the leaders that do not vote sign with, in the order of their indexes."""
+        return tuple(entry.consensus_key for entry in self.workers)
+
     def index_of(self, address: Address) -> int | None:
         """The index of an account that may lead; None where it may not."""
         voter = self.table.index_of(address)

@@ -21,7 +21,7 @@ from consensus.stake.events import (
     Tick,
     VoteReceived,
 )
-from consensus.stake.evidence import ConflictingCertificates, conflicts
+from consensus.stake.evidence import ConflictingCertificates, ConflictingVotes, conflicts
 from consensus.stake.knowledge import PROPOSALS_OF_ONE_VIEW_MAX, Rule
 from consensus.stake.safety import Kept, SafetyMemory
 from consensus.stake.standstill import Standstill
@@ -191,11 +191,12 @@ class Core(Standstill):
                 return
             slot.own_votes[VoteKind.NOTARIZE] = vote
         signed = slot.signed_by_worker
-        if len(signed) < PROPOSALS_OF_ONE_VIEW_MAX and all(
-            known.candidate_id != vote.candidate_id for known in signed
-        ):
-            signed.append(vote)
-            slot.leader_equivocated = len(signed) > 1
+        if len(signed) == PROPOSALS_OF_ONE_VIEW_MAX or vote.candidate_id in {v.candidate_id for v in signed}:
+            return
+        signed.append(vote)
+        if len(signed) == PROPOSALS_OF_ONE_VIEW_MAX:
+            slot.leader_equivocated = True
+            self._emit(Accuse(ConflictingVotes.of(*signed)))
 
     def _take_late(self, vote: Vote) -> None:
         """A vote for what is final already: the next leader names it, and it may still convict its signer."""

@@ -62,6 +62,24 @@ def test_with_all_work_hostile_on_the_ledger_whoever_misses_its_views_loses_cred
     assert world.worker_rows.missed > 5
 
 
+def test_an_equivocating_worker_is_found_reported_and_loses_its_bond_on_the_ledger() -> None:
+    scenario = Scenario(
+        seed=1,
+        weights=(10,) * 4,
+        workers=("equivocating_leader", ""),
+        ledger=True,
+        epoch_blocks=5,
+        block_interval_ms=200,
+        chaos_ms=7_000,
+    )
+    world, outcome = played(scenario)
+    assert not outcome.violations
+    assert outcome.ledger["worker_register done"] == 2
+    assert world.worker_rows is not None
+    assert world.worker_rows.convicted
+    assert outcome.ledger["evidence_submit done"] >= len(world.worker_rows.convicted)
+
+
 def test_the_checker_of_pace_sees_a_schedule_without_views_of_stake() -> None:
     product = Product(patches=((leaders, "STAKE_VIEW_EVERY", 10**9),))
     _, outcome = played(hostile_work(0, "silent", "silent"), product)

@@ -15,11 +15,13 @@ from consensus.stake.events import ProposalReceived, VoteReceived
 from consensus.stake.knowledge import LEADER_INACTIVE_VIEWS, Rule, Settings
 from consensus.stake.safety import Kept, SafetyMemory, VoteRecord
 from omnitensor.protocol import limits
+from omnitensor.protocol.conviction import EvidenceError, convicted
 from omnitensor.protocol.errors import SignatureError
 from omnitensor.protocol.types import BlsSignature, Epoch, Hash, Height, View
 from omnitensor.protocol.votes import SKIP_ID, Certificate, Proposal, VoteKind
 from tests.consensus.bench_core import DELTA_MS, INTERVAL_MS, STANDSTILL_MS, Bench
 from tests.consensus.worlds import Workshop
+from tests.simulation.application import CHAIN_ID
 from tests.simulation.scheme import RealScheme
 
 N, S, F = VoteKind.NOTARIZE, VoteKind.SKIP, VoteKind.FINALIZE
@@ -294,6 +296,11 @@ def test_two_proposals_of_a_worker_end_its_view_at_once_and_a_third_is_not_heard
     assert not any(bench.core.is_flooded(proposal) for proposal in proposals)
     bench.propose(*offers[1], skips())
     assert bench.casts() == [(S, VIEW)]
+    evidence = bench.only(Accuse).evidence
+    assert (evidence.culprits, evidence.view) == ((WORKER,), VIEW)
+    assert convicted(evidence, CHAIN_ID, SHOP.table, SHOP.scheme, SHOP.schedule.worker_keys) == (WORKER,)
+    with pytest.raises(EvidenceError):
+        convicted(evidence, CHAIN_ID, SHOP.table, SHOP.scheme)
     assert [bench.core.is_flooded(proposal) for proposal in proposals] == [False, False, True]
 
 

@@ -440,18 +440,18 @@ MUTANTS: dict[str, tuple[Any, str, Any]] = {
     "signatures are not looked at": (
         ledger_evidence,
         "convicted",
-        lambda evidence, chain, table, scheme: evidence.culprits,
+        lambda evidence, chain, table, scheme, workers: evidence.culprits,
     ),
     "any chain will do": (
         ledger_evidence,
         "convicted",
-        lambda evidence, chain, table, scheme: conviction.convicted(evidence, "other", table, scheme),
+        lambda evidence, chain, *rest: conviction.convicted(evidence, "other", *rest),
     ),
     "convicted again and again": (
         ledger_evidence,
         "open_culprits",
-        lambda view, evidence, table: tuple(
-            table.entries[i].address for i in evidence.culprits if i < len(table)
+        lambda view, evidence, leaders: tuple(
+            leaders.address(i) for i in evidence.culprits if i < len(leaders.table)
         ),
     ),
     "removed only until it is let out": (removal, "begin", jailed_only),

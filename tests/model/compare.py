@@ -155,6 +155,7 @@ from tests.model.expected import (
 NOT_MODELLED = {
     "workers": "the model of work follows",
     "worker sets": "the model of work follows",
+    "worker convictions": "the model has no leaders without stake; held by tests/ledger/test_worker_evidence.py",
     "work credit": "the model of work follows",
     "jobs": "the model of work follows",
     "work receipts": "the model of work follows",

@@ -97,12 +97,12 @@ class Errands:
 
     def take_evidence(self, evidence: Evidence) -> None:
         """Held and passed on, when it convicts somebody whom nothing else does. Raises EvidenceError when it is forged."""
-        table = self._held.wanted(evidence)
-        if table is None:
+        leaders = self._held.wanted(evidence)
+        if leaders is None:
             return
         world = self._node.world
-        world.product.convicted(evidence, CHAIN_ID, table, world.scheme)
-        self._held.put(evidence, table)
+        world.product.convicted(evidence, CHAIN_ID, leaders.table, world.scheme, leaders.worker_keys)
+        self._held.put(evidence, leaders)
         world.accused(self._node, evidence)
         self._node.broadcast(EvidenceGiven(encode(evidence)))
 

@@ -103,7 +103,8 @@ class Hearing:
         if self.errands is not None:
             self.errands.take_evidence(evidence)
         elif evidence.epoch == self.epoch.table.epoch:
-            product.convicted(evidence, CHAIN_ID, self.epoch.table, self.world.scheme)
+            keys = self.epoch.schedule.worker_keys
+            product.convicted(evidence, CHAIN_ID, self.epoch.table, self.world.scheme, keys)
             self._accuse(evidence)
 
     def _certificates(self: Any, epoch: int, first: View, last: View) -> tuple[Certificate, ...]:

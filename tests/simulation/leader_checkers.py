@@ -17,7 +17,7 @@ from tests.simulation.application import Committed
 from tests.simulation.scenario import Scenario
 from tests.simulation.workers import Credit, Facts, drawn_leader, given
 
-WORKER_SETS = 0x51
+WORKER_SETS, WORKER_CONVICTIONS = 0x51, 0x68
 LOOKED_AT = 256
 """Skipped views below a block that are looked at."""
 SLACK_DELTAS = 10
@@ -111,6 +111,8 @@ class WorkerRows:
         self._rows: dict[int, Credit] = {}
         self._height = 0
         self.missed = 0
+        self.convicted: dict[bytes, int] = {}
+        """Height by key of the conviction."""
 
     def facts(self, epoch: int) -> Facts | None:
         if epoch not in self._seeds:
@@ -150,10 +152,26 @@ class WorkerRows:
         amounts = tuple((who, left[who]) for who, _ in following.amounts)
         self._rows[epoch + 1] = Credit(amounts, following.tickets)
 
+    def _convict(self, rows: dict[bytes, bytes]) -> None:
+        """A worker that is convicted has offered two blocks, and has no credit in the set after the one of that block."""
+        for key, value in rows.items():
+            if key[0] != WORKER_CONVICTIONS or key in self.convicted:
+                continue
+            party = next(p for p in range(self._scenario.parties) if self._address_of(p) == key[1:34])
+            at = msgpack.unpackb(value)[4]
+            self.convicted[key] = at
+            if party not in self._scenario.hostile:
+                self._violated(f"the ledger convicted the honest worker {party} at height {at}")
+            following = (at - 1) // self._scenario.epoch_blocks + 1
+            row = self._row(following)
+            kept = tuple((who, 0 if who == party else amount) for who, amount in row.amounts)
+            self._rows[following] = Credit(kept, row.tickets)
+
     def check(self, index: int, height: int, rows: dict[bytes, bytes]) -> None:
         """A node's state after a block: the set in use as it was frozen, the next as missed views left it."""
         if height != self._height:
             return
+        self._convict(rows)
         last = (height - 1) // self._scenario.epoch_blocks
         for epoch in (last, last + 1, last + 2):
             found = rows.get(bytes([WORKER_SETS]) + epoch.to_bytes(8, "big"))

@@ -17,7 +17,7 @@ from tests.simulation.jail_checkers import JailCheckers
 NANO = 10**9
 SUPPLY = 1_000_000_000 * NANO
 ACCOUNTS, POTS, VALIDATORS, UNBONDING, SETS, CONVICTIONS = 0x11, 0x12, 0x16, 0x18, 0x1A, 0x1B
-ATTENDANCE = 0x36
+ATTENDANCE, WORKERS = 0x36, 0x50
 STATE = range(0x10, 0x80)
 OWN_POTS = (b"campaigns", b"bonds", b"rewards", b"reserve", b"burned")
 """Those whose money is in no row but their own."""
@@ -120,7 +120,7 @@ class LedgerCheckers:
 
     def _check_supply(self, height: int, state: Rows) -> None:
         total = 0
-        sums = {b"accounts": 0, b"stake": 0, b"unbonding": 0}
+        sums = {b"accounts": 0, b"stake": 0, b"unbonding": 0, b"work bonds": 0}
         for key, value in state.items():
             if key[0] == ACCOUNTS:
                 sums[b"accounts"] += _read(value)[0]
@@ -128,6 +128,8 @@ class LedgerCheckers:
                 sums[b"stake"] += _read(value)[0]
             elif key[0] == UNBONDING:
                 sums[b"unbonding"] += _read(value)[0]
+            elif key[0] == WORKERS:
+                sums[b"work bonds"] += _read(value)[0]
             elif key[0] == POTS and key[1:] in OWN_POTS:
                 total += _read(value)[0]
         total += sum(sums.values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from consensus.schedule.leaders import LeaderSchedule
 from consensus.stake.verify import Verifier
 from omnitensor.protocol.epochs import boundary_of
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 USERS = 3
 BALANCE = 1_000 * NANO
+WORKER_BOND = 10 * NANO
 EVIDENCE_EPOCHS = 4
 ATTENDANCE_MIN_BPS, DOWNTIME_SLASH_BPS = 5_000, 1
 
@@ -36,7 +39,7 @@ def account_key(name: str) -> SigningKey:
 
 def params_of(scenario: Scenario) -> Params:
     """Short epochs and windows; a validator's weight in the scenario is its stake in whole OMNIT."""
-    return Params(
+    params = Params(
         block_interval_ms=scenario.block_interval_ms,
         delta_ms=scenario.delta_ms,
         standstill_ms=scenario.standstill_ms,
@@ -54,6 +57,7 @@ def params_of(scenario: Scenario) -> Params:
         jail_blocks=scenario.epoch_blocks,
         jail_share_max_bps=jail_share_of(scenario),
     )
+    return replace(params, worker_bond_min=Amount(WORKER_BOND)) if scenario.workers else params
 
 
 class LedgerSets:

@@ -24,6 +24,7 @@ from omnitensor.protocol.bodies import (
     ValidatorEdit,
     ValidatorRegister,
     ValidatorUnjail,
+    WorkerRegister,
 )
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.content import ContentId
@@ -92,6 +93,9 @@ class Load:
             if not kind
         ]
 
+        self._bonding = list(range(world.scenario.size, world.scenario.parties))
+        """Workers that are to be registered with a bond, which evidence can take."""
+
     def begin(self) -> None:
         self._world.clock.at(FIRST_MS, self._work)
 
@@ -103,6 +107,8 @@ class Load:
         node = running[self._random.randrange(len(running))]
         if self._reporters:
             self._enable_reporter(node, self._reporters.pop(0))
+        elif self._bonding:
+            self._bond(node, self._bonding.pop(0))
         elif self._items == 0:
             self._items = 1
             self._give(node, self._sets.users[0], CampaignOpen(SPEC, Amount(100 * NANO)), valid=100)
@@ -203,6 +209,12 @@ class Load:
             f"late {validator}",
         )
         self._give(node, self._sets.accounts[validator], body)
+
+    def _bond(self, node: SimNode, party: int) -> None:
+        world = self._world
+        possession = world.scheme.pop_prove(world.secrets[party])
+        body = WorkerRegister(self._sets.genesis.params.worker_bond_min, world.keys[party], possession)
+        self._give(node, self._sets.accounts[party], body, valid=60)
 
     def _edit(self, node: SimNode, validator: int) -> None:
         """A new key, or a new name."""

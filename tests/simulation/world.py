@@ -450,8 +450,9 @@ class World:
         self.network.faults["evidence"] += 1
         self.accusations.add((evidence.epoch, evidence.culprits))
         if not node.byzantine:
-            members = self._members(evidence.epoch)
-            self.checkers.accused(node.index, tuple(members[culprit][0] for culprit in evidence.culprits))
+            parties = [party for party, _ in self._members(evidence.epoch)]
+            parties += self.sets.by_number[evidence.epoch].workers
+            self.checkers.accused(node.index, tuple(parties[culprit] for culprit in evidence.culprits))
 
     def refused(self, index: int, sender: int, message: Any, error: ProtocolError) -> None:
         self.network.faults["refused"] += 1

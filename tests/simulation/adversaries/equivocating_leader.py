@@ -8,6 +8,8 @@ from omnitensor.protocol.types import Hash, View
 from omnitensor.protocol.votes import Candidate, VoteKind
 from tests.simulation.adversaries.hostile import Hostile
 
+PASSED_ON = 0.3
+
 
 class EquivocatingLeader(Hostile):
     byzantine = "equivocating_leader"
@@ -38,6 +40,9 @@ class EquivocatingLeader(Hostile):
         for peer in self.peers():
             chosen = both[self.world.random.randrange(2)]
             self.send(peer, chosen)
+            # Of a worker nothing but its proposals is looked at: some see both, as where nodes pass them on.
+            if self.seat is None and self.world.random.random() < PASSED_ON:
+                self.send(peer, both[0] if chosen is both[1] else both[1])
             for kind in (VoteKind.NOTARIZE, VoteKind.FINALIZE):
                 self.send(peer, self.vote(kind, View(candidate.view), chosen.leader_vote.candidate_id))
         # Its own core believes in the first; peers hear only of their half, so that they find out as late as possible.

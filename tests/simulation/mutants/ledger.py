@@ -41,7 +41,7 @@ def slash_twice(view: Any, ctx: Any, address: Any, share_bps: int) -> int:
     return true_slash(view, ctx, address, share_bps) + true_slash(view, ctx, address, share_bps)
 
 
-def believe(found: Any, chain_id: str, table: Any, scheme: Any) -> tuple[int, ...]:
+def believe(found: Any, chain_id: str, table: Any, scheme: Any, workers: Any) -> tuple[int, ...]:
     """Evidence on chain without a look at its signatures."""
     culprits: tuple[int, ...] = found.culprits
     return culprits
