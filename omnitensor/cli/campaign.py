@@ -8,7 +8,7 @@ import click
 
 from omnitensor.cli.account import show_final
 from omnitensor.cli.app import App, Group, pass_app
-from omnitensor.cli.campaign_open import campaign_estimate, campaign_open
+from omnitensor.cli.campaign_open import campaign_estimate, campaign_open, campaign_template
 from omnitensor.cli.campaign_watch import campaign_agreement, campaign_spend, campaign_watch
 from omnitensor.cli.output import money, money_json, pairs, print_json, say, table
 from omnitensor.protocol.amounts import format_omnit, parse_omnit
@@ -26,6 +26,7 @@ def campaign() -> None:
 
 
 campaign.add_command(campaign_open)
+campaign.add_command(campaign_template)
 campaign.add_command(campaign_estimate)
 campaign.add_command(campaign_watch)
 campaign.add_command(campaign_spend)

@@ -15,7 +15,7 @@ from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.estimates import Assumptions, Estimate
 from omnitensor.sdk.spec_checks import Path as Place
-from omnitensor.sdk.specs import PRESETS, CampaignDraft, draft_from, fields_in_toml
+from omnitensor.sdk.specs import PRESETS, CampaignDraft, draft_from, fields_in_toml, template
 from omnitensor.sdk.sponsor import AsyncSponsor, Opened, estimate_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -172,6 +172,27 @@ def campaign_estimate(
         print_json(_as_json(found))
     else:
         _show(found, draft, say)
+
+
+@click.command(cls=Command, name="template")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="standard", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Into a new file.")
+@pass_app
+def campaign_template(app: App, preset: str, out: Path | None) -> None:
+    """Print a campaign's TOML file to fill in, with every key."""
+    text = template(preset)
+    if out is not None:
+        try:
+            with out.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError as error:
+            raise InputError("the file is there already", value=out, remedy="name another") from error
+    if app.as_json:
+        print_json({"template": text, "written": None if out is None else str(out)})
+    elif out is None:
+        click.echo(text, nl=False)
+    else:
+        say(f"written to {out}; fill it in, then: otensor-cli campaign estimate --file {out}")
 
 
 def _as_json(found: Estimate) -> dict[str, Any]:

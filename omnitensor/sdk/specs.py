@@ -220,6 +220,46 @@ def draft_from(
     return draft
 
 
+def template(preset: str = "standard") -> str:
+    """A campaign's file to fill in, with every key and what a preset means. Raises InputError."""
+    if preset not in PRESETS:
+        raise InputError("no such preset", value=preset, remedy=f"choose {', '.join(PRESETS)}")
+    first, second, agree = PRESETS[preset]
+    return f"""\
+title = "What is wanted, in a line"
+instructions = \"""
+What reviewers hold items against. Lines such as the next are checked by machine.
+language: en
+\"""
+# specification_file = "longer.pdf"      # beside this file; reviewers can fetch it
+media = ["text/plain"]                  # or "image/*", "audio/wav" ...
+licence = "CC-BY-4.0"                   # SPDX; contributors give their items under it
+
+unit_price = "4"                        # OMNIT; the highest pay of an item at complexity and importance 1.0
+review_fee = "0.5"                      # OMNIT; for one reviewer and one item
+item_bond = "0.2"                       # OMNIT; what a contributor lays down for each item
+budget = "1000"                         # OMNIT; paid in when it is opened, the unspent rest returns
+
+preset = "{preset}"                     # {", ".join(PRESETS)}; this one is:
+# first_seats = {first}                       # reviewers of an item
+# second_seats = {second}                     # of one that is judged again
+# agree_min_bps = {agree}                 # agreement below which it is judged again, in basis points
+# audit_bps = 500                       # chance that it is judged again whatever the first round says
+# tiers = {list(TIERS)}    # complexity, in basis points
+# criterion_weights = [3000, 4000, 3000] # completeness, accuracy, relevance
+# thresholds = [60, 60, 60]
+# overall_threshold = 60
+# contributor_share_max_bps = 10000     # largest share of the items that one contributor may have
+# item_bytes_max = {64 * MIB}
+closes_in_blocks = {CLOSES_IN_BLOCKS}                # or closes_at = HEIGHT
+
+[[categories]]
+name = "general"
+importance = 1.0                        # multiplies the pay
+target = 0                              # items wanted; 0 is no bound
+"""
+
+
 def _plain(draft: CampaignDraft) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(draft)
     return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from omnitensor.protocol.types import NANO
+from omnitensor.sdk.specs import CampaignDraft, draft_from_toml
 from tests.cli.people import Person
 from tests.cli.test_cli_terminal import at_terminal
 from tests.sdk.small_chain import SmallChain
@@ -63,6 +65,27 @@ def test_every_fault_has_a_line_of_its_own(sponsor: Person, owls: Path, chain: S
         in sponsor.type("campaign", "open", "--file", str(owls), "--unit-price", "x").err
     )
     assert nonce(chain) == before
+
+
+@pytest.mark.parametrize("preset", ["economy", "standard", "strict"])
+def test_template_opens_as_it_is(tmp_path: Path, preset: str) -> None:
+    """And says of its preset what holds, and has every key."""
+    nobody, path = Person(tmp_path / "nobody"), tmp_path / "new.toml"
+    nobody.must("campaign", "template", "--preset", preset, "--out", str(path))
+    again = nobody.type("campaign", "template", "--out", str(path))
+    assert (again.code, "there already" in again.err) == (2, True)
+    text = path.read_text(encoding="utf-8")
+    assert nobody.must("campaign", "template", "--preset", preset).out == text
+    plain = draft_from_toml(path).spec(0)
+    told = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
+    assert told.count("\n#") == 0
+    path.write_text("\n".join(line for line in told.splitlines() if not line.startswith("specification")))
+    assert draft_from_toml(path).spec(0) == plain
+    assert all(
+        f"{name} = " in text
+        for name in CampaignDraft.__struct_fields__
+        if name not in ("categories", "closes_at")
+    )
 
 
 def test_estimate_needs_no_account(tmp_path: Path, chain: SmallChain, owls: Path) -> None:

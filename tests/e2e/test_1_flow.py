@@ -17,6 +17,7 @@ import pytest
 
 from deploy.devnet import calls, cast, process, samples
 from deploy.devnet.campaigns import IMAGES, TEXTS
+from deploy.devnet.people import Person
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_secret
 from omnitensor.protocol.types import NANO
@@ -220,6 +221,46 @@ def test_balances_add_up(town: Town, told: dict[str, Any]) -> None:
     for node in town.nodes:
         earned = town.first.call("account.rewards", address=node.address)["earned"]
         assert int(earned.get("review", 0)) > 0, node.name
+
+
+def test_reports_are_the_same_from_every_node(town: Town, told: dict[str, Any]) -> None:
+    """Money to the unit, agreement, and what became of items: each node is asked, and none is believed more than another."""
+    address = town.net.address("contributor")
+    paid = sum(int(item["paid"]) for item in told["items"] if item["contributor"] == address)
+    answers: list[Any] = []
+    for node in town.nodes:
+        looker = Person("looker", town.folder / "strangers" / "looker", node.endpoint)
+        spends = [looker.json("campaign", "spend", str(told[name])) for name in ("texts", "images")]
+        for spend in spends:
+            parts = (*spend["held"].values(), spend["contributors"], spend["reviewers"], spend["returned"])
+            assert nano(spend["funded"]) + nano(spend["penalties"]) == sum(map(nano, parts)), spend
+            assert nano(spend["reviewers"]) == nano(spend["first_rounds"]) + nano(spend["second_rounds"])
+        assert sum(nano(spend["contributors"]) for spend in spends) == paid
+        agreement = looker.json("campaign", "agreement", str(told["texts"]))
+        verdict = next(each for each in agreement["agreements"] if each["name"] == "verdict")
+        assert verdict["units"] >= 4
+        assert verdict["ac1"]["value"] > 0.5, "honest reviewers agree beyond chance"
+        mine = looker.json("report", "contributor", "--wallet", address)
+        assert nano(mine["total"]["paid"]) == paid
+        assert mine["total"]["waiting"] == 0
+        theirs = [
+            looker.json("report", "reviewer", "--validator", each.address)["total"] for each in town.nodes
+        ]
+        earned = [
+            town.first.call("account.rewards", address=each.address)["earned"]["review"]
+            for each in town.nodes
+        ]
+        assert [nano(each["paid"]) for each in theirs] == list(map(int, earned))
+        answers.append((spends, agreement, mine["items"], theirs))
+    assert all(answer == answers[0] for answer in answers)
+    (line,) = looker.cli("campaign", "watch", str(told["texts"]), "--updates", "1").splitlines()
+    assert json.loads(line)["spend"] == answers[0][0][0]
+
+
+def nano(text: str) -> int:
+    """nanoOMNIT of decimal text in OMNIT."""
+    whole, _, fraction = text.partition(".")
+    return int(whole) * NANO + int(fraction.ljust(9, "0") or "0")
 
 
 def all_items(town: Town, told: dict[str, Any]) -> list[dict[str, Any]]:

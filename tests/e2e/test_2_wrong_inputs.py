@@ -188,6 +188,53 @@ class TestCampaigns:
         )
         assert town.first.call("account.get", address=town.net.address("sponsor"))["nonce"] == nonce
 
+    def test_every_fault_of_a_file_in_a_line_of_its_own(self, town: Town) -> None:
+        path = Wish("Faults", "", ("text/plain",), "1", budget="much").write(town.folder / "faults.toml")
+        path.write_text(path.read_text() + 'colour = "red"\nfirst_seats = 99\n')
+        nonce = town.first.call("account.get", address=town.net.address("sponsor"))["nonce"]
+        for command in (("open", "--yes"), ("estimate",)):
+            done = town.person("sponsor").try_cli("campaign", *command, "--from", str(path))
+            expect(done, str(path), "line 7", "budget", "much", code=USAGE)
+            errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            assert len(errors) == 3, errors
+            assert "colour" in errors[1]
+            assert "first_seats" in errors[2]
+            assert all(line.endswith(")") for line in errors)
+        assert town.first.call("account.get", address=town.net.address("sponsor"))["nonce"] == nonce
+
+    def test_opening_that_nobody_confirmed(self, town: Town) -> None:
+        path = Wish("Unconfirmed", "", ("text/plain",), "1").write(town.folder / "unconfirmed.toml")
+        nonce = town.first.call("account.get", address=town.net.address("sponsor"))["nonce"]
+        done = town.person("sponsor").try_cli("campaign", "open", "--from", str(path))
+        expect(done, "Unconfirmed", "--yes", code=USAGE)
+        assert town.first.call("account.get", address=town.net.address("sponsor"))["nonce"] == nonce
+
+    def test_wrong_gold(self, town: Town, campaign: int, tmp_path: Path) -> None:
+        sponsor, before = town.person("sponsor"), town.first.call("campaign.get", campaign=campaign)
+        nonce = town.first.call("account.get", address=town.net.address("sponsor"))["nonce"]
+        (tmp_path / "answers.csv").write_text("path,pass\nabsent.txt,1\n")
+        (tmp_path / "stray.txt").write_text("a text without an answer")
+        gold = ("gold", "run", "--task-id", str(campaign))
+        expect(sponsor.try_cli(*gold), "no gold yet", code=USAGE)
+        expect(
+            sponsor.try_cli(*gold, "--from", str(tmp_path)), "answers.csv, line 2", "absent.txt", code=USAGE
+        )
+        (tmp_path / "answers.csv").write_text("path,pass\nstray.txt,1\n")
+        own = ("--from", str(tmp_path), "--hand-in-home", str(sponsor.folder))
+        expect(sponsor.try_cli(*gold, *own), "known for gold", code=USAGE)
+        expect(
+            sponsor.try_cli("gold", "check", "--task-id", str(ABSENT), "--from", str(tmp_path)), str(ABSENT)
+        )
+        assert town.first.call("campaign.get", campaign=campaign) == before
+        assert town.first.call("account.get", address=town.net.address("sponsor"))["nonce"] == nonce
+
+    def test_reports_of_nothing(self, town: Town) -> None:
+        looker = town.stranger("looker")
+        for command in ("watch", "spend", "agreement"):
+            expect(looker.try_cli("campaign", command, str(ABSENT)), str(ABSENT), code=REFUSED)
+        expect(looker.try_cli("report", "contributor"), "login", code=USAGE)
+        expect(looker.try_cli("report", "reviewer", "--validator", "omnit1x"), "omnit1x", code=USAGE)
+
     def test_closing_somebody_elses(self, town: Town, campaign: int) -> None:
         expect(town.person("contributor").try_cli("campaign", "close", str(campaign)), str(campaign))
 
