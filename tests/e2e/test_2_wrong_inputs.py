@@ -194,7 +194,7 @@ class TestCampaigns:
         nonce = town.first.call("account.get", address=town.net.address("sponsor"))["nonce"]
         for command in (("open", "--yes"), ("estimate",)):
             done = town.person("sponsor").try_cli("campaign", *command, "--from", str(path))
-            expect(done, str(path), "line 7", "budget", "much", code=USAGE)
+            expect(done, str(path), "line 8", "budget", "much", code=USAGE)
             errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
             assert len(errors) == 3, errors
             assert "colour" in errors[1]

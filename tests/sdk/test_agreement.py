@@ -15,6 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnitensor.sdk.agreement import Unit, ac1, alpha, counted, observed, t_quantile
+from omnitensor.sdk.agreements import agreement_of
+from omnitensor.sdk.errors import ResponseError
+from omnitensor.sdk.results import SpecInfo, read
+from omnitensor.sdk.results_report import BatchLine, MemberInfo
+from rpc import present
+from tests.ledger.world import SPEC
 
 Ratings = list[list[int]]
 """By unit, who rated it."""
@@ -154,6 +160,32 @@ def test_interval_of_alpha_is_like_the_bootstraps() -> None:
 @pytest.mark.parametrize("freedom", [1, 2, 5, 29, 1_000, 10**6])
 def test_quantile(freedom: int) -> None:
     assert t_quantile(0.975, freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
+
+
+def test_reports_of_a_lying_node_are_refused() -> None:
+    spec = read(SpecInfo, {**present.record(SPEC), "categories": []}, "")
+    for report in ("00", "zz", "ff000000", "0000000080"):
+        member = MemberInfo(validator="v", state="revealed", report=report)
+        batch = BatchLine(batch=1, round=1, phase="done", outcome="verdict", items=[1], members=[member])
+        with pytest.raises(ResponseError):
+            agreement_of(1, spec, [batch])
+    good = BatchLine(
+        batch=1,
+        round=1,
+        phase="done",
+        outcome="verdict",
+        items=[1, 2],
+        members=[
+            MemberInfo(validator=name, state="revealed", report=report)
+            for name, report in (("a", "5a5a5a000a0a0a04"), ("b", "5a5a3b000a0a0a00"), ("c", None))
+        ],
+    )
+    found = agreement_of(1, spec, [good, good], 1)
+    assert (found.batches, agreement_of(1, spec, [good], 2).batches) == (2, 0)
+    by_name = {each.name: each for each in found.agreements}
+    assert by_name["relevance"].same == 0.5, "90 and 59 at a threshold of 60 differ, 10 and 10 do not"
+    assert (by_name["accuracy"].same, by_name["flagged"].same, by_name["verdict"].same) == (1.0, 0.5, 0.5)
+    assert by_name["accuracy"].units == 4
 
 
 def test_a_million_units_are_counted_by_their_kinds() -> None:
