@@ -361,7 +361,7 @@ def pieces_from(campaign: results.Campaign, source: Path, sidecar: str | Path | 
             value=campaign.campaign,
             remedy="commit before it closes",
         )
-    if getattr(campaign.spec, "reading_key", ""):
+    if campaign.spec.is_private:
         raise CampaignStateError(
             "a private campaign's items are ciphertext, so answers to plain files bind nothing there",
             value=campaign.campaign,

@@ -251,6 +251,8 @@ preset = "{preset}"                     # {", ".join(PRESETS)}; this one is:
 # overall_threshold = 60
 # contributor_share_max_bps = 10000     # largest share of the items that one contributor may have
 # item_bytes_max = {64 * MIB}
+# private = true                        # files are encrypted, for you and the drawn reviewers alone
+# reading_key = ""                      # of a private campaign: another key that reads it than yours
 closes_in_blocks = {CLOSES_IN_BLOCKS}                # or closes_at = HEIGHT
 
 [[categories]]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from omnitensor.protocol.types import NANO
 from omnitensor.sdk.specs import CampaignDraft, draft_from_toml
@@ -80,7 +81,9 @@ def test_template_opens_as_it_is(tmp_path: Path, preset: str) -> None:
     told = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
     assert told.count("\n#") == 0
     path.write_text("\n".join(line for line in told.splitlines() if not line.startswith("specification")))
-    assert draft_from_toml(path).spec(0) == plain
+    draft = draft_from_toml(path)
+    assert draft.private
+    assert replace(draft, private=False).spec(0) == plain
     assert all(
         f"{name} = " in text
         for name in CampaignDraft.__struct_fields__
@@ -101,6 +104,9 @@ def test_estimate_needs_no_account(tmp_path: Path, chain: SmallChain, owls: Path
     shown = nobody.must("campaign", "estimate", "--file", str(owls)).out
     for text in ("covers for sure", "covers probably", "gold, advised", "second round", "fee of opening"):
         assert text in shown
+    owls.write_text(OWLS + "private = true\n")
+    private = nobody.must("campaign", "estimate", "--file", str(owls), "--tier", "10000", "--json").json
+    assert private["kinds"] == found["kinds"], "whoever will read it"
     surer = nobody.must("campaign", "estimate", "--file", str(owls), "--accuracy", "99", "--json").json
     assert surer["second_round_bps"] < found["second_round_bps"]
     assert nobody.type("campaign", "estimate", "--file", str(owls), "--accuracy", "20").code == 2
