@@ -1,4 +1,4 @@
-"""Commands of private campaigns: private list, give, watch, read. For contributors and sponsors; reviewers have review key."""
+"""Commands of private campaigns, for contributors and sponsors: private list, give, watch, read, duplicates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from omnitensor.cli.output import note, pairs, print_json, say, table
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import FileError
 from omnitensor.sdk.private import AsyncPrivate, Given, PrivateMoment, Watch
+from omnitensor.sdk.private_duplicates import AsyncDuplicates, Repeat
 from omnitensor.sdk.results_private import PrivateItemInfo, WantedSeat
 from omnitensor.sdk.wallet import Wallet
 
@@ -125,6 +126,41 @@ def private_read(app: App, item: int, target: Path, api_key_file: Path | None) -
         return
     say(f"item {item} is in {target}, as it was declared")
     pairs([("campaign", str(found.campaign)), ("contributor", found.contributor)])
+
+
+@private.command(name="duplicates")
+@click.option("--task-id", required=True, metavar="ID", help="The campaign, which one sponsors.")
+@click.option("--reject", is_flag=True, help="Show them to the chain, which rejects the later of two.")
+@pass_app
+def private_duplicates(app: App, task_id: str, reject: bool) -> None:
+    """Find items with the same plain bytes, as the sponsor: encrypted they look different to everybody else.
+
+    Every item is fetched and decrypted once, without writing its plain bytes down.
+    """
+    wallet = app.wallet()
+
+    async def work(client: AsyncClient) -> list[Repeat]:
+        acting = AsyncDuplicates(wallet, client=client)
+        found = await acting.find(task_id, watch=_teller(app))
+        for repeat in found if reject else ():
+            await acting.reject(repeat)
+        return found
+
+    found = app.run(work)
+    if app.as_json:
+        shown = [{"item": each.item, "of": each.of, "status": each.status} for each in found]
+        print_json({"duplicates": shown, "rejected": reject})
+    elif not found:
+        say("no item that can still be rejected has the plain bytes of an earlier one")
+    else:
+        table(
+            ("item", "status", "repeats item"),
+            [(str(each.item), each.status, str(each.of)) for each in found],
+        )
+        if reject:
+            say("each of them is rejected, at once or at its verdict")
+        else:
+            say(f"have them rejected: otensor-cli private duplicates --task-id {task_id} --reject")
 
 
 def _wallet(app: App, api_key_file: Path | None) -> Wallet:

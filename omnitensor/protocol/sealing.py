@@ -144,7 +144,12 @@ def seat_context(
 
 def plain_commitment(key: bytes, digest: bytes, size: int) -> Hash:
     """What an item says of its plain bytes: their SHA-256 and size, hidden from whoever does not hold the item's key."""
-    return hashing.PLAIN(plain_salt(key), digest, size.to_bytes(8, "big"))
+    return salted_commitment(plain_salt(key), digest, size)
+
+
+def salted_commitment(salt: bytes, digest: bytes, size: int) -> Hash:
+    """The same from the salt that the key gives, which is what its opening shows."""
+    return hashing.PLAIN(salt, digest, size.to_bytes(8, "big"))
 
 
 def plain_salt(key: bytes) -> bytes:

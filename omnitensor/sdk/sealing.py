@@ -95,6 +95,16 @@ def open_file(source: Path, target: Path, key: bytes, context: bytes) -> Plain:
     return Plain(digest.digest(), size)
 
 
+def plain_of(source: Path, key: bytes, context: bytes) -> Plain:
+    """What the plain file of an encrypted one is, with none written. Raises SealError."""
+    digest, size = sha256(), 0
+    with source.open("rb") as file:
+        for piece in _plain_pieces(file, source.stat().st_size, key, context):
+            digest.update(piece)
+            size += len(piece)
+    return Plain(digest.digest(), size)
+
+
 def _plain_pieces(file: BinaryIO, size: int, key: bytes, context: bytes) -> Iterator[bytes]:
     if file.read(len(MAGIC)) != MAGIC:
         raise SealError("not an encrypted file", remedy="only items of private campaigns are encrypted")

@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -101,7 +102,30 @@ def test_a_private_campaign_from_its_file_to_its_plain_data_set(
         assert refused.code != 0
         assert refused.err.count("\n") == 1
         assert not (tmp_path / "stolen").exists()
+    _check_duplicates(chain, people, number, texts[0], items)
     _check_data_set(people, number, contents, tmp_path)
+
+
+def _check_duplicates(
+    chain: SmallChain, people: dict[str, Person], number: str, text: Path, items: list[dict[str, Any]]
+) -> None:
+    """Somebody else hands the same file in: it looks different, is found by the sponsor, and rejected."""
+    people["second"].must("upload-data", "--task-id", number, "--file", str(text))
+    sponsor = people["sponsor"]
+    assert sponsor.must("private", "duplicates", "--task-id", number, "--json").json["rejected"] is False
+    (found,) = sponsor.must("private", "duplicates", "--task-id", number, "--json").json["duplicates"]
+    assert found["of"] in [item["item"] for item in items]
+    assert found["item"] not in [item["item"] for item in items]
+    stranger = people["v0"].type("private", "duplicates", "--task-id", number)
+    assert stranger.code == 2
+    assert str(found["of"]) in sponsor.must("private", "duplicates", "--task-id", number, "--reject").out
+
+    (item,) = people["second"].must("check-status", "--task-id", number, "--json").json["items"]
+    assert (item["status"], item["reasons"]) == ("rejected", ["duplicate"]) or item["status"] == "in_review"
+    assert sponsor.must("private", "duplicates", "--task-id", number, "--reject").code == 0, (
+        "again, at no harm"
+    )
+    assert not list((sponsor.folder / "work" / "private").rglob("*.sealed"))
 
 
 def _check_data_set(people: dict[str, Person], number: str, contents: list[bytes], folder: Path) -> None:

@@ -17,6 +17,7 @@ from omnitensor.protocol.bodies import (
     ItemDeclaration,
     KeyGrant,
     KeysGrant,
+    PlainDuplicate,
     PrivateItem,
     ReadingKeySet,
     SeatDecline,
@@ -356,3 +357,95 @@ def test_an_item_is_unavailable_exactly_where_somebody_who_reported_lacked_its_k
     assert {world.item(item).status for place, item in enumerate(items) if place not in expected} <= {
         ItemStatus.ACCEPTED
     }
+
+
+# -- equal plain bytes
+
+PLAIN = sha256(b"the same words").digest()
+
+
+def same_plain(text: str) -> ItemDeclaration:
+    """Encrypted differently each time, of the same plain bytes; its salt is made of the text."""
+    sealed = PrivateItem(sealing.salted_commitment(salt_of("plain", text), PLAIN, 77), WRAPPED, bytes(60))
+    return replace(declaration(text), private=sealed)
+
+
+def duplicate(later: int, earlier: int, texts: tuple[str, str], **changes: object) -> PlainDuplicate:
+    made = PlainDuplicate(
+        ItemId(later),
+        ItemId(earlier),
+        Hash(PLAIN),
+        77,
+        salt_of("plain", texts[0]),
+        salt_of("plain", texts[1]),
+    )
+    return replace(made, **changes)
+
+
+def test_equal_plain_bytes_are_rejected_once_they_are_shown() -> None:
+    """Queued at once, in review at the verdict, accepted with what was not paid yet: whoever can open both shows it."""
+    world = World(params=replace(QUICK, batch_wait_blocks=8))
+    with_keys(world)
+    campaign = world.open(PRIVATE)
+    assert world.submit("ann", campaign, same_plain("a")).ok
+    assert world.submit("ben", campaign, same_plain("b")).ok
+    assert world.submit("cyd", campaign, same_plain("c")).ok
+    assert world.do("sponsor", duplicate(2, 1, ("b", "a"))).ok
+    assert world.item(2).status == ItemStatus.REJECTED
+    assert world.item(2).reasons == ("duplicate",)
+    while not world.open_batches() or world.batch(world.open_batches()[0]).phase != BatchPhase.COMMIT:
+        world.block()
+    (number,) = world.open_batches()
+    assert world.item(3).status == ItemStatus.IN_REVIEW
+    assert world.do("dan", duplicate(3, 1, ("c", "a"))).ok
+    assert world.do("dan", duplicate(3, 1, ("c", "a"))).code == "duplicate_late"
+    grant_all(world, number)
+    while world.item(1).status != ItemStatus.ACCEPTED:
+        review(world, blocks=1)
+    assert (world.item(3).status, world.item(3).reasons) == (ItemStatus.REJECTED, ("duplicate",))
+
+
+def test_an_accepted_duplicate_loses_what_was_not_paid_yet() -> None:
+    world = World()
+    with_keys(world)
+    campaign = world.open(PRIVATE)
+    assert world.submit("ann", campaign, same_plain("a")).ok
+    assert world.submit("ben", campaign, same_plain("b")).ok
+    while not world.open_batches() or world.batch(world.open_batches()[0]).phase != BatchPhase.COMMIT:
+        world.block()
+    grant_all(world, world.open_batches()[0])
+    while world.item(2).status != ItemStatus.ACCEPTED:
+        review(world, blocks=1)
+    paid = world.item(2).paid
+    assert world.do("sponsor", duplicate(2, 1, ("b", "a"))).ok
+    item = world.item(2)
+    assert (item.status, item.open_verdict, item.paid, item.bond) == (ItemStatus.REJECTED, 0, paid, 0)
+    assert item.reward_reserved == 0
+    assert world.do("ben", ItemAppeal(ItemId(2))).code == "appeal_closed", "a duplicate's end is final"
+    review(world)
+    assert world.item(1).status == ItemStatus.PAID
+    assert world.campaign(campaign).escrow.reward == 0
+    assert world.do("sponsor", duplicate(1, 2, ("a", "b"))).code == "duplicate_order"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"digest": Hash(bytes(32))}, "duplicate_proof"),
+        ({"size": 78}, "duplicate_proof"),
+        ({"salt": Hash(bytes(32))}, "duplicate_proof"),
+        ({"salt_of": Hash(bytes(32))}, "duplicate_proof"),
+        ({"item": ItemId(1), "of": ItemId(2)}, "duplicate_order"),
+        ({"of": ItemId(2)}, "duplicate_order"),
+        ({"of": ItemId(9)}, "item_unknown"),
+        ({"item": ItemId(3)}, "duplicate_proof"),
+    ],
+)
+def test_what_is_not_so_can_not_be_shown(changes: dict[str, object], code: str) -> None:
+    world = World()
+    campaign = world.open(PRIVATE)
+    assert world.submit("ann", campaign, same_plain("a")).ok
+    assert world.submit("ben", campaign, same_plain("b")).ok
+    assert world.submit("cyd", campaign, private("another text")).ok
+    assert world.do("sponsor", duplicate(2, 1, ("b", "a"), **changes)).code == code
+    assert world.item(2).status in (ItemStatus.QUEUED, ItemStatus.IN_REVIEW)

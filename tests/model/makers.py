@@ -14,6 +14,7 @@ from omnitensor.protocol import bodies
 from omnitensor.protocol.bodies import CampaignSpec, Category, DuplicateOf, ItemDeclaration, PrivateItem
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.reviews import ItemScore, encode_report
+from omnitensor.protocol.sealing import salted_commitment
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
 from tests.model import governance_orders, staking_orders
 from tests.model.scene import TEAMS, Scene, address_of, key_of
@@ -283,7 +284,10 @@ def declared(scene: Scene, chance: Chance, private: bool) -> ItemDeclaration:
     tier = chance.randrange(3) if often(chance, 0.99) else 7
     category = int(chance.randrange(5) == 0) if often(chance, 0.99) else 9
     private = private == often(chance, 0.98)
-    sealed = PrivateItem(Hash(digest), (root + digest + root)[:80], (digest + root)[:60]) if private else None
+    plain, salt = sha256(b"plain%d" % (text // 3)).digest(), sha256(b"salt" + digest).digest()
+    made = Hash(salted_commitment(salt, plain, 99))
+    scene.memory.setdefault("plains", {})[made] = (plain, salt)
+    sealed = PrivateItem(made, (root + digest + root)[:80], (digest + root)[:60]) if private else None
     return ItemDeclaration(ContentId(Hash(digest), size, Hash(root)), media, tier, category, sealed)
 
 

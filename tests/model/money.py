@@ -19,12 +19,14 @@ SCOPES = {
     "item_appeal": UPLOAD,
     "reading_key_set": REVIEW,
     "keys_grant": UPLOAD,
+    "plain_duplicate": UPLOAD,
     "gold_reveal": UPLOAD,
     "gold_retire": UPLOAD,
 }
 
 
 OWN_WEIGHTS = {
+    "plain_duplicate": 1_000,
     "validator_register": 15_000,
     "campaign_open": 2_000,
     "evidence_submit": 30_000,

@@ -79,7 +79,8 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "report_leak": (1, review_orders.report_leak),
     "report_contradiction": (1, review_orders.report_contradiction),
     "reading_key_set": (4, privacy_orders.reading_key_set),
-    "keys_grant": (14, privacy_orders.keys_grant),
+    "keys_grant": (24, privacy_orders.keys_grant),
+    "plain_duplicate": (8, privacy_orders.plain_duplicate),
     "report_commit": (22, report_commit),
     "report_reveal": (18, report_reveal),
 }

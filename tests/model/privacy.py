@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model.ground import Ground, Thing, refuse_if
+from tests.model.ground import Ground, Thing, parts_of, refuse_if, tagged
 from tests.model.privacy_points import keeps_a_secret
-from tests.model.submissions import COMMIT
+from tests.model.submissions import ACCEPTED, COMMIT, IN_REVIEW, QUEUED, UNDECIDED
 
 
 class Privacy(Ground):
@@ -49,6 +49,29 @@ class Privacy(Ground):
             self.grants[place] = tuple(pair)
             if not known:
                 sealed.granted += 1
+
+    def plain_duplicate(self, sender: bytes, body: Any) -> None:
+        for number in (body.item, body.of):
+            refuse_if(number not in self.private_items, "item_unknown")
+        item, earlier = self.items[body.item], self.items[body.of]
+        refuse_if(item.campaign != earlier.campaign or earlier.status == UNDECIDED, "duplicate_order")
+        refuse_if((item.sequence, body.item) <= (earlier.sequence, body.of), "duplicate_order")
+        for number, salt in ((body.item, body.salt), (body.of, body.salt_of)):
+            made = tagged("plain", salt, body.digest, body.size.to_bytes(8, "big"))
+            refuse_if(made != self.private_items[number].plain, "duplicate_proof")
+        refuse_if(item.status not in (QUEUED, IN_REVIEW, ACCEPTED) or item.displaced, "duplicate_late")
+        if item.status == IN_REVIEW:
+            item.displaced = True
+            return
+        if item.status == QUEUED:
+            del self.campaigns[item.campaign].queue[body.item]
+        else:
+            earned = self.earned(item.contributor)
+            earned.items_accepted -= 1
+            earned.pending -= item.reward_reserved
+        self.reject(body.item, ("duplicate",), parts_of(item.bond, self.p.reject_bond_bps))
+        item.open_verdict = 0
+        self.end_if_idle(item.campaign)
 
     def ask_for_keys(self, number: int, batch: Thing, address: bytes) -> None:
         """A seat was drawn."""

@@ -45,8 +45,8 @@ def keys_grant(scene: Scene, chance: Any) -> Made | None:
         waiting = known
     number, who = chance.choice(waiting)
     batch, sealed = model.batches[number], model.sealed_seats[number, who]
-    sender = Address(chance.choice(sealed.granters))
     sponsor = model.campaigns[batch.campaign].sponsor
+    sender = Address(chance.choice([*sealed.granters, *[sponsor] * 3]))
     seats = [seat for other, seat in waiting if other == number and chance.randrange(4)] or [who]
     grants = [
         KeyGrant(item, Address(seat), _wrapped(number, item, seat))
@@ -84,3 +84,34 @@ def _spoilt(scene: Scene, chance: Any, sender: Address, body: Any) -> Made | Non
     if pick == 4:
         return sender, replace(body, batch=body.batch + 1)
     return sender, replace(body, grants=(first, *body.grants[1:]))
+
+
+def plain_duplicate(scene: Scene, chance: Any) -> Made | None:
+    """Of two items whose plain bytes are mostly the same, the later one mostly first."""
+    model, plains = scene.model, scene.memory.get("plains", {})
+    known = list(model.private_items)[-60:]
+    if len(known) < 2:
+        return None
+    by_digest: dict[bytes, list[int]] = {}
+    for number in known:
+        by_digest.setdefault(plains[model.private_items[number].plain][0], []).append(number)
+    twice = [numbers for numbers in by_digest.values() if len(numbers) > 1]
+    paying = [numbers for numbers in twice if any(model.items[number].status == 3 for number in numbers)]
+    if not paying and chance.randrange(3):
+        return None
+    twice = paying if paying and chance.randrange(4) else twice
+    pair = (
+        chance.sample(chance.choice(twice), 2) if twice and chance.randrange(8) else chance.sample(known, 2)
+    )
+    first, later = sorted(pair, key=lambda number: (model.items[number].sequence, number))
+    if chance.randrange(12) == 0:
+        first, later = later, first
+    (digest, salt_of), (other, salt) = (
+        plains[model.private_items[number].plain] for number in (first, later)
+    )
+    digest = other if chance.randrange(20) == 0 else digest
+    if chance.randrange(20) == 0:
+        later += 10**6
+    body = bodies.PlainDuplicate(later, first, digest, 99, salt, salt_of)
+    who = Address(model.campaigns[model.items[first].campaign].sponsor)
+    return who if chance.randrange(3) else address_of(chance.choice(scene.names)), body

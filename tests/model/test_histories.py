@@ -41,6 +41,7 @@ gold_bond gold_closed gold_exists gold_in_use gold_item gold_proof gold_unknown 
 contradiction leak_late leak_own duplicate_reference
 competition_pool competition_rule
 item_private not_validator reading_key grants_open grant_seat grant_late grant_whose grant_exists
+duplicate_order duplicate_proof duplicate_late
 batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 """.split()
 

@@ -42,7 +42,7 @@ from omnitensor.protocol.bodies.governance import (
     UpgradeCancel,
     VoteOption,
 )
-from omnitensor.protocol.bodies.privacy import KeyGrant, KeysGrant, ReadingKeySet
+from omnitensor.protocol.bodies.privacy import KeyGrant, KeysGrant, PlainDuplicate, ReadingKeySet
 from omnitensor.protocol.bodies.reviews import (
     DuplicateOf,
     ReportCommit,
@@ -106,6 +106,7 @@ Order = (
     | GoldRetire
     | ReadingKeySet
     | KeysGrant
+    | PlainDuplicate
     | SubmissionCommit
     | SubmissionReveal
     | ItemAppeal
@@ -183,6 +184,7 @@ BODY_KINDS: Final[tuple[type[BodyBase], ...]] = (
     GoldRetire,
     ReadingKeySet,
     KeysGrant,
+    PlainDuplicate,
     SubmissionCommit,
     SubmissionReveal,
     ItemAppeal,
@@ -253,6 +255,7 @@ __all__ = [
     "ReadingKeySet",
     "KeyGrant",
     "KeysGrant",
+    "PlainDuplicate",
     "PrivateItem",
     "ItemDeclaration",
     "ItemAppeal",

@@ -8,7 +8,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.bodies.base import BodyBase, Scope
 from omnitensor.protocol.codec import Record
 from omnitensor.protocol.sealing import READING_KEY_BYTES, WRAP_BYTES
-from omnitensor.protocol.types import AddressF, BatchIdF, ItemIdF
+from omnitensor.protocol.types import U64, AddressF, BatchIdF, HashF, ItemIdF
 
 ReadingKeyF = Annotated[bytes, Meta(min_length=READING_KEY_BYTES, max_length=READING_KEY_BYTES)]
 """An X25519 public key."""
@@ -42,3 +42,22 @@ class KeysGrant(BodyBase, frozen=True, tag=38):
 
     def weight(self) -> int:
         return 100 + 100 * len(self.grants)
+
+
+class PlainDuplicate(BodyBase, frozen=True, tag=39):
+    """Shows that two private items of a campaign have the same plain bytes, by opening what both were declared with."""
+
+    KIND: ClassVar[str] = "plain_duplicate"
+    SCOPE: ClassVar[Scope | None] = Scope.UPLOAD
+    item: ItemIdF
+    """The later one."""
+    of: ItemIdF
+    digest: HashF
+    """SHA-256 of the plain bytes."""
+    size: U64
+    salt: HashF
+    """Of the later item's plain commitment."""
+    salt_of: HashF
+
+    def weight(self) -> int:
+        return 1_000
