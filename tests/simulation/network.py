@@ -7,10 +7,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 EPOCH_MS = 1_700_000_000_000
 """Virtual time 0 as the nodes' clocks show it."""
+
+
+STORM_STEPS: Final = 3_000_000
+"""More happenings than this in one virtual second are messages that make messages: it would never be over."""
 
 
 class Clock:
@@ -30,11 +34,16 @@ class Clock:
 
     def run(self, until_ms: int, stop: Callable[[], bool] | None = None) -> None:
         """Let things happen until an instant, or until ``stop`` says so (asked now and then)."""
-        steps = 0
+        steps = since = 0
+        second = self.now_ms // 1_000
         while self._queue and self._queue[0][0] <= until_ms:
             self.now_ms, _, action, arguments = heapq.heappop(self._queue)
             action(*arguments)
             steps += 1
+            since += 1
+            if self.now_ms // 1_000 != second:
+                second, since = self.now_ms // 1_000, 0
+            assert since < STORM_STEPS, f"a storm of messages at {self.now_ms} ms: {action} {arguments}"
             if stop is not None and steps % 32 == 0 and stop():
                 return
         self.now_ms = max(self.now_ms, until_ms)

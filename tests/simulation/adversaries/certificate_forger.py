@@ -18,7 +18,8 @@ class CertificateForger(Hostile):
         if self.core is not None and self.seat is not None and self.world.random.random() < 0.3:
             if isinstance(message, Proposal):
                 self._show(self._multiplied(message.leader_vote))
-            elif isinstance(message, Certificate):
+            elif isinstance(message, Certificate) and message in self.world.genuine:
+                # Not those of its fellows: many of them would never stop making new ones of each other's.
                 self._show(self._relabelled(message))
         super().receive(sender, message)
 
