@@ -23,6 +23,7 @@ from rpc.fields import (
     hash_of,
 )
 from rpc.jsonrpc import INVALID_PARAMS, RpcError, standard_error
+from rpc.leads import Lead, lead_of
 from rpc.proofs import LeafProof, events_proof, history_proof
 from rpc.table import TABLE, Context, NoParams, Params, Result
 from state.ledger import epochs, parameters
@@ -96,6 +97,10 @@ class BlockShown(Result, frozen=True):
         dict[str, Any] | None,
         Meta(description="Candidate and FINALIZE certificate; null where a block above brought finality"),
     ]
+    lead: Annotated[
+        Lead | None,
+        Meta(description="Who led it, and by what; null where that is not known any more, and of boundaries"),
+    ]
     history: Annotated[
         LeafProof | UnsetType | None,
         Meta(description="Of the block's hash under the last block's `history_root`; null for that block"),
@@ -124,6 +129,7 @@ def block(context: Context, params: BlockParams) -> BlockShown:
             for one in found.transactions
         ],
         proof=None if proof is None else present.record(proof),
+        lead=lead_of(reader, found, context.backend.genesis_hash),
         history=history_proof(reader, found.header.height, found.hash) if params.history else UNSET,
     )
 

@@ -115,3 +115,9 @@ def follow_by_light_client(node: Node, worker: Process, folder: Path) -> None:
         assert head.height > 2 * PARAMS.epoch_blocks
         led = led_by_worker(node)[0]
         assert client.proven_header(led).proposer == WORKER
+    told = [worker.call("chain.block", height=height)["result"] for height in range(1, led + 1)]
+    leads = [block["lead"] for block in told]  # type: ignore[index]  # a record
+    assert leads[-1] == {"view": leads[-1]["view"], "drawn_by": "work", "votes": False}
+    assert leads[0]["drawn_by"] == "stake", "nothing is credited for the first epochs"
+    assert leads[PARAMS.epoch_blocks - 1] is None, "of a boundary nothing tells the view"
+    assert all(lead["view"] % 3 for lead in leads if lead and lead["drawn_by"] == "work")

@@ -17,7 +17,7 @@ from typing import Any
 from consensus.stake.core import Core
 from consensus.stake.knowledge import Rule
 from consensus.stake.verify import Verifier
-from node import chain_work, reporting, safety_store
+from node import chain_work, reporting, safety_store, session_orders
 from node.safety_store import SafetyStore
 from omnitensor.protocol.conviction import convicted
 from omnitensor.protocol.errors import ProtocolError
@@ -46,6 +46,8 @@ from tests.simulation.scheme import SimScheme
 from tests.simulation.story import Story
 from tests.simulation.workers import giving
 
+LOGGING = (chain_work, reporting, session_orders)
+"""Parts of a node that a simulated one has, and whose log nobody reads."""
 SETTLE_DELTAS = 40
 """After healing it may take so long until all are in one view again: a timer at its longest, and a standstill's repetition."""
 
@@ -265,7 +267,7 @@ class World:
     def _replacements(self) -> tuple[tuple[Any, str, Any], ...]:
         compact_bytes = self.scenario.compact_bytes
         compacting = ((safety_store, "COMPACT_BYTES", compact_bytes),) if compact_bytes else ()
-        quiet = tuple((module, "log", Quiet()) for module in (chain_work, reporting)) if self.ledger else ()
+        quiet = tuple((module, "log", Quiet()) for module in LOGGING) if self.ledger else ()
         return (*compacting, *quiet, *self._with_credit(self.product.patches))
 
     def _with_credit(self, patches: tuple[tuple[Any, str, Any], ...]) -> tuple[tuple[Any, str, Any], ...]:
