@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from omnitensor.protocol.reviews import ItemScore, ReportError, decode_report
+from omnitensor.protocol.reviews import REPORT_ITEM_BYTES, ReportError, decode_report
 from omnitensor.protocol.types import BPS
 from omnitensor.sdk.agreement import Coefficient, Unit, ac1, alpha, observed
 from omnitensor.sdk.errors import ResponseError
@@ -15,6 +15,9 @@ from omnitensor.sdk.results_data import SpecInfo
 from omnitensor.sdk.results_report import BatchLine
 
 CRITERIA: Final = ("completeness", "accuracy", "relevance")
+
+Plain = tuple[int, int, int]
+"""A `Unit` as it is counted."""
 
 
 class Agreement(Result, frozen=True):
@@ -53,8 +56,10 @@ class Tables:
         self._spec = spec
         self._round = round_
         self._batches = 0
-        self._bits: dict[str, Counter[Unit]] = {name: Counter() for name in (*CRITERIA, "verdict", "flagged")}
-        self._scores: dict[str, Counter[Unit]] = {name: Counter() for name in CRITERIA}
+        self._bits: dict[str, Counter[Plain]] = {
+            name: Counter() for name in (*CRITERIA, "verdict", "flagged")
+        }
+        self._scores: dict[str, Counter[Plain]] = {name: Counter() for name in CRITERIA}
 
     def add(self, batch: BatchLine) -> None:
         """A batch with its members; one of another round, or whose reports are not open, changes nothing.
@@ -67,30 +72,31 @@ class Tables:
         if not reports:
             return
         self._batches += 1
-        try:
-            said = [decode_report(bytes.fromhex(report), len(batch.items)) for report in reports]
-        except (ReportError, ValueError) as error:
-            raise ResponseError(
-                f"the node sent a report that is none: {error}", value=f"batch {batch.batch}"
-            ) from error
-        for views in zip(*said, strict=True):
-            self._add_item(views)
+        said = [_bytes_of(report, batch) for report in reports]
+        for start in range(0, len(said[0]), REPORT_ITEM_BYTES):
+            self._add_item([report[start : start + REPORT_ITEM_BYTES] for report in said])
 
-    def _add_item(self, views: tuple[ItemScore, ...]) -> None:
+    def _add_item(self, views: list[bytes]) -> None:
+        """What each reviewer said of an item: three scores and flags, a byte each. Plain, for a campaign may have a million."""
+        ratings = len(views)
         for place, name in enumerate(CRITERIA):
-            scores = [view.criteria[place] for view in views]
-            self._scores[name][Unit.of(scores)] += 1
+            scores = [view[place] for view in views]
+            squares = sum([score * score for score in scores])
+            self._scores[name][ratings, sum(scores), squares] += 1
             bar = self._spec.thresholds[place]
-            self._bits[name][Unit.of([int(score >= bar) for score in scores])] += 1
-        self._bits["verdict"][Unit.of([int(accepts(view, self._spec)) for view in views])] += 1
-        self._bits["flagged"][Unit.of([int(view.flags != 0) for view in views])] += 1
+            self._count_bits(name, ratings, sum([score >= bar for score in scores]))
+        self._count_bits("verdict", ratings, sum([accepts(view, self._spec) for view in views]))
+        self._count_bits("flagged", ratings, sum([view[3] != 0 for view in views]))
+
+    def _count_bits(self, name: str, ratings: int, ones: int) -> None:
+        self._bits[name][ratings, ones, ones] += 1
 
     def report(self) -> AgreementReport:
         return AgreementReport(
             campaign=self._campaign,
             round=self._round,
             batches=self._batches,
-            agreements=[self._agreement(name, units) for name, units in self._bits.items()],
+            agreements=[self._agreement(name, _units(bits)) for name, bits in self._bits.items()],
         )
 
     def _agreement(self, name: str, units: Counter[Unit]) -> Agreement:
@@ -102,15 +108,34 @@ class Tables:
             same=observed(units),
             alpha=alpha(units),
             ac1=ac1(units),
-            alpha_scores=alpha(self._scores[name]) if name in self._scores else None,
+            alpha_scores=alpha(_units(self._scores[name])) if name in self._scores else None,
         )
 
 
-def accepts(view: ItemScore, spec: SpecInfo) -> bool:
+def _bytes_of(report: str, batch: BatchLine) -> bytes:
+    """A report's bytes, four an item. Raises ResponseError where they are none."""
+    try:
+        data = bytes.fromhex(report)
+        decode_report(data, len(batch.items))
+    except (ReportError, ValueError) as error:
+        raise ResponseError(
+            f"the node sent a report that is none: {error}", value=f"batch {batch.batch}"
+        ) from error
+    return data
+
+
+def _units(plain: Counter[Plain]) -> Counter[Unit]:
+    return Counter({Unit(*key): times for key, times in plain.items()})
+
+
+def accepts(view: bytes, spec: SpecInfo) -> bool:
     """Whether a reviewer's own view of an item is that it should be accepted: by its scores, and without a flag."""
-    passes = all(score >= bar for score, bar in zip(view.criteria, spec.thresholds, strict=True))
-    overall = sum(score * weight for score, weight in zip(view.criteria, spec.criterion_weights, strict=True))
-    return passes and overall >= spec.overall_threshold * BPS and not view.flags
+    first, second, third, flags = view
+    bars, weights = spec.thresholds, spec.criterion_weights
+    if flags or first < bars[0] or second < bars[1] or third < bars[2]:
+        return False
+    overall = first * weights[0] + second * weights[1] + third * weights[2]
+    return overall >= spec.overall_threshold * BPS
 
 
 def agreement_of(

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.types import NANO
 from omnitensor.sdk import Client, Contributor, Gold, ItemScore, Sponsor, Validator, Wallet
+from omnitensor.sdk.watching import Snapshot
 from tests.cli.people import Person
 from tests.cli.test_cli_terminal import at_terminal
 from tests.sdk.samples import write_texts
@@ -120,13 +121,21 @@ def nobody(chain: SmallChain, tmp_path: Path) -> Person:
 def test_spend(story: Story, chain: SmallChain, nobody: Person) -> None:
     with Client(chain.endpoint, home=story.home) as client:
         found, campaign = client.spend(story.campaign), client.campaign(story.campaign)
+        report = client.contributor_report(story.wallet("contributor").address)
         paid = [client.rewards(story.wallet(name).address).earned["review"] for name in REVIEWERS]
+    assert report.total.paid == found.contributors
     assert found.funded == 400 * NANO
     assert found.held_total == found.unattributed == 0
     assert found.funded + found.penalties == found.contributors + found.reviewers + found.returned
     assert found.first_rounds + found.second_rounds == found.reviewers == sum(paid)
     assert found.contributors == campaign.paid_contributors > 0
     assert (found.gold.laid, found.gold.returned, found.gold.burned) == (found.gold.laid, found.gold.laid, 0)
+    seen: list[Snapshot] = []
+    with Sponsor(story.wallet("sponsor"), endpoint=chain.endpoint, home=story.home) as sponsor:
+        last = sponsor.follow(story.campaign, seen.append)
+        assert (last.spend, sponsor.spend(story.campaign)) == (found, found)
+        assert sponsor.agreement(story.campaign).batches >= 1
+    assert [each.status for each in seen] == ["closed"]
     told = nobody.must("campaign", "spend", str(story.campaign), "--json").json
     assert told["funded"] == "400"
     assert sum(map(float, told["held"].values())) == 0

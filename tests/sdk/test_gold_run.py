@@ -185,6 +185,13 @@ def test_other_answers_than_those_bound(
         found = client.campaign(campaign).gold
         assert found is not None
         assert found.returned == PIECES
+    with (
+        Sponsor(wallet("sponsor"), endpoint=chain.endpoint, home=home) as sponsor,
+        Gold(wallet("sponsor"), endpoint=chain.endpoint, home=home) as gold,
+    ):
+        sponsor.close_campaign(campaign)
+        over = gold.run(campaign, by=[wallet("second")])
+        assert (over.pieces, over.handed_in, over.returned, over.burned) == (PIECES, 0, PIECES, 0)
 
 
 def test_the_sponsor_does_not_hand_in_its_own_gold(
