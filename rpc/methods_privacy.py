@@ -170,12 +170,14 @@ def wanted(context: Context, params: WantedKeysParams) -> WantedKeysPage:
     reader, account = context.reader, address_of(params.account)
     start = _start_of(params.cursor)
     found: list[WantedKeysShown] = []
-    for seen, (place, _) in enumerate(reader.scan(SEATS_TO_GRANT, account, start=start)):
+    looked_at = 0
+    for place, _ in reader.scan(SEATS_TO_GRANT, account, start=start):
         batch_number, validator = number(place[:8]), Address(place[8:])
-        if len(found) == params.limit or seen == limits.rpc_scan_rows_max:
+        if len(found) == params.limit or looked_at >= limits.rpc_scan_rows_max:
             return WantedKeysPage(seats=found, next=f"{batch_number}:{place[8:].hex()}")
         batch, sealed = reader.get(BATCHES, batch_number), reader.get(SEALED_SEATS, batch_number, validator)
         assert batch is not None and sealed is not None, "an index names what is there"
+        looked_at += len(batch.items)
         row = _wanted(reader, account, batch_number, batch, validator, sealed)
         if row is not None:
             found.append(row)

@@ -231,6 +231,9 @@ class AsyncSeats(AsyncActor):
     async def _finish(self) -> tuple[list[Submitted], list[Assignment]]:
         """What `finish` did, and the open seats as they are afterwards."""
         done: list[Submitted] = []
+        there = (
+            await self._folders()
+        )  # before the seats are asked for: whatever is fetched meanwhile is not among them
         seats = await self.assignments()
         acted = False
         for seat in seats:
@@ -240,7 +243,7 @@ class AsyncSeats(AsyncActor):
                 done.append(await self.reveal(seat.batch, seat.round))
         if acted or done:
             seats = await self.assignments()
-        await self._sweep({(seat.batch, seat.round) for seat in seats})
+        await self._sweep({(seat.batch, seat.round) for seat in seats}, there)
         return done, seats
 
     async def _commit(self, path: Path, work: SeatWork) -> SeatWork:
@@ -360,8 +363,17 @@ class AsyncSeats(AsyncActor):
             return True
         return False
 
-    async def _sweep(self, open_seats: set[tuple[int, int]]) -> None:
-        """Drop what lies on disk of seats that are over."""
+    async def _folders(self) -> list[Path]:
+        """Folders of batches that were fetched, with their files, which may be private ones in plain."""
+        folder = self.home.folder / "work" / "reviews" / await self._place()
+        return await asyncio.to_thread(lambda: [path for path in folder.glob("*-*") if path.is_dir()])
+
+    async def _sweep(self, open_seats: set[tuple[int, int]], folders: list[Path]) -> None:
+        """Drop what lies on disk of seats that are over, of those that never reported too."""
+        kept = {f"{batch}-{round_}" for batch, round_ in open_seats}
+        for path in folders:
+            if path.name not in kept:
+                await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
         folder = self.home.folder / "work" / "reviews" / await self._place()
         for path in list(folder.glob("*.json")) if folder.is_dir() else ():
             work = self.home.read(path, SeatWork)

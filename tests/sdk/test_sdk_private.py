@@ -237,6 +237,13 @@ def test_a_watch_that_died_goes_on_elsewhere_and_the_sponsor_can_take_over(
         (seat,) = [seat for seat in validator.assignments() if seat.campaign == campaign]
         assert not seat.keys_pending
         assert all(item.path is not None for item in validator.fetch(seat))
+    (plain_folder,) = [path for path in (tmp_path / "v0").rglob(f"{seat.batch}-1") if path.is_dir()]
+    assert list(plain_folder.iterdir())
+    strays = plain_folder.with_name("999999-1")
+    plain_folder.rename(strays)
+    with Validator(wallet=wallet("v0"), endpoint=chain.endpoint, home=tmp_path / "v0") as validator:
+        validator.finish()
+    assert not strays.exists(), "of a seat that is over nothing stays in plain, whether it reported or not"
     with Client(chain.endpoint, home=home) as client:
         other = api_key(client, wallet("v0"), Scope.REVIEW)
     with Validator(api_key=other, endpoint=chain.endpoint, home=tmp_path / "other") as validator:
