@@ -57,6 +57,17 @@ class WorkParams(StakingParams, frozen=True):
     work_receipts_per_block_max: Annotated[
         U32, Spec(Area.WORK, "receipts", 1, 1_000, BLOCK, "Receipts of a block: every validator judges each.")
     ] = 16
+    work_keep_blocks: Annotated[
+        U32,
+        Spec(
+            Area.WORK,
+            "blocks",
+            0,
+            BLOCKS_MAX,
+            BLOCK,
+            "For so long after a job that somebody posted ended its receipts and outputs are kept, an epoch at least.",
+        ),
+    ] = 86_400
     synthetic_units_max: Annotated[
         U32, Spec(Area.WORK, "units", 0, 10_000, BLOCK, "Units of synthetic work, for each worker an epoch.")
     ] = 16

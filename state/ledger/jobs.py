@@ -190,7 +190,7 @@ def _enter(view: View, name: Hash, job: Job) -> Event:
         said |= {"poster": job.poster, "escrow": job.escrow}
     if job.batch:
         said["batch"] = job.batch
-    return event("job.posted", **said)
+    return event("job.posted" if job.poster else "job.queued", **said)
 
 
 def see_model(view: View, ctx: BlockContext, root: Hash) -> None:
@@ -296,12 +296,12 @@ def begin_closing(
 ) -> tuple[Event, ...]:
     """Takes no more receipts; what nothing under way needs returns to the poster at once."""
     job = replace(job, status=JobStatus.CLOSING, outcome=outcome)
-    job = _refund(view, job, job.escrow - job.under_way * job.cost)
+    job, events = _refund(view, name, job, job.escrow - job.under_way * job.cost)
     view.delete(ATTESTS, name)
     if job.under_way == 0:
-        return (_end(view, ctx, name, job),)
+        return (*events, _end(view, ctx, name, job))
     put_job(view, name, job)
-    return (event("job.closing", job=name, outcome=outcome.label),)
+    return (*events, event("job.closing", job=name, outcome=outcome.label))
 
 
 def receipt_stood(view: View, job: Job, worker: Address) -> Job:
@@ -319,22 +319,24 @@ def receipt_stood(view: View, job: Job, worker: Address) -> Job:
 def receipt_done(view: View, ctx: BlockContext, name: Hash, job: Job, *, stood: bool) -> tuple[Event, ...]:
     """A receipt is not under way any more: the job may have ended with it."""
     job = replace(job, under_way=job.under_way - 1)
+    events: tuple[Event, ...] = ()
     if job.status == JobStatus.CLOSING:
         if not stood:
-            job = _refund(view, job, job.cost)
+            job, events = _refund(view, name, job, job.cost)
         if job.under_way == 0:
-            return (_end(view, ctx, name, job),)
+            return (*events, _end(view, ctx, name, job))
     elif job.done == job.units:
         return (_end(view, ctx, name, replace(job, outcome=JobStatus.DONE)),)
     put_job(view, name, job)
-    return ()
+    return events
 
 
 def _end(view: View, ctx: BlockContext, name: Hash, job: Job) -> Event:
     assert job.escrow == 0 and job.under_way == 0, "a job ends with nothing left"
     put_job(view, name, replace(job, status=job.outcome, ended_at=ctx.height))
-    # After everything of it can be challenged no more.
-    look_at(view, ctx.height + ctx.params.epoch_blocks + 1, Due.FORGET, name)
+    # After everything of it can be challenged no more, and its poster had the time to fetch what it gave.
+    kept = ctx.params.work_keep_blocks if job.poster else 0
+    look_at(view, ctx.height + max(ctx.params.epoch_blocks, kept) + 1, Due.FORGET, name)
     said: dict[str, int | str | bytes] = {"job": name, "outcome": JobStatus(job.outcome).label}
     if job.poster:
         poster = Address(job.poster)
@@ -353,11 +355,15 @@ def _leave_room(view: View, poster: Address) -> None:
     view.put(COUNTERS, Counter(jobs_open(view) - 1), JOBS_OPEN_COUNTER)
 
 
-def _refund(view: View, job: Job, amount: int) -> Job:
+def _refund(view: View, name: Hash, job: Job, amount: int) -> tuple[Job, tuple[Event, ...]]:
+    """Returns money to the poster; the changed job, for the caller to go on with."""
     assert 0 <= amount <= job.escrow, f"{format_omnit(amount)} of a job's {format_omnit(job.escrow)}"
-    if amount:
-        move(view, Pot.WORK, Address(job.poster), amount)
-    return replace(job, escrow=Amount(job.escrow - amount), refunded=Amount(job.refunded + amount))
+    if not amount:
+        return job, ()
+    poster = Address(job.poster)
+    move(view, Pot.WORK, poster, amount)
+    job = replace(job, escrow=Amount(job.escrow - amount), refunded=Amount(job.refunded + amount))
+    return job, (event("job.refunded", job=name, poster=poster, amount=amount),)
 
 
 def has_ended(job: Job) -> bool:

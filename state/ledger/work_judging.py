@@ -224,7 +224,8 @@ def _settle_challenge(
     if verdict is None or verdict[0]:
         _let_stand(view, ctx, key, row, challenge, confirmed=verdict is not None)
         kind = "work.upheld" if verdict is not None else "work.unjudged"
-        return (event(kind, job=job, unit=unit, worker=worker, challenger=challenge.challenger),)
+        who = challenge.challenger
+        return (event(kind, job=job, unit=unit, worker=worker, challenger=who, bond=challenge.bond),)
     move(view, Pot.WORK_BONDS, challenge.challenger, challenge.bond)
     amount, reward = workers.slash(view, ctx, worker, BPS, challenge.challenger)
     workers.hold(view, worker, -1, bad=1)
@@ -239,6 +240,7 @@ def _settle_challenge(
             worker=worker,
             slashed=amount,
             challenger=challenge.challenger,
+            bond=challenge.bond,
             reward=reward,
         ),
     )
@@ -248,7 +250,7 @@ def _let_stand(
     view: View, ctx: BlockContext, key: Key, row: WorkReceipt, challenge: Challenge, *, confirmed: bool
 ) -> None:
     put_receipt(view, key, replace(row, state=ReceiptState.GOOD, judged_until=Height(0)))
-    look_at(view, max(ctx.height, row.settled_at + ctx.params.epoch_blocks), Due.SETTLED, *key)
+    look_at(view, max(ctx.height + 1, row.settled_at + ctx.params.epoch_blocks), Due.SETTLED, *key)
     if confirmed:
         forfeit(view, ctx, Pot.WORK_BONDS, challenge.bond)
     else:

@@ -287,7 +287,7 @@ def test_everything_of_an_ended_job_is_forgotten_after_an_epoch() -> None:
         for place in range(2):
             world.run_unit(world.taker(job, unit, place), job, unit)
     assert len(list(world.view.scan(WORK_RECEIPTS))) == 6
-    world.blocks(max(WORK.epoch_blocks + 2, world.job(job).deadline - world.height))
+    world.blocks(max(WORK.work_keep_blocks + 2, world.job(job).deadline - world.height))
     for table in (WORK_RECEIPTS, WORK_OUTPUTS, WORK_UNITS, FINDINGS, WORK_DUE):
         rows = [key for key, _ in world.view.scan(table)]
         assert not rows, table

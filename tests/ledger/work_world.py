@@ -51,6 +51,7 @@ WORK = changed(
     work_judge_blocks=6,
     work_anchor_blocks_max=8,
     work_chain_job_blocks=30,
+    work_keep_blocks=25,
 )
 BOND = WORK.worker_bond_min
 LAYERS = (LayerShape(4, 2),)

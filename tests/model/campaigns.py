@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -40,6 +41,8 @@ class Campaigns(Ground):
         refuse_if(body.budget < min(reserves), "budget")
         self.move(sender, "campaigns", body.budget)
         number = self.count("campaign", self.p.first_campaign_id)
+        if spec.model is not None:
+            self.see_model(spec.model.root)
         self.campaigns[number] = self.thing(
             sponsor=sender,
             spec=spec,
@@ -93,6 +96,7 @@ class Campaigns(Ground):
                 re.match(r"^[a-z0-9][a-z0-9.+-]*/(\*|[a-z0-9][a-z0-9.+-]*)\Z", media) for media in spec.media
             )
             and spec.closes_at > self.height
+            and (spec.model is None or (model_fits(spec.model) and not spec.reading_key))
             and (not spec.reading_key or keeps_a_secret(spec.reading_key))
         )
 
@@ -206,3 +210,12 @@ class Campaigns(Ground):
         sums = {"contribution": "contribution", "review": "review", "penalty": "penalties"}
         if kind in sums:
             setattr(row, sums[kind], min(U64_MAX, getattr(row, sums[kind]) + amount))
+
+
+def model_fits(model: Any) -> bool:
+    """A campaign's model takes an item's operands, with some constants, and gives few scores."""
+    widths = [(layer.inputs, layer.outputs) for layer in model.layers]
+    chained = all(one[1] == other[0] for one, other in itertools.pairwise(widths))
+    return (
+        chained and model.tile in (16, 32, 64, 128) and 1_024 <= widths[0][0] <= 1_152 and widths[-1][1] <= 16
+    )

@@ -21,6 +21,7 @@ from tests.model.sessions import Sessions
 from tests.model.staking import Staking
 from tests.model.submissions import Submissions
 from tests.model.verdicts import Verdicts
+from tests.model.work_verdicts import WorkVerdicts
 
 
 class Model(
@@ -40,6 +41,7 @@ class Model(
     Verdicts,
     Seasons,
     Governance,
+    WorkVerdicts,
 ):
     """The world after some transactions. `judge` says what becomes of the next one."""
 
@@ -60,7 +62,9 @@ class Model(
         self.look_at_batches()
         self.settle_batches()
         self.expire_gold()
+        self.run_work()
         self.pay_rewards()
+        self.turn_work()
         self.judge_downtime()
         self.run_proposals()
         self.pay_prizes()

@@ -85,6 +85,7 @@ from state.schema import (
     Table,
     number,
 )
+from tests.model import expected_work
 from tests.model.chain import Model
 from tests.model.expected import (
     FIRST_SEASON,
@@ -153,24 +154,7 @@ from tests.model.expected import (
 )
 
 NOT_MODELLED = {
-    "workers": "the model of work follows",
-    "worker sets": "the model of work follows",
     "worker convictions": "the model has no leaders without stake; held by tests/ledger/test_worker_evidence.py",
-    "work credit": "the model of work follows",
-    "jobs": "the model of work follows",
-    "work receipts": "the model of work follows",
-    "findings": "the model of work follows",
-    "attests": "the model of work follows",
-    "models": "the model of work follows",
-    "fingerprints": "the model of work follows",
-    "item scores": "the model of work follows",
-    "challenges": "the model of work follows",
-    "work due": "the model of work follows",
-    "worker lists": "the model of work follows",
-    "units": "the model of work follows",
-    "work outputs": "the model of work follows",
-    "work epochs": "the model of work follows",
-    "open jobs": "the model of work follows",
     DUE.name: "how the ledger finds what is due; that it is done at its height is compared",
     OVERRIDES.name: "how votes follow shares that move; what is counted in the end is compared",
 }
@@ -273,6 +257,7 @@ EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model]
     SEATS: (seat, lambda m: [eight(n) + eight(r) + who for n, r, who in m.seats]),
     REVIEWERS: (reviewer, lambda m: m.reviewers),
     EARNINGS: (earnings, lambda m: m.earnings),
+    **expected_work.EXPECTED,
 }
 EMPTY: dict[int, Any] = {
     ACCOUNTS.prefix: Account(0, 0),  # type: ignore[arg-type] # literal numbers

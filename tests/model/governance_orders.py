@@ -91,6 +91,22 @@ LIVELY: dict[str, list[int]] = {
     "reward_votes_bps": [0, 100, 1_000],
     "reward_reviews_bps": [0, 100, 1_000],
     "block_interval_ms": [1_000, 1_500],
+    "worker_bond_min": [200 * NANO, 300 * NANO, 500 * NANO],
+    "work_assigned_blocks": [0, 3, 8],
+    "work_anchor_blocks_max": [4, 8],
+    "work_outputs_blocks": [2, 4],
+    "work_judge_blocks": [4, 7],
+    "work_chain_replicas": [1, 2],
+    "work_receipts_per_block_max": [1, 4],
+    "synthetic_units_max": [0, 2, 9],
+    "work_withheld_slash_bps": [0, 1_000, 10_000],
+    "work_fraud_bond": [0, 5 * NANO],
+    "work_finder_bps": [0, 5_000],
+    "work_discount_bps": [0, 2_500, 10_000],
+    "work_base_price": [1, NANO, 1_000 * NANO],
+    "compute_bps": [0, 500, 1_000],
+    "work_judges_bps": [0, 1_000, 5_000],
+    "work_keep_blocks": [0, 15],
 }
 """Values that any history can go on with."""
 

@@ -16,6 +16,7 @@ from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.reviews import ItemScore, encode_report
 from omnitensor.protocol.sealing import salted_commitment
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height, PublicKey, TimeMs
+from omnitensor.protocol.work import CampaignModel, LayerShape
 from tests.model import governance_orders, staking_orders
 from tests.model.scene import TEAMS, Scene, address_of, key_of
 from tests.model.seats import report_commitment
@@ -44,6 +45,13 @@ SPEC = CampaignSpec(
     contributor_share_max_bps=10_000,
     item_bytes_max=1_000_000,
     closes_at=Height(0),
+)
+
+MODEL = CampaignModel(
+    content=ContentId(Hash(bytes(32)), 4_000, Hash(bytes(32))),
+    root=Hash(sha256(b"a campaign's model").digest()),
+    layers=(LayerShape(1_030, 3),),
+    tile=16,
 )
 
 
@@ -201,6 +209,7 @@ def campaign_open(scene: Scene, chance: Chance) -> Made:
         criterion_weights=chance.choice([(3_000, 4_000, 3_000), (0, 0, 10_000), (1, 9_998, 1)]),
         thresholds=chance.choice([(60, 60, 60), (0, 100, 50)]),
         reading_key=chance.choice([b"", b"", b"", *[sha256(b"sponsor").digest()] * 2]),
+        model=chance.choice([None, None, None, MODEL]),
     )
     if not often(chance):
         spec = replace(spec, **chance.choice(BAD_SPECS))
@@ -217,6 +226,9 @@ BAD_SPECS: list[dict[str, Any]] = [
     {"tier_bps": (1, 10_000), "review_fee": Amount(9_999)},
     {"categories": (Category("any", 10_000, 0), Category("any", 10_000, 0))},
     {"categories": (Category("any", 0, 0),)},
+    {"model": replace(MODEL, tile=20), "reading_key": b""},
+    {"model": replace(MODEL, layers=(LayerShape(1_030, 17),)), "reading_key": b""},
+    {"model": replace(MODEL, layers=(LayerShape(900, 3),)), "reading_key": b""},
     {"reading_key": bytes(32)},
     {"reading_key": bytes(31)},
     {"media": ("text",)},

@@ -22,6 +22,10 @@ SCOPES = {
     "plain_duplicate": UPLOAD,
     "gold_reveal": UPLOAD,
     "gold_retire": UPLOAD,
+    "work_judge": WORK,
+    "work_commit": WORK,
+    "work_outputs": WORK,
+    "work_fraud": WORK,
 }
 
 
@@ -39,6 +43,11 @@ OWN_WEIGHTS = {
     "proposal_deposit": 500,
     "proposal_vote": 2_000,
     "proposal_cancel": 1_000,
+    "worker_register": 15_000,
+    "worker_edit": 15_000,
+    "job_post": 5_000,
+    "work_commit": 2_000,
+    "work_fraud": 2_000,
 }
 
 
@@ -46,6 +55,10 @@ def own_weight(kind: str, body: Any) -> int:
     """Units of work of an order beyond its envelope's and its bytes."""
     if kind == "validator_edit":
         return 0 if body.consensus_key is None else 15_000
+    if kind == "work_judge":
+        return 100 + 300 * (len(body.jobs) + len(body.receipts))
+    if kind == "work_outputs":
+        return 200 + len(body.outputs) // 2
     if kind == "competition_open":
         return 2_000 + 100 * len(body.shares_bps)
     if kind == "vault_execute":
@@ -112,6 +125,7 @@ class Money(Ground):
         self.nonces.add(sender, 1)
         mark = len(self.log.entries)
         self.payer, self.taken = sender, 0
+        self.signer = transaction.signer if kind == "work_commit" else bytes(32)
         try:
             getattr(self, kind)(sender, body)
             self.spend_as(sender, transaction.signer, self.taken)

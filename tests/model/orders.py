@@ -12,7 +12,14 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.multisig import MemberSignature, Policy, order_message
 from omnitensor.protocol.types import NANO, Address, Amount, Hash, Height
 from state.ledger.prepared import prepare_encoded
-from tests.model import evidence_orders, governance_orders, privacy_orders, review_orders, staking_orders
+from tests.model import (
+    evidence_orders,
+    governance_orders,
+    privacy_orders,
+    review_orders,
+    staking_orders,
+    work_orders,
+)
 from tests.model.makers import (
     Chance,
     campaign_close,
@@ -83,6 +90,7 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "plain_duplicate": (8, privacy_orders.plain_duplicate),
     "report_commit": (22, report_commit),
     "report_reveal": (18, report_reveal),
+    **work_orders.ORDERS,
 }
 """How often each kind is tried, and what makes it."""
 TRIED = (*ORDERS, "multisig_execute")
@@ -203,5 +211,6 @@ def close_everything(scene: Scene) -> None:
             scene.end_block()
     for _ in range(200):
         scene.end_block()
-        if not scene.model.living_campaigns() and not scene.model.gold_due:
+        ended = not scene.model.living_campaigns() and not scene.model.gold_due
+        if ended and all(row.status >= 3 for row in scene.model.jobs.values()):
             return

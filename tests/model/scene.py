@@ -56,6 +56,9 @@ LIMITS = {
     "redelegations_per_delegation_max": 1,
     "delegations_per_account_max": 4,
     "maturities_per_block_max": 2,
+    "workers_max": 6,
+    "jobs_open_per_account_max": 2,
+    "job_work_per_block_max": 10**9,
 }
 """Small enough to be met in random histories."""
 FULL_CHECK_BLOCKS = 250
@@ -102,6 +105,19 @@ PARAMS_OF_SCENE = Params(
     participation_account_max=Amount(NANO // 9),
     participation_pool=Amount(NANO // 3),
     competition_pool_min=Amount(NANO),
+    worker_bond_min=Amount(300 * NANO),
+    work_assigned_blocks=3,
+    work_anchor_blocks_max=8,
+    work_outputs_blocks=4,
+    work_judge_blocks=7,
+    work_job_blocks_max=60,
+    work_chain_job_blocks=30,
+    work_receipts_per_block_max=4,
+    work_keep_blocks=15,
+    synthetic_units_max=2,
+    work_fraud_bond=Amount(5 * NANO),
+    work_base_price=Amount(1_000 * NANO),
+    compute_bps=500,
 )
 
 
@@ -399,7 +415,7 @@ class Scene:
         for number_, row in self.model.campaigns.items():
             assert row.status in (2, 3, 4), f"campaign {number_} does not end"
             assert row.available == row.reward == row.review == row.escalation == 0
-        for name in ("campaigns", "bonds"):
+        for name in ("campaigns", "bonds", "work"):
             assert self.model.pots.get(name, 0) == 0, f"the pot {name} keeps {self.model.pots[name]}"
 
     def replayed(self) -> list[Hash]:

@@ -141,3 +141,4 @@ class Staking(Ground):
             if epoch < self.epoch + 1 - self.now.evidence_epochs:
                 del self.sets[epoch]
                 self.attendance.drop(epoch)
+                self.worker_sets.drop(epoch)

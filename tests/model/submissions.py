@@ -375,7 +375,10 @@ class Submissions(Ground):
             del self.campaigns[number].queue[item]
             self.items[item].batch = batch
             self.advance(item, IN_REVIEW)
-        self.create_batch(batch, number, picked, 1, self.campaigns[number].spec.first_seats, 0, b"")
+        spec = self.campaigns[number].spec
+        self.create_batch(batch, number, picked, 1, spec.first_seats, 0, b"")
+        if not spec.reading_key:
+            self.jobs_for_batch(batch, len(picked), spec.model)
 
     def create_batch(
         self,

@@ -23,6 +23,9 @@ def check_sums(model: Model) -> None:
     expected["seasons"] = sum(sum(row.pools) - row.paid for row in model.seasons.values())
     competitions = model.competitions.values()
     expected["competitions"] = sum(row.pool - row.paid - row.returned for row in competitions)
+    expected["work"] = sum(row.escrow for row in model.jobs.values())
+    expected["work bonds"] = sum(row.bond for row in model.workers.values())
+    expected["work bonds"] += sum(row.bond for row in model.challenges.values())
     expected["deposits"] = sum(model.deposits.values())
     for name, amount in expected.items():
         assert pots.pop(name, 0) == amount, name

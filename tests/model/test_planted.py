@@ -21,6 +21,7 @@ from state.ledger import (
     transition,
     validators,
     vaults,
+    worker_sets,
 )
 from state.ledger.accounts import NO_ACCOUNT, Pot, move
 from state.ledger.errors import Rejected
@@ -56,6 +57,7 @@ def paid_twice(view: Any, ctx: Any) -> Any:
 
 REAL_APPLY, REAL_ADD, REAL_TRANSFER = Execution.apply, transition._add_to_pot, HANDLERS[Transfer]
 REAL_OWED, REAL_WANTED, REAL_VESTED = rewards.owed, delegations._wanted, vaults.vested
+REAL_FIX = worker_sets.fix
 REAL_LET_GO, REAL_SEED, REAL_PAY = seats._let_go, draw.seats_seed, pay.contributor_pay
 
 
@@ -118,6 +120,34 @@ def vests_early(row: Any, now: int) -> int:
     return int(REAL_VESTED(row, now + 25_000))
 
 
+def agreed_by_half(table: Any, votes: Any) -> Any:
+    weights: dict[Any, int] = {}
+    for voter, said in votes:
+        place = table.index_of(voter)
+        weights[said] = weights.get(said, 0) + (table.entries[place].weight if place is not None else 0)
+    return next((said for said, weight in weights.items() if 2 * weight > table.total_weight), None)
+
+
+def fee_alone(view: Any, job: Any, worker: Any) -> Any:
+    move(view, Pot.WORK, worker, job.fee_unit)
+    move(view, Pot.WORK, Pot.RESERVE, job.burn_unit)
+    return replace(
+        job,
+        escrow=job.escrow - job.cost,
+        paid=job.paid + job.fee_unit,
+        burned=job.burned + job.burn_unit,
+    )
+
+
+def fixed_early(view: Any, epoch: Any, workers: Any) -> None:
+    REAL_FIX(view, epoch - 1, workers)
+
+
+def shares_rounded_down(total: int, weights: Any) -> Any:
+    whole = sum(weight for _, weight in weights) or 1
+    return {key: total * weight // whole for key, weight in weights}, 0
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     "a unit lost in a split": patched(
         "state.ledger.escrow.burned_part",
@@ -166,6 +196,18 @@ FAULTS: dict[str, Callable[[], Any]] = {
     ),
     "an item earns a unit too much": patched(
         "state.ledger.items.contributor_pay", lambda most, score: min(most, REAL_PAY(most, score) + 1)
+    ),
+    "a unit is anybody's at once": patched("state.ledger.work_receipts.drawn_for", lambda *_: None),
+    "half of the stake settles a receipt": patched("state.ledger.work_judging.agreed", agreed_by_half),
+    "what burns for a unit is kept": patched("state.ledger.jobs.receipt_stood", fee_alone),
+    "a bad receipt costs half a bond": patched("state.ledger.work_judging.BPS", 5_000),
+    "work for nothing counts in full": patched(
+        "state.ledger.work_credit.counted_at", lambda macs, share_bps, discount_bps: macs
+    ),
+    "receipts hold no bond": patched("state.ledger.workers.hold", lambda *_, **__: None),
+    "credit draws one epoch too early": patched("state.ledger.worker_sets.fix", fixed_early),
+    "the pool loses what floors leave": patched(
+        "state.ledger.work_credit.largest_remainder", shares_rounded_down
     ),
     "old scores do not fade": patched(
         "state.ledger.reputation._decayed",

@@ -48,6 +48,18 @@ MONEY_EVENTS = (
     ("validator.slashed", "reporter", "reward", 1),
     ("stake.added", "validator", "amount", -1),
     ("stake.paid", "validator", "amount", 1),
+    ("worker.registered", "worker", "bond", -1),
+    ("worker.bonded", "worker", "amount", -1),
+    ("worker.paid", "worker", "amount", 1),
+    ("job.posted", "poster", "escrow", -1),
+    ("job.refunded", "poster", "amount", 1),
+    ("work.good", "worker", "fee", 1),
+    ("work.pool", "worker", "amount", 1),
+    ("work.judges", "validator", "amount", 1),
+    ("work.challenged", "challenger", "bond", -1),
+    ("work.unjudged", "challenger", "bond", 1),
+    ("work.fraud", "challenger", "bond", 1),
+    ("work.fraud", "challenger", "reward", 1),
 )
 """Kind, field of the account, field of the amount, and whether the account gets it or gives it."""
 
