@@ -95,7 +95,7 @@ LIVELY: dict[str, list[int]] = {
     "work_assigned_blocks": [0, 3, 8],
     "work_anchor_blocks_max": [4, 8],
     "work_outputs_blocks": [2, 4],
-    "work_judge_blocks": [4, 7],
+    "work_judge_blocks": [6, 12],
     "work_chain_replicas": [1, 2],
     "work_receipts_per_block_max": [1, 4],
     "synthetic_units_max": [0, 2, 9],

@@ -105,7 +105,7 @@ def job_post(scene: Scene, chance: Chance) -> Made:
         replicas=chance.choice([1, 1, 2, 3]),
         fee_unit=Amount(chance.choice([0, 1, NANO // 3, 2 * NANO])),
         burn_unit=Amount(chance.choice([0, 1, 3, NANO // 7])),
-        deadline=Height(height + chance.choice([5, 20, 40, 60])),
+        deadline=Height(height + chance.choice([8, 30, 60, 100])),
     )
     if not often(chance):
         posted = replace(posted, **chance.choice(WRONG_JOBS(height)))
@@ -243,7 +243,14 @@ def truth(key: Any) -> tuple[bool, int]:
 def work_judge(scene: Scene, chance: Chance) -> Made | None:
     model = scene.model
     voters = [address for address, _, _ in model.sets[model.epoch][1]]
-    who = Address(chance.choice(voters)) if often(chance, 0.97) else anybody(scene, chance)
+    # Mostly one that has something new to say: else few votes would ever come together.
+    silent = [
+        who
+        for held in (*model.findings.values(), *model.attests.values())
+        for who in voters
+        if who not in dict(held)
+    ]
+    who = Address(chance.choice(silent or voters)) if often(chance, 0.97) else anybody(scene, chance)
     jobs = [
         bodies.JobVote(Hash(name), stuff("bytes", name)[0] > 25)
         for name, row in model.jobs.items()
@@ -272,9 +279,9 @@ ORDERS = {
     "worker_edit": (1, worker_edit),
     "job_post": (4, job_post),
     "job_cancel": (1, job_cancel),
-    "work_judge": (18, work_judge),
-    "work_commit": (12, work_commit),
-    "work_outputs": (10, work_outputs),
+    "work_judge": (30, work_judge),
+    "work_commit": (16, work_commit),
+    "work_outputs": (14, work_outputs),
     "work_fraud": (2, work_fraud),
 }
 """How often each kind is tried, and what makes it."""

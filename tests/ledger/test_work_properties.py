@@ -1,0 +1,188 @@
+"""Properties of jobs over random histories and numbers, against oracles in fractions that share no code with the ledger."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnitensor.protocol import hashing
+from omnitensor.protocol.bodies import JobCancel, JobVote, ReceiptVote, WorkCommit, WorkJudge, WorkOutputs
+from omnitensor.protocol.types import Address, Amount, Epoch, Hash, Height, Weight
+from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable
+from omnitensor.protocol.work import assigned
+from state.ledger.accounts import Pot
+from state.ledger.pay import largest_remainder
+from state.ledger.work_judging import agreed
+from state.records_work import JOBS_ENDED, JobStatus
+from tests.ledger.test_work_jobs import a_world
+from tests.ledger.work_world import WorkWorld, outputs_of
+from tests.ledger.world import address_of
+
+ENDS: Counter[JobStatus] = Counter()
+
+
+def one_history(seed: int) -> Counter[str]:
+    """A job with workers, judges and a poster who each do what they like, until it has ended; how often it ended how."""
+    chance, world = random.Random(seed), a_world(validators=4)
+    careful = 0.6 + 0.4 * chance.random()
+    jobs = [
+        world.post(
+            "ann",
+            rows=chance.choice([3, 10]),
+            replicas=chance.choice([1, 2]),
+            fee_unit=Amount(chance.randrange(10**9)),
+            burn_unit=Amount(1 + chance.randrange(10**9)),
+            deadline=Height(world.height + 1 + chance.choice([3, 20, 60, 120])),
+        )
+        for _ in range(2)
+    ]
+    paid_in = {job: world.job(job).escrow for job in jobs}
+    while any(world.job(job).status not in JOBS_ENDED for job in jobs):
+        for _ in range(chance.randrange(6)):
+            act(world, chance, chance.choice(jobs), careful)
+        before = world.pot(Pot.WORK)
+        world.block()
+        assert before - world.pot(Pot.WORK) == sum(
+            int(each.get("amount", 0)) for height, each in moved(world) if height == world.height
+        )
+    for job in jobs:
+        row = world.job(job)
+        assert row.paid + row.burned + row.refunded == paid_in[job]
+        assert row.paid * (row.fee_unit + row.burn_unit) == (row.paid + row.burned) * row.fee_unit
+        stood = [each for each in world.said("work.good") if each["job"] == job]
+        assert row.paid == row.fee_unit * len(stood)
+        assert row.escrow == row.under_way == 0
+    assert world.pot(Pot.WORK) == 0
+    return Counter(JobStatus(world.job(job).status).label for job in jobs)
+
+
+def moved(world: WorkWorld) -> list[tuple[int, dict[str, int]]]:
+    """What each block took out of the pot of jobs, by its events: fees and burns of what stood, and refunds."""
+    found: list[tuple[int, dict[str, int]]] = []
+    for height, event in world.events:
+        said = dict(event.fields)
+        if event.kind == "job.refunded":
+            found.append((height, {"amount": int(said["amount"])}))
+        elif event.kind == "work.good" and said["job"] != bytes(32):
+            row = world.job(Hash(bytes(said["job"])))  # type: ignore[arg-type] # a hash
+            found.append((height, {"amount": row.fee_unit + row.burn_unit}))
+    return found
+
+
+def act(world: WorkWorld, chance: random.Random, job: Hash, careful: float) -> None:
+    """Something that somebody does, sensible or not."""
+    row, worker = world.job(job), chance.choice(world.workers)
+    unit = chance.randrange(row.units)
+    pick = chance.randrange(8)
+    if pick == 0 and chance.random() < 0.1:
+        world.send("ann", JobCancel(job))
+    elif pick < 3:
+        for name in world.validator_names:
+            if chance.random() < careful:
+                world.send(name, WorkJudge((JobVote(job, hash_of(job, 0, "bytes") % 5 > 0),), ()))
+    elif pick == 3:
+        world.send(worker, WorkCommit(world.receipt(worker, job, unit)))
+    elif pick < 6:
+        shown = outputs_of(job, unit, row.rows_of(unit))
+        world.send(worker, WorkOutputs(job, unit, None, shown))
+    else:
+        good = hash_of(job, unit, worker) % 9 > 0
+        vote = ReceiptVote(job, unit, address_of(worker), good, 100 * good)
+        for name in world.validator_names:
+            if chance.random() < careful:
+                world.send(name, WorkJudge((), (vote,)))
+
+
+def hash_of(job: Hash, unit: int, worker: str) -> int:
+    return int.from_bytes(hashing.DRAW(job, bytes([unit]), worker.encode())[:4], "big")
+
+
+def test_every_unit_of_a_jobs_money_is_paid_burned_or_returned() -> None:
+    """Forty histories; between them jobs end in every way that they can end."""
+    ends: Counter[str] = Counter()
+    for seed in range(40):
+        ends += one_history(seed)
+    assert set(ends) == {"done", "expired", "cancelled", "refused"}, ends
+
+
+# -- the draw
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 4_096), st.integers(1, 40), st.integers(1, 4))
+def test_units_are_drawn_as_by_a_whole_shuffle(beacon: bytes, unit: int, workers: int, replicas: int) -> None:
+    job = Hash(bytes(32))
+    places = list(range(workers))
+    seed = hashing.WORK_ASSIGN(beacon, job, unit.to_bytes(8, "big"))
+    for at in range(workers - 1):
+        other = at + int.from_bytes(hashing.DRAW(seed, at.to_bytes(8, "big")), "big") % (workers - at)
+        places[at], places[other] = places[other], places[at]
+    found = assigned(Hash(beacon), job, unit, workers, replicas)
+    assert list(found) == places[: min(replicas, workers)]
+    assert len(set(found)) == len(found)
+
+
+def test_every_worker_is_drawn_as_often_as_any_other() -> None:
+    """Chi-squared over 4,000 units and seven workers stays below what chance passes once in ten thousand times (27.9 of 6)."""
+    drawn = Counter(
+        place for unit in range(4_000) for place in assigned(Hash(b"\7" * 32), Hash(bytes(32)), unit, 7, 2)
+    )
+    expected = 4_000 * 2 / 7
+    assert sum((count - expected) ** 2 / expected for count in drawn.values()) < 27.9
+
+
+# -- the tally
+
+
+@st.composite
+def votes(draw: st.DrawFn) -> tuple[list[int], list[tuple[int, int]]]:
+    """Weights of validators, and what each voter said; some voters are no validators."""
+    weights = draw(st.lists(st.integers(1, 1_000), min_size=1, max_size=12))
+    said = draw(
+        st.lists(st.tuples(st.integers(0, len(weights) + 2), st.integers(0, 2)), max_size=15, unique_by=first)
+    )
+    return weights, said
+
+
+def first(pair: tuple[int, int]) -> int:
+    return pair[0]
+
+
+@given(votes())
+def test_an_outcome_needs_more_than_two_thirds_of_all_stake(
+    made: tuple[list[int], list[tuple[int, int]]],
+) -> None:
+    weights, said = made
+    names = [Address(b"\0" + bytes([place]) * 32) for place in range(20)]
+    entries = tuple(
+        ValidatorEntry(names[place], bytes([place]) * 48, Weight(weight))  # type: ignore[arg-type] # stands for a key
+        for place, weight in enumerate(weights)
+    )
+    table = ValidatorTable(Epoch(0), entries)
+    expected = None
+    for outcome in range(3):
+        share = Fraction(
+            sum(weights[who] for who, vote in said if vote == outcome and who < len(weights)), sum(weights)
+        )
+        if share > Fraction(2, 3):
+            expected = outcome
+    assert agreed(table, ((names[who], vote) for who, vote in said)) == expected
+
+
+# -- the pool
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10**15), st.lists(st.integers(0, 2**60), min_size=1, max_size=30))
+def test_the_pool_is_split_by_credit_to_the_unit(pool: int, credits: list[int]) -> None:
+    keys = [bytes([place]) for place in range(len(credits))]
+    shares, over = largest_remainder(pool, list(zip(keys, credits, strict=True)))
+    if not sum(credits):
+        assert (sum(shares.values()), over) == (0, pool)
+        return
+    assert sum(shares.values()) == pool
+    for key, credit in zip(keys, credits, strict=True):
+        assert abs(shares[key] - Fraction(pool * credit, sum(credits))) < 1
