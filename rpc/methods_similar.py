@@ -1,6 +1,7 @@
 """Method review.similar: which items of a batch nearly repeat an earlier one of their campaign. Reads state and stored content.
 
-Fingerprints that the node has not computed yet are computed here, in a thread of the server, up to a number of bytes an answer.
+Proven fingerprints, which stand in the state, come first. What is not proven is the node's own word: fingerprints that it has not
+computed yet are computed here, in a thread of the server, up to a number of bytes an answer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rpc.methods_review import BatchParams, batch_row
 from rpc.table import TABLE, Context, Result
 from state.reader import Reader
 from state.records_review import Item, ItemStatus
-from state.schema import ITEMS, ITEMS_BY_CAMPAIGN, number
+from state.schema import FINGERPRINTS, ITEM_SCORES, ITEMS, ITEMS_BY_CAMPAIGN, number
 
 _COMPARED: Final = (
     ItemStatus.REVEALED,
@@ -35,12 +36,22 @@ _COMPARED: Final = (
 class Nearest(Result, frozen=True):
     item: Count
     distance: Annotated[Count, Meta(description="Bits of 256 in which the fingerprints differ")]
+    proven: Annotated[bool, Meta(description="Whether both fingerprints are proven by work")]
 
 
 class SimilarItem(Result, frozen=True):
     place: Count
     item: Count
     known: Annotated[bool, Meta(description="Whether this node has its bytes, and has their fingerprint")]
+    proven: Annotated[
+        bool, Meta(description="Whether its fingerprint is proven by work, and not this node's word")
+    ]
+    scores: Annotated[
+        list[int] | None,
+        Meta(
+            description="What the campaign's model says of it, proven by work: advice, in [-63, 63]; null where nothing does"
+        ),
+    ]
     nearest: Annotated[Nearest | None, Meta(description="The nearest earlier item, where it is near enough")]
 
 
@@ -61,12 +72,14 @@ class _Compared:
 
     order: tuple[int, int]
     fingerprint: int
+    proven: bool
 
 
 class _Taker:
     """Looks fingerprints up, and computes as many as one answer may."""
 
-    def __init__(self, fingerprints: ContentFingerprints) -> None:
+    def __init__(self, reader: Reader, fingerprints: ContentFingerprints) -> None:
+        self._reader: Final = reader
         self._fingerprints: Final = fingerprints
         self._left = limits.fingerprinted_bytes_per_call_max
         self.unfinished = False
@@ -78,6 +91,9 @@ class _Taker:
         root, size = item.content.chunk_root, min(item.content.size, limits.fingerprint_bytes_max)
         if self.blind or size < limits.near_duplicate_bytes_min:
             return None
+        proven = self._reader.get(FINGERPRINTS, item.campaign, key)
+        if proven is not None:
+            return _Compared((item.sequence, key), int.from_bytes(proven.bits, "big"), True)
         found = self._fingerprints.known(root)
         if found is None and self._left < size:
             self.unfinished = True
@@ -85,7 +101,7 @@ class _Taker:
         if found is None:
             found = self._fingerprints.compute(root)
             self._left -= size if found is not None else 0
-        return None if found is None else _Compared((item.sequence, key), int.from_bytes(found, "big"))
+        return None if found is None else _Compared((item.sequence, key), int.from_bytes(found, "big"), False)
 
 
 @TABLE.method("review.similar", heavy=True)
@@ -93,7 +109,7 @@ def similar(context: Context, params: BatchParams) -> SimilarShown:
     """For each item of a batch the nearest earlier item of the campaign that is accepted or under review, by fingerprint."""
     reader = context.reader
     row = batch_row(reader, params.batch, params.round)
-    taker, bits_max = _Taker(context.backend.fingerprints), reader.params().near_duplicate_bits
+    taker, bits_max = _Taker(reader, context.backend.fingerprints), reader.params().near_duplicate_bits
     if campaign_row(reader, row.campaign).spec.reading_key:
         taker.blind = True
     own = {key: taker.of(key, item_row(reader, key)) for key in row.items}
@@ -114,10 +130,23 @@ def similar(context: Context, params: BatchParams) -> SimilarShown:
         candidates_unknown=unknown,
         unfinished=taker.unfinished,
         items=[
-            SimilarItem(place=place, item=key, known=one is not None, nearest=_nearest(one, others, bits_max))
+            SimilarItem(
+                place=place,
+                item=key,
+                known=one is not None,
+                proven=one is not None and one.proven,
+                scores=_scores(reader, key),
+                nearest=_nearest(one, others, bits_max),
+            )
             for place, (key, one) in enumerate(own.items())
         ],
     )
+
+
+def _scores(reader: Reader, item: ItemId) -> list[int] | None:
+    """What the campaign's model says of an item."""
+    row = reader.get(ITEM_SCORES, item)
+    return None if row is None else [each - 256 if each > 127 else each for each in row.scores]
 
 
 def _candidates(reader: Reader, campaign: CampaignId, newest: ItemId) -> list[tuple[ItemId, Item]]:
@@ -140,7 +169,7 @@ def _nearest(one: _Compared | None, others: list[_Compared], bits_max: int) -> N
         return None
     found = min(
         (
-            ((one.fingerprint ^ other.fingerprint).bit_count(), other.order)
+            ((one.fingerprint ^ other.fingerprint).bit_count(), other.order, other.proven)
             for other in others
             if other.order < one.order
         ),
@@ -148,4 +177,4 @@ def _nearest(one: _Compared | None, others: list[_Compared], bits_max: int) -> N
     )
     if found is None or found[0] > bits_max:
         return None
-    return Nearest(item=found[1][1], distance=found[0])
+    return Nearest(item=found[1][1], distance=found[0], proven=one.proven and found[2])

@@ -73,7 +73,8 @@ def validate(
 
 def _near(near: Nearest) -> Finding:
     """Leaves the scores alone: what an item is worth by itself is not what speaks against it."""
-    reason = f"nearly repeats item {near.item}: {near.distance} of {FINGERPRINT_BITS} bits of their fingerprints differ"
+    bits = f"{near.distance} of {FINGERPRINT_BITS} bits of their fingerprints differ"
+    reason = f"nearly repeats item {near.item}: {bits}{', proven by work' if near.proven else ''}"
     return Finding(reason, flags=int(Flag.DUPLICATE))
 
 

@@ -278,6 +278,8 @@ class Nearest(Result, frozen=True):
 
     item: int
     distance: int
+    proven: bool = False
+    """Both fingerprints are proven by work; else they are the node's word."""
 
 
 class SimilarItem(Result, frozen=True):
@@ -285,6 +287,10 @@ class SimilarItem(Result, frozen=True):
     item: int
     known: bool
     """Whether the node could compare it."""
+    proven: bool = False
+    """Its fingerprint is proven by work."""
+    scores: list[int] | None = None
+    """What the campaign's model says of it, proven by work: advice."""
     nearest: Nearest | None = None
 
 

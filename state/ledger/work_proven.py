@@ -3,21 +3,23 @@
 A hint is a word to reviewers, never a verdict.
 """
 
+from itertools import islice
 from typing import Final
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.limits import near_duplicate_bytes_min, near_duplicate_candidates_max
-from omnitensor.protocol.types import CampaignId, ItemId
+from omnitensor.protocol.types import ItemId
 from omnitensor.protocol.work import JobKind
 from state.ledger.context import BlockContext
 from state.ledger.events import event
 from state.ledger.items import item_at
 from state.ledger.view import ReadView, View
 from state.ledger.work_rows import Due, Key, look_at
-from state.records_review import Batch
+from state.records_review import Batch, Item, ItemStatus
 from state.records_work import ItemFingerprint, ItemScores, Job
 from state.schema import BATCHES, FINGERPRINTS, ITEM_SCORES, JOBS, WORK_OUTPUTS, number
 
+_STANDS_AGAINST_NOBODY: Final = (ItemStatus.REJECTED, ItemStatus.UNDECIDED)
 _KEPT: Final = (JobKind.FINGERPRINT, JobKind.SCORES)
 
 
@@ -77,12 +79,12 @@ def fingerprint(output: bytes) -> bytes:
 
 
 def hint(view: View, ctx: BlockContext, item: ItemId) -> tuple[Event, ...]:
-    """Says which earlier item of its campaign an item nearly repeats, by proven fingerprints: the nearest, then the newest."""
+    """Says which earlier item of its campaign an item nearly repeats, by proven fingerprints."""
     row = item_at(view, item)
     mine = view.get(FINGERPRINTS, row.campaign, item)
     if mine is None or row.content.size < near_duplicate_bytes_min:
         return ()
-    found = nearest(view, row.campaign, item, mine.bits)
+    found = nearest(view, item, row, mine.bits)
     if found is None or found[1] > ctx.params.near_duplicate_bits:
         return ()
     other, bits = found
@@ -98,21 +100,22 @@ def hint(view: View, ctx: BlockContext, item: ItemId) -> tuple[Event, ...]:
     )
 
 
-def nearest(view: ReadView, campaign: CampaignId, item: ItemId, bits: bytes) -> tuple[ItemId, int] | None:
-    """The nearest of the campaign's earlier items that are proven, among the newest of them, and in how many bits it differs."""
-    mine = int.from_bytes(bits, "big")
-    best: tuple[ItemId, int] | None = None
-    looked_at = 0
-    for key, row in view.scan(FINGERPRINTS, campaign, start=item.to_bytes(8, "big"), reverse=True):
+def nearest(view: ReadView, number_: ItemId, item: Item, bits: bytes) -> tuple[ItemId, int] | None:
+    """The nearest of the campaign's earlier items that are proven, and in how many bits it differs; of equals the earliest.
+
+    Earlier is by commit, then by number. The newest by number are looked at; rejected and undecided ones stand against nobody.
+    """
+    mine, order = int.from_bytes(bits, "big"), (item.sequence, number_)
+    best: tuple[int, tuple[int, ItemId]] | None = None
+    rows = view.scan(FINGERPRINTS, item.campaign, start=number_.to_bytes(8, "big"), reverse=True)
+    for key, row in islice(rows, near_duplicate_candidates_max):
         other = ItemId(number(key))
-        if other == item:
-            continue
-        if looked_at == near_duplicate_candidates_max:
-            break
-        looked_at += 1
         differ = (mine ^ int.from_bytes(row.bits, "big")).bit_count()
-        if (best is None or differ < best[1]) and item_at(
-            view, other
-        ).content.size >= near_duplicate_bytes_min:
-            best = other, differ
-    return best
+        if other == number_ or (best is not None and differ > best[0]):
+            continue
+        held = item_at(view, other)
+        found = differ, (held.sequence, other)
+        stands = held.status not in _STANDS_AGAINST_NOBODY and held.content.size >= near_duplicate_bytes_min
+        if stands and found[1] < order and (best is None or found < best):
+            best = found
+    return None if best is None else (best[1][1], best[0])

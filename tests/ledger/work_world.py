@@ -206,7 +206,8 @@ class WorkWorld(World):
     def fraud(self, worker: str, job: Hash, unit: int, row: int, salt: str = "") -> WorkFraud:
         """What shows a row of a receipt's outputs."""
         held = self.job(job)
-        rows = rows_in(outputs_of(job, unit, held.rows_of(unit), held.layers[-1].outputs, salt))
+        width = held.layers[-1].outputs
+        rows = rows_in(outputs_of(job, unit, held.rows_of(unit), width, salt), width)
         leaves = [merkle.leaf_hash(each) for each in rows]
         proof = Inclusion(row, len(rows), tuple(Hash(each) for each in merkle.inclusion_proof(leaves, row)))
         return WorkFraud(FraudProof(job, unit, address_of(worker), row, rows[row], proof))

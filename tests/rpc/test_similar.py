@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from consensus.work.fingerprint import distance, fingerprint
 from omnitensor.protocol import limits
+from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies import (
     CampaignOpen,
     ItemDeclaration,
@@ -21,6 +23,11 @@ from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.reviews import items_root, submission_commitment
 from omnitensor.protocol.types import NANO, Amount, CampaignId, Hash
+from state.ledger import transition
+from state.ledger.context import BlockContext
+from state.ledger.view import View
+from state.records_work import ItemFingerprint, ItemScores
+from state.schema import FINGERPRINTS, ITEM_SCORES
 from tests.rpc.test_methods import CONTRIBUTOR, PARAMS, SPEC, SPONSOR
 from tests.rpc.world import Client, TestBackend, store_content
 from tests.sdk.samples import texts
@@ -67,6 +74,20 @@ class Bundle:
         self.backend.commit((self.sender, SubmissionReveal(CAMPAIGN, self.commitment, self.salt, self.items)))
 
 
+def prove(backend: TestBackend, prints: dict[int, bytes], scores: dict[int, bytes]) -> None:
+    """A block at whose end work has proven these fingerprints and scores."""
+
+    def step(view: View, ctx: BlockContext) -> tuple[Event, ...]:
+        for item, bits in prints.items():
+            view.put(FINGERPRINTS, ItemFingerprint(bits), CAMPAIGN, item)
+        for item, said in scores.items():
+            view.put(ITEM_SCORES, ItemScores(said), item)
+        return ()
+
+    with mock.patch.object(transition, "END_OF_BLOCK", (*transition.END_OF_BLOCK, step)):
+        backend.commit()
+
+
 async def found(client: Client, backend: TestBackend, batch: int = 1) -> Any:
     for _ in range(4):
         backend.commit()
@@ -86,7 +107,7 @@ async def test_an_edited_copy_is_found_with_what_it_repeats(client: Client, back
     assert by_number == {
         1: (True, None),
         2: (True, None),
-        3: (True, {"item": 1, "distance": bits}),
+        3: (True, {"item": 1, "distance": bits, "proven": False}),
         4: (False, None),
     }
     assert (answer["candidates"], answer["candidates_unknown"], answer["unfinished"]) == (3, 1, False)
@@ -168,6 +189,29 @@ async def test_candidates_are_the_newest(
     answer = await found(client, backend)
     assert answer["candidates"] == 2
     assert all(each["nearest"] is None for each in answer["items"]), "the original is the third newest"
+
+
+async def test_proven_fingerprints_come_first_and_are_called_so(client: Client, backend: TestBackend) -> None:
+    """Here they say something else than the bytes do, so that it shows which are taken."""
+    begin(backend)
+    bundle = Bundle(backend, CONTRIBUTOR, ORIGINAL, STRANGER, EDITED, stored=False)
+    bundle.commit()
+    bundle.reveal()
+    answer = await found(client, backend)
+    assert not any(each["known"] or each["proven"] for each in answer["items"])
+    prove(backend, {1: bytes(32), 2: b"\x0f" + bytes(31)}, {2: b"\xc1\x05"})
+    by_number = {each["item"]: each for each in (await client.call("review.similar", batch=1))["items"]}
+    assert by_number[2]["nearest"] == {"item": 1, "distance": 4, "proven": True}
+    assert by_number[2]["scores"] == [-63, 5]
+    assert by_number[1]["proven"]
+    assert by_number[1]["scores"] is None
+    assert not by_number[3]["known"]
+    store_content(backend.content, EDITED, b"")
+    third = next(
+        each for each in (await client.call("review.similar", batch=1))["items"] if each["item"] == 3
+    )
+    assert third["known"]
+    assert not third["proven"]
 
 
 async def test_no_such_batch(client: Client) -> None:

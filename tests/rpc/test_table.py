@@ -116,7 +116,7 @@ OF_VAULTS_AND_SEASONS = frozenset(
     "granter holder vault cliff_ms end_ms start_ms season role rank competition badge of".split()
 )
 """Numbers and words of these two areas."""
-OF_WORK = frozenset("worker views job unit challenger row outcome macs credit bits".split())
+OF_WORK = frozenset("worker poster views job unit challenger row outcome macs credit bits".split())
 
 
 def test_every_field_of_every_event_is_known_as_an_amount_or_not() -> None:
