@@ -1,4 +1,4 @@
-"""Workers, jobs and receipts, after docs/specification/work.md. Part of the model; shares no code with the ledger.
+"""Jobs and receipts, after docs/specification/jobs.md. Part of the model; shares no code with the ledger.
 
 What is due is looked at in the order of its height, kind, job, unit and worker.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-from tests.model.ground import Ground, Thing, parts_of, refuse_if, tagged
+from tests.model.ground import Thing, refuse_if, tagged
+from tests.model.workers import BOND, NOTHING, Workers
 
-OPEN, DEADLINE, OUTPUTS, JUDGED, SETTLED, FORGET, BOND, HINT = range(8)
+OPEN, DEADLINE, OUTPUTS, JUDGED, SETTLED, FORGET, _, HINT = range(8)
 POSTED, TAKES, CLOSING, DONE, EXPIRED, CANCELLED, REFUSED = range(7)
 PEOPLES, PRINTS, SCORES, SYNTHETIC = range(4)
 COMMITTED, SHOWN, GOOD, BAD, VOID, WITHHELD, CHALLENGED = range(7)
-NOTHING, NOBODY = bytes(32), bytes(33)
 MIB = 2**20
 PRINT_ROOT = bytes.fromhex("bfe1e8fe7a957d4fc6d0a3009a26bad1969b95c9df206717eb69021f9190d9d5")
 INLINE_BYTES = 8_192
@@ -26,11 +26,10 @@ def eight(number: int) -> bytes:
     return int(number).to_bytes(8, "big")
 
 
-class Work(Ground):
-    """Who works on what, and what becomes of it."""
+class Work(Workers):
+    """Who asks for what, who runs it, and what becomes of it."""
 
     def open(self) -> None:
-        self.workers = self.table()
         self.worker_lists = self.table()
         self.jobs = self.table()
         self.units = self.table()
@@ -40,91 +39,7 @@ class Work(Ground):
         self.attests = self.table()
         """By job: what each validator said."""
         self.models_seen = self.table()
-        self.work_due = self.table()
         self.signer = bytes(32)
-
-    def look(
-        self, height: int, kind: int, job: bytes = NOTHING, unit: int = 0, worker: bytes = NOBODY
-    ) -> None:
-        self.work_due[height, kind, job, unit, worker] = True
-
-    # -- workers
-
-    def worker(self, address: bytes) -> Thing:
-        refuse_if(address not in self.workers, "worker_unknown")
-        row: Thing = self.workers[address]
-        return row
-
-    def worker_register(self, sender: bytes, body: Any) -> None:
-        refuse_if(sender in self.workers, "worker_exists")
-        refuse_if(body.bond < self.p.worker_bond_min, "worker_bond")
-        refuse_if(len(self.workers) >= self.limits["workers_max"], "worker_limit")
-        self._own_key(sender, body)
-        self.move(sender, "work bonds", body.bond)
-        self.workers[sender] = self.thing(
-            bond=body.bond,
-            consensus_key=body.consensus_key,
-            registered_at=self.height,
-            leaves_at=0,
-            held=0,
-            good=0,
-            bad=0,
-            fees=0,
-            pool=0,
-            slashed=0,
-        )
-        self.counters["workers"] = len(self.workers)
-
-    def _own_key(self, sender: bytes, body: Any) -> None:
-        """A validator's own, or a new one."""
-        if sender in self.validators:
-            refuse_if(body.consensus_key != self.validators[sender].consensus_key, "worker_key")
-            return
-        self._check_key(body)
-        self.keys_seen[body.consensus_key] = True
-
-    def worker_bond_add(self, sender: bytes, body: Any) -> None:
-        row = self.worker(sender)
-        refuse_if(body.amount == 0, "amount")
-        refuse_if(row.leaves_at > 0, "worker_leaves")
-        self.move(sender, "work bonds", body.amount)
-        row.bond += body.amount
-
-    def worker_edit(self, sender: bytes, body: Any) -> None:
-        row = self.worker(sender)
-        refuse_if(body.consensus_key == row.consensus_key, "worker_key")
-        self._own_key(sender, body)
-        row.consensus_key = body.consensus_key
-
-    def worker_leave(self, sender: bytes, body: Any) -> None:
-        row = self.worker(sender)
-        refuse_if(row.leaves_at > 0, "worker_leaves")
-        row.leaves_at = self.height + self.p.unbonding_blocks
-        self.look(row.leaves_at, BOND, worker=sender)
-
-    def return_bond(self, address: bytes) -> None:
-        row = self.workers[address]
-        if row.held:
-            self.look(self.height + self.p.epoch_blocks, BOND, worker=address)
-            return
-        self.move("work bonds", address, row.bond)
-        del self.workers[address]
-        self.counters["workers"] = len(self.workers)
-
-    def whole(self, row: Thing) -> bool:
-        return row.leaves_at == 0 and row.bond >= self.p.worker_bond_min
-
-    def slash_worker(self, address: bytes, bps: int, finder: bytes | None = None) -> None:
-        row = self.workers[address]
-        amount = min(row.bond, parts_of(self.p.worker_bond_min, bps))
-        burned = parts_of(amount, self.p.slash_burn_bps)
-        found = 0 if finder is None else min(parts_of(amount, self.p.work_finder_bps), amount - burned)
-        self.move("work bonds", "burned", burned)
-        if finder is not None:
-            self.move("work bonds", finder, found)
-        self.move("work bonds", "reserve", amount - burned - found)
-        row.bond -= amount
-        row.slashed += amount
 
     # -- jobs
 

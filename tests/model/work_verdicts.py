@@ -1,4 +1,4 @@
-"""What validators find of jobs and receipts, and what it brings, after docs/specification/work.md. Part of the model."""
+"""What validators find of jobs and receipts, and what it brings, after docs/specification/jobs.md. Part of the model."""
 
 from __future__ import annotations
 
