@@ -11,9 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from omnitensor.media import Facts, agrees
+from omnitensor.protocol.types import ItemId
 from rpc.fields import Count, Number
 from rpc.methods_campaign import item_row
 from rpc.table import TABLE, Context, Params, Result
+from state.schema import PRIVATE_ITEMS
 
 
 class FactsShown(Result, frozen=True):
@@ -49,7 +51,8 @@ class ItemFactsParams(Params, frozen=True):
 class ItemFacts(Result, frozen=True):
     item: Count
     declared: Annotated[str, Meta(description="The media type that the contributor declared")]
-    known: Annotated[bool, Meta(description="Whether this node has the bytes")]
+    private: Annotated[bool, Meta(description="Its bytes are encrypted: a node can't look into them")]
+    known: Annotated[bool, Meta(description="Whether this node has the bytes, and could look into them")]
     agrees: Annotated[bool | None, Meta(description="Whether the bytes can be what they were declared as")]
     facts: FactsShown | None
 
@@ -58,10 +61,12 @@ class ItemFacts(Result, frozen=True):
 def item_facts(context: Context, params: ItemFactsParams) -> ItemFacts:
     """What the bytes of an item are: media type, dimensions, duration, rows, language. From this node's copy, by its headers."""
     row = item_row(context.reader, params.item)
-    found = context.backend.facts.compute(row.content.chunk_root, row.media_type)
+    private = context.reader.get(PRIVATE_ITEMS, ItemId(params.item)) is not None
+    found = None if private else context.backend.facts.compute(row.content.chunk_root, row.media_type)
     return ItemFacts(
         item=params.item,
         declared=row.media_type,
+        private=private,
         known=found is not None,
         agrees=agrees(row.media_type, found) if found is not None else None,
         facts=facts_shown(found) if found is not None else None,

@@ -1,10 +1,9 @@
-"""Reviewers' own judgement of a text or a picture, against a campaign's instructions. Sees bytes; knows nothing of the chain.
+"""Reviewers' own judgement of a text or a picture, against a campaign's instructions. Knows nothing of the chain.
 
 Each reviewer learns from its own part of data that is never submitted: of digits, with a classifier of scikit-learn; of
 texts, with the statistics of words. What these can't tell (whether a page is up to date, say) they do not score down.
 """
 
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,7 +57,10 @@ class Scorer:
 
     def __call__(self, item: DataItem) -> dict[str, object]:
         judge = self._judge_of(item.media_type)
-        judgement = judge.judge(item.read_bytes(), item.instructions)
+        if isinstance(judge, DigitJudge):
+            judgement = judge.judge(item.image(), item.instructions)  # decoded elsewhere: it is a stranger's
+        else:
+            judgement = judge.judge(item.read_bytes(), item.instructions)
         return {
             "accuracy": judgement.accuracy,
             "relevance": judgement.relevance,
@@ -111,9 +113,8 @@ class DigitJudge:
         self._classifier: Final = classifier.fit(cells[learned], labels[learned])
         self._known: Final = NearestNeighbors(n_neighbors=3).fit(cells[learned])
 
-    def judge(self, data: bytes, instructions: str) -> Judgement:
-        with Image.open(io.BytesIO(data)) as picture:
-            cells = samples.read_cells(picture).reshape(1, 64)
+    def judge(self, picture: Image.Image, instructions: str) -> Judgement:
+        cells = samples.read_cells(picture).reshape(1, 64)
         near = _points(float(self._known.kneighbors(cells)[0].mean()), DISTANCE_SPAN)
         sure = round(100 * float(self._classifier.predict_proba(cells).max()))
         # A classifier is sure of noise, too: it has learned nothing but digits.

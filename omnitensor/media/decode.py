@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import os
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 from omnitensor.media import kinds
 from omnitensor.media.facts import Facts, Job, Seen
@@ -19,6 +19,8 @@ UNREAD: Final = {
     _TRACKS: "audio and video are not looked into here: pip install 'omnitensor[media]'",
     _PARQUET: "Parquet is not looked into here: pip install 'omnitensor[dataset]'",
 }
+_loaded: Final[dict[str, ModuleType | None]] = {}
+"""Decoders by module; None where its library is not installed."""
 
 
 class Source(io.RawIOBase):
@@ -56,31 +58,36 @@ class Source(io.RawIOBase):
 def prepare(job: Job) -> None:
     """Loads the decoder of a job into the keeper, where a forked child finds it. Reads nothing of the file."""
     module = _module(job)
-    if module == _PARQUET:
-        return  # brings threads, which do not survive a fork: each child loads it for itself
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        if module not in UNREAD:
-            raise
+    if (
+        module != _PARQUET
+    ):  # which brings threads, and those do not survive a fork: each child loads it for itself
+        _load(module)
 
 
 def load(job: Job) -> None:
     """Loads in the child, before it is confined, what the keeper can't hold."""
     if _module(job) == _PARQUET:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(_PARQUET)
+        _load(_PARQUET)
+
+
+def _load(module: str) -> None:
+    if module in _loaded:
+        return
+    try:
+        _loaded[module] = importlib.import_module(module)
+    except ImportError:
+        if module not in UNREAD:
+            raise
+        _loaded[module] = None
 
 
 def see(job: Job, descriptor: int) -> Seen:
     """What a file is and shows; a fault of the file's in its facts. May raise MemoryError."""
     module = _module(job)
-    source = io.BufferedReader(Source(descriptor, job.size), 64 * 1024)
-    try:
-        decoder = importlib.import_module(module)
-    except ImportError:
+    decoder: Any = _loaded[module]
+    if decoder is None:
         return Seen(Facts(job.media_type, job.size, unread=UNREAD[module]))
-    seen: Seen = decoder.see(job, source)
+    seen: Seen = decoder.see(job, io.BufferedReader(Source(descriptor, job.size), 64 * 1024))
     return seen
 
 

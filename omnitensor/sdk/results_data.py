@@ -263,7 +263,9 @@ class ItemFacts(Result, frozen=True):
     item: int
     declared: str
     known: bool
-    """Whether the node has the bytes."""
+    """Whether the node has the bytes, and could look into them."""
+    private: bool = False
+    """Its bytes are encrypted: what they are is seen where they are opened."""
     agrees: bool | None = None
     facts: Facts | None = None
 

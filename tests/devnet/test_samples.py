@@ -35,7 +35,7 @@ def test_pictures_are_judged_as_they_are(tmp_path: Path) -> None:
     for seed in SEEDS:
         judge = DigitJudge(seed)
         for sample in pictures:
-            found = judge.judge(sample.path.read_bytes(), IMAGE_INSTRUCTIONS)
+            found = judge.judge(Image.open(sample.path), IMAGE_INSTRUCTIONS)
             passes = min(found.accuracy, found.relevance) >= THRESHOLD
             assert passes is sample.good, (seed, sample.path.name, found)
 

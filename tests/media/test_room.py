@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -20,8 +21,11 @@ from omnitensor.media import MediaError, look, room
 from omnitensor.media.facts import Job
 from omnitensor.media.room import Gone, Room, open_regular
 from omnitensor.protocol import limits
-from tests.media.samples import picture
+from tests.media.samples import picture, video_file
 from tests.media.test_look import written
+
+looking = importlib.import_module("omnitensor.media.look")
+"""The module; the package has a function of this name."""
 
 HOSTILE = """
 import os, resource, signal, socket, subprocess, sys
@@ -235,3 +239,19 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     for place in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "nothing"):
         with pytest.raises(OSError, match=r"regular|directory|No such"):
             look(place)
+
+
+def test_without_the_libraries_media_are_told_and_not_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the extras are not installed."""
+    without = 'import sys\nsys.modules["av"] = sys.modules["pyarrow"] = None\n'
+    monkeypatch.setattr(room, "_BOOT", without + room._BOOT)
+    lonely = Room()
+    monkeypatch.setattr(looking, "ROOM", lonely)
+    video = look(video_file(tmp_path / "video")).facts
+    assert (video.media_type, video.fault, video.width) == ("video/mp4", "", 0)
+    assert "omnitensor[media]" in video.unread
+    assert "omnitensor[dataset]" in look(written(tmp_path, b"PAR1" + bytes(40))).facts.unread
+    assert look(written(tmp_path, picture())).facts.width == 40
+    lonely.close()

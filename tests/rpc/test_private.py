@@ -164,3 +164,14 @@ async def test_a_report_before_the_keys_is_refused(client: Client, backend: Test
     who = VALIDATORS[seats[0]]
     receipt = backend.commit((who, ReportCommit(BatchId(1), 1, Hash(bytes(32)), b""))).result.receipts[-1]
     assert receipt.code == "grants_open"
+
+
+async def test_facts_are_not_read_from_encrypted_bytes(client: Client, backend: TestBackend) -> None:
+    await started(client, backend)
+    answer = await client.call("item.facts", item=1)
+    assert (answer["private"], answer["known"], answer["agrees"], answer["facts"]) == (
+        True,
+        False,
+        None,
+        None,
+    )
