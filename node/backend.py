@@ -19,6 +19,7 @@ from node.media_facts import MediaFacts
 from node.metrics import Metrics
 from node.named_content import contents_named
 from node.syncing import Syncer
+from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import TransactionError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.transactions import Transaction, transaction_id
@@ -124,12 +125,15 @@ class NodeBackend:
 
         Raises StorageError or ContentError where there is no room for it here.
         """
-        if not self._house.wants(self.reader(), chunk_root):
-            return False
-        for content in contents_named(self.reader(), chunk_root):
+        for content in self.named(chunk_root):
             if await self._fetcher.fetch(content):
                 return True
         return False
+
+    def named(self, chunk_root: Hash) -> tuple[ContentId, ...]:
+        """What the chain declares of a chunk root that this node would keep; nothing of any other."""
+        reader = self.reader()
+        return contents_named(reader, chunk_root) if self._house.wants(reader, chunk_root) else ()
 
     def fetched_bytes(self, chunk_root: Hash) -> int:
         return self._fetcher.here(chunk_root)

@@ -14,6 +14,7 @@ from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.metrics import Metrics
+from node.relaying import Lookout
 from node.tasks import Tasks
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId
@@ -60,41 +61,61 @@ class ContentFetcher:
         self._metrics = metrics
         self._running: dict[ContentId, asyncio.Task[bool]] = {}
         self._here: dict[Hash, int] = {}
+        self._near: set[ContentId] = set()
+        """Of those that run, which ask this node's peers and nobody further."""
+        self._looking: set[Hash] = set()
         self._slots = asyncio.Semaphore(limits.content_fetches_max)
         self._log = structlog.get_logger("fetching")
 
-    async def fetch(self, content: ContentId) -> bool:
+    async def fetch(self, content: ContentId, *, further: bool = True) -> bool:
         """Whether the content is in the store now. Goes on with what an earlier attempt has brought.
 
-        Raises StorageError or ContentError (``quota``) where this node has no room for it, which says nothing of who has it.
+        Where no peer holds it, and ``further``, they are asked to get it from theirs. Raises StorageError or ContentError
+        (``quota``) where this node has no room for it, which says nothing of who has it.
         """
         task = self._running.get(content)
+        if task is not None and further and content in self._near:
+            if await asyncio.shield(task):
+                return True
+            task = self._running.get(content)  # that one asked its peers alone
         if task is None:
             if len(self._running) >= limits.content_fetches_waiting_max:
                 self._log.warning("too many contents are waited for", chunk_root=content.chunk_root.hex())
                 return False
-            task = asyncio.create_task(self._fetch(content))
+            task = asyncio.create_task(self._fetch(content, further))
             self._running[content] = task
-            task.add_done_callback(lambda _: self._running.pop(content, None))
+            if not further:
+                self._near.add(content)
+            task.add_done_callback(lambda _: self._ended(content))
         return await asyncio.shield(task)
 
     def here(self, chunk_root: Hash) -> int:
-        """Bytes that a fetch under way has brought so far, with what an earlier one had; 0 where there is none."""
+        """Bytes that a fetch under way has brought so far, here or to a peer that gets them for it; 0 where there is none."""
         return self._here.get(chunk_root, 0)
+
+    def is_looking(self, chunk_root: Hash) -> bool:
+        """Whether it has peers look for the content among theirs."""
+        return chunk_root in self._looking
+
+    def _ended(self, content: ContentId) -> None:
+        self._running.pop(content, None)
+        self._near.discard(content)
 
     async def stop(self) -> None:
         for task in tuple(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    async def _fetch(self, content: ContentId) -> bool:
+    async def _fetch(self, content: ContentId, further: bool) -> bool:
         async with self._slots:
             started = time.monotonic()
             came = _Came(content, self._here)
             try:
                 if await self._from_remote(content, came):
                     return True
-                found = await _Run(self._network, self._store, self._disk, content, self._metrics, came).go()
+                found = await self._from_peers(content, came)
+                while not found and further and await self._look(content, came):
+                    found = await self._from_peers(content, came)
             except (ProtocolError, OSError) as error:  # a timeout is an OSError
                 self._log.warning(
                     "content not fetched", chunk_root=content.chunk_root.hex(), error=str(error)
@@ -112,6 +133,17 @@ class ContentFetcher:
                     "content fetched", chunk_root=content.chunk_root.hex(), bytes=came.fetched, seconds=took
                 )
             return found
+
+    async def _from_peers(self, content: ContentId, came: "_Came") -> bool:
+        return await _Run(self._network, self._store, self._disk, content, self._metrics, came).go()
+
+    async def _look(self, content: ContentId, came: "_Came") -> bool:
+        """Whether one of the peers holds now what none of them did."""
+        self._looking.add(content.chunk_root)
+        try:
+            return await Lookout(self._network, content, came.far, came.offered).find()
+        finally:
+            self._looking.discard(content.chunk_root)
 
     async def _from_remote(self, content: ContentId, came: "_Came") -> bool:
         """Whether the node's own object store had it, and it is here now. Peers are asked otherwise."""
@@ -174,13 +206,22 @@ class _Came:
     def __init__(self, content: ContentId, here: dict[Hash, int]) -> None:
         self._root, self._here = content.chunk_root, here
         self._here.setdefault(self._root, 0)
-        self.fetched = 0
+        self.fetched = self._far = 0
+        self.offered: set[PeerId] = set()
+        """Who said that they hold it."""
         self.at = time.monotonic()
         """When something came last."""
 
     def had(self, count: int) -> None:
-        """So many bytes were here before."""
-        self._here[self._root] = count
+        """So many bytes were here before it began."""
+        self._here[self._root] = self._far + count
+        self.at = time.monotonic()
+
+    def far(self, count: int) -> None:
+        """So many are at a peer that gets them for this node. Its own begin only then: both together never go down."""
+        if count > self._far:
+            self._here[self._root] += count - self._far
+            self._far = count
 
     def add(self, count: int) -> None:
         """So many bytes came."""
@@ -273,8 +314,9 @@ class _Run:
             match ask.query:
                 case transfer.HoldsQuery():
                     offer = await self._request(
-                        ask.peer, ContentQuery(self._content.chunk_root), ContentOffer
+                        ask.peer, ContentQuery(self._content.chunk_root, False), ContentOffer
                     )
+                    self._came.offered.add(PeerId(ask.peer))
                     if offer.content == self._content:
                         actions = machine.on_offer(number, offer.content, _now_ms())
                     else:

@@ -39,6 +39,7 @@ from p2p.messages import (
     CertificatesRequest,
     CertificatesResponse,
     ChunkRequest,
+    ContentComing,
     ContentQuery,
     Gossip,
     LeavesRequest,
@@ -103,6 +104,8 @@ class PeerHandler:
         """Told, once a second at most, of a peer that speaks of a later epoch."""
         self.sync: PeerStatusListener | None = None
         self._watch = Watch()
+        self.relay: Callable[[Hash], int | None] = lambda _: None
+        """Told of content that a peer asks this node to fetch; says how much of it is here, None where it is not fetched."""
         self.evidence: EvidencePool | None = None
         self.announce: Callable[[Evidence], object] = lambda _: None
         """Tells all peers of evidence that was found here."""
@@ -265,7 +268,11 @@ class PeerHandler:
                 return await loop.run_in_executor(self._reads, self._shelf.serve, request, reader)
             case ContentQuery() | LeavesRequest() | ChunkRequest():
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._disk, serve, self._content, request)
+                found = await loop.run_in_executor(self._disk, serve, self._content, request)
+                if found is None and isinstance(request, ContentQuery) and request.relay:
+                    coming = self.relay(request.chunk_root)
+                    return None if coming is None else ContentComing(coming)
+                return found
             case _:
                 return None
 

@@ -35,6 +35,7 @@ from node.listening import ListenError, host_config, rpc_config
 from node.metrics import Metrics, ProcessNumbers
 from node.peers import PeerHandler
 from node.questions import PeerQuestions
+from node.relaying import Relay
 from node.reporting import Reporter
 from node.safety_files import DiskFiles
 from node.safety_store import FILE_NAME, SafetyStore
@@ -207,6 +208,7 @@ class Node:
             self.metrics,
             self._evidence.held,
         )
+        self._handler.relay = Relay(self._fetcher, self._backend.named).asked
         self._reporter: Reporter | None = None
         if reporter_key is not None:
             self._reporter = Reporter(
@@ -286,14 +288,11 @@ class Node:
             for threads in (self._crypto, self._disk, self._reads):
                 stack.callback(threads.shutdown, wait=True, cancel_futures=True)
             stack.callback(self._work.close)
-            stack.push_async_callback(self._storage.stop)
-            stack.push_async_callback(self._votes.stop)
-            stack.push_async_callback(self._fetcher.stop)
+            for part in (self._storage, self._votes, self._fetcher):
+                stack.push_async_callback(part.stop)
             stack.push_async_callback(self._stop_tasks)
-            stack.push_async_callback(self._accusing.stop)
-            stack.push_async_callback(self._questions.stop)
-            stack.push_async_callback(self.network.stop)
-            stack.push_async_callback(self._rpc.stop)
+            for other in (self._accusing, self._questions, self.network, self._rpc):
+                stack.push_async_callback(other.stop)
         log.info("stopped")
 
     async def _stop_tasks(self) -> None:

@@ -241,15 +241,22 @@ class StepsResponse(Record, frozen=True, tag=57):
 
 
 class ContentQuery(Record, frozen=True, tag=50):
-    """Whether the peer holds a content, whole."""
+    """Whether the peer holds a content, whole. With `relay` it is asked to fetch one that its own peers hold."""
 
     chunk_root: HashF
+    relay: bool
 
 
 class ContentOffer(Record, frozen=True, tag=51):
     """The content that the sender holds whole."""
 
     content: ContentId
+
+
+class ContentComing(Record, frozen=True, tag=58):
+    """The sender fetches the content from its own peers, and has so many bytes of it: it can be asked again."""
+
+    here: Annotated[int, Meta(ge=0, le=limits.content_bytes_max)]
 
 
 class LeavesRequest(Record, frozen=True, tag=52):
@@ -337,6 +344,7 @@ Response = (
     | SnapshotOffer
     | StepsResponse
     | ContentOffer
+    | ContentComing
     | Leaves
     | Chunk
     | Peers
@@ -375,7 +383,7 @@ RESPONSES_OF: Final[dict[type, tuple[type, ...]]] = {
     SnapshotQuery: (SnapshotOffer,),
     SnapshotPieceRequest: (Chunk,),
     StepsRequest: (StepsResponse,),
-    ContentQuery: (ContentOffer,),
+    ContentQuery: (ContentOffer, ContentComing),
     LeavesRequest: (Leaves,),
     ChunkRequest: (Chunk,),
     PeersRequest: (Peers,),

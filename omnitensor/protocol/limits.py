@@ -250,6 +250,12 @@ status_pause_ms_min: Final = 200
 """Between two of a node's own status updates; well below the rate that it takes from others."""
 content_stall_ms_max: Final = 60_000
 """A fetch of which nothing came for so long is given up; what is here is kept for the next one."""
+content_relays_max: Final = 2
+"""Contents that a node fetches at one time because peers asked it to."""
+content_relays_asked_max: Final = 3
+"""Peers that a node asks at one time to fetch a content for it."""
+content_relay_bytes_per_second_min: Final = 256 * KIB
+"""A peer that gets a content more slowly is not waited for."""
 content_fetches_max: Final = 4
 """Contents that a node fetches from its peers at the same time."""
 driver_events_max: Final = 2_048

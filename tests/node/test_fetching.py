@@ -19,12 +19,23 @@ from datalayer.quota import NODE_OWNER
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.fetching import serve
+from node.relaying import Relay
 from node.service import Node
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import Hash
-from p2p.messages import Chunk, ChunkRequest, ContentQuery, Leaves, LeavesRequest, PeerId, Request, Response
+from p2p.messages import (
+    Chunk,
+    ChunkRequest,
+    ContentComing,
+    ContentQuery,
+    Leaves,
+    LeavesRequest,
+    PeerId,
+    Request,
+    Response,
+)
 from tests.node.node_kit import Answer, Folders, is_peer, make_folders, node_at, stranger, until
 
 DATA = b"".join(sha256(bytes([place])).digest() * 4096 * 8 for place in range(5)) + b"the end"
@@ -245,3 +256,132 @@ async def test_a_fetch_of_which_nothing_comes_is_given_up_and_gone_on_with(
             "what was there did not come again"
         )
     assert stored(node) == DATA
+
+
+# -- content that none of a node's own peers holds
+
+
+def names_it(*nodes: Node) -> None:
+    """As if an item on the chain named the content."""
+    for node in nodes:
+        node._handler.relay = Relay(
+            node._fetcher, lambda root: (CONTENT,) * (root == CONTENT.chunk_root)
+        ).asked
+
+
+@pytest.fixture
+async def middle(folders: Folders, node: Node) -> AsyncIterator[Node]:
+    """A node that is a peer of the first one and of whom a test makes it one."""
+    made = node_at(folders.extra("middle"), [node])
+    await made.start()
+    await until("connected", lambda: node.network.peers())
+    yield made
+    await made.stop()
+
+
+async def test_what_a_peer_of_a_peer_holds_is_had_through_it(
+    folders: Folders, node: Node, middle: Node, truth: ContentStore
+) -> None:
+    """A reviewer's node need not be connected to the one that the contributor chose."""
+    names_it(node, middle)
+    async with stranger(folders.genesis, middle, answers=answers_of(truth)) as holder:
+        assert not is_peer(node, holder)
+        assert await node._fetcher.fetch(CONTENT)
+        assert stored(node) == stored(middle) == DATA
+
+
+async def test_how_far_it_is_is_seen_while_it_comes_through_another(
+    folders: Folders, node: Node, middle: Node, truth: ContentStore
+) -> None:
+    names_it(node, middle)
+    go_on = asyncio.Event()
+
+    async def slow(_: PeerId, request: Request) -> Response | None:
+        assert isinstance(request, ChunkRequest)
+        if request.index > 0:
+            await go_on.wait()
+        return serve(truth, request)
+
+    seen: list[int] = []
+    async with stranger(folders.genesis, middle, answers=answers_of(truth, ChunkRequest=slow)):
+        fetch = asyncio.create_task(node._fetcher.fetch(CONTENT))
+        await until("some of it is at the other", lambda: node._fetcher.here(CONTENT.chunk_root) > 0)
+        go_on.set()
+        while not fetch.done():
+            seen.append(node._fetcher.here(CONTENT.chunk_root))
+            await asyncio.sleep(0.02)
+        assert await fetch
+    during = seen[: len(seen) - seen[::-1].index(max(seen))]
+    assert during == sorted(during), "it never goes down"
+
+
+async def test_what_nobody_holds_is_soon_known_not_to_be_had(
+    folders: Folders, node: Node, middle: Node
+) -> None:
+    """Each would wait for the other for ever if a node that looks for it said that it comes."""
+    names_it(node, middle)
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(node._fetcher.fetch(CONTENT), middle._fetcher.fetch(CONTENT)) == [
+            False,
+            False,
+        ]
+    assert not node._fetcher.is_looking(CONTENT.chunk_root)
+    assert node._fetcher.here(CONTENT.chunk_root) == 0
+
+
+async def test_nobody_has_a_node_fetch_what_the_chain_does_not_name(
+    folders: Folders, node: Node, middle: Node, truth: ContentStore
+) -> None:
+    async with stranger(folders.genesis, middle, answers=answers_of(truth)) as holder:
+        assert not await node._fetcher.fetch(CONTENT)
+        assert not holder.asked
+        assert not middle._content.has(CONTENT.chunk_root)
+
+
+async def test_a_peer_that_only_says_that_it_comes_is_not_waited_for_for_ever(
+    folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "content_stall_ms_max", 1_500)
+    said = []
+
+    def liar(_: PeerId, request: Request) -> Response | None:
+        assert isinstance(request, ContentQuery)
+        said.append(request.relay)
+        return ContentComing(min(len(said), 3)) if request.relay else None
+
+    async with stranger(folders.genesis, node, answers={ContentQuery: liar}):
+        async with asyncio.timeout(60):
+            assert not await node._fetcher.fetch(CONTENT)
+        assert said[0] is False
+        assert sum(said) > 1
+        async with stranger(folders.genesis, node, answers=answers_of(truth)):
+            assert await node._fetcher.fetch(CONTENT)
+
+
+async def test_a_node_fetches_few_contents_for_others_and_none_again_at_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {content_id_of(bytes([place])).chunk_root: content_id_of(bytes([place])) for place in range(4)}
+    released, fetched = asyncio.Event(), []
+
+    class Slow:
+        async def fetch(self, content: ContentId, *, further: bool = True) -> bool:
+            assert not further
+            fetched.append(content)
+            await released.wait()
+            return False
+
+        def here(self, chunk_root: Hash) -> int:
+            return 7
+
+        def is_looking(self, chunk_root: Hash) -> bool:
+            return False
+
+    relay = Relay(Slow(), lambda root: (contents[root],))
+    first, second, third, _ = contents
+    assert [relay.asked(root) for root in (first, second, third, first)] == [0, 0, None, 7]
+    await asyncio.sleep(0)
+    released.set()
+    await until("they ended", lambda: relay.asked(third) == 0)
+    assert relay.asked(first) is None, "it has just looked for it in vain"
+    assert fetched[:2] == [contents[first], contents[second]]

@@ -123,7 +123,7 @@ async def test_questions_get_one_answer_each_or_a_typed_error() -> None:
         answers = await asyncio.gather(*(asker.host.ask(peer_id, asked) for _ in range(40)))
         assert answers == [Chunk(b"piece")] * 40
         for ask, code in (
-            (asker.host.ask(peer_id, ContentQuery(hash_of(1))), "not_held"),
+            (asker.host.ask(peer_id, ContentQuery(hash_of(1), False)), "not_held"),
             (asker.host.ask(key_of(9).public, asked), "gone"),  # type: ignore[arg-type]  # an id is a key
         ):
             with pytest.raises(AskError) as caught:
@@ -413,7 +413,7 @@ async def test_a_handler_that_fails_harms_neither_node_nor_peer() -> None:
         node.recorder.answer = fail
         asker.host.broadcast(vote_of(1))
         with pytest.raises(AskError) as caught:
-            await asker.host.ask(node.host.peer_id, ContentQuery(hash_of(1)))
+            await asker.host.ask(node.host.peer_id, ContentQuery(hash_of(1), False))
         assert caught.value.code == "not_held"
         await until(lambda: node.host.metrics().get("p2p_handler_failures") == 2)
         assert len(node.host.peers()) == 1
