@@ -36,7 +36,8 @@ COALITIONS: Final[dict[tuple[str, float], tuple[float, float, float]]] = {
     ("always_accept", 0.6): (0.381, -0.366, 0.758),
 }
 """Honest pay, colluders' pay, accuracy, at 70 % good items, by kind and share of the stake."""
-SIXTY_SPREAD: Final = 0.57
+COALITION_SPREAD: Final[dict[float, float]] = {0.3: HONEST_SPREAD, 0.5: HONEST_SPREAD, 0.6: 0.57}
+"""Standard deviations of honest pay over seeds, by share of the stake; of a half none was given but that of honest work."""
 
 SPAM: Final[dict[float, float]] = {0.1: 0.004, 0.2: 0.012, 0.3: 0.023, 0.4: 0.123}
 """Share of a coalition's own spam that is accepted, by its share of the stake."""
@@ -44,5 +45,6 @@ SPAM: Final[dict[float, float]] = {0.1: 0.004, 0.2: 0.012, 0.3: 0.023, 0.4: 0.12
 FALSE_ACCEPTS: Final = (0.002, 0.003)
 FALSE_REJECTS: Final = (0.047, 0.054)
 SEATS_PER_ITEM: Final = (7.5, 8.9)
-APPEALS: Final[dict[str, float]] = {"wrong": 0.908, "right": 0.001}
+APPEALS: Final[dict[str, float | None]] = {"wrong": None, "clear": 0.908, "right": 0.001}
+"""Shares of rejections that appeals turned: what was measured is a *clean* wrong rejection, and a right one."""
 """Share of wrong and of right rejections that an appeal turned."""

@@ -26,6 +26,8 @@ WINDOWS = {
 }
 GOLD_EVERY = 10
 """One item in ten is gold, half of it good and half bad, whatever the share in the campaign."""
+CLEAR_POINTS = 4
+"""A good item is clearly good where it deserves so many points more than each criterion's threshold."""
 SETTLED = 0.5
 """Pay is counted over the later half of the batches: reputations begin at nothing."""
 
@@ -45,7 +47,7 @@ class Played:
     seats_per_item: float = 0.0
     escalated: float = 0.0
     appeals: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Turned, of all: rejections that were ``wrong``, and ``right``."""
+    """Turned, of all: rejections that were ``wrong``, those of them of items that are ``clear``, and ``right`` ones."""
     blocks: int = 0
 
 
@@ -182,16 +184,16 @@ class Scene:
 
     def _count_items(self, result: Played) -> None:
         right = judged = good = bad = wrong_in = wrong_out = spam = spam_in = escalated = 0
-        turned = {"wrong": [0, 0], "right": [0, 0]}
+        turned = {"wrong": [0, 0], "clear": [0, 0], "right": [0, 0]}
         for number in range(1, len(self.things) + 1):
             item = self.town.item(ItemId(number))
             thing = self._thing(ItemId(number))
             accepted = item.status == ItemStatus.PAID
             escalated += item.escalation != Escalation.NONE
             if item.escalation == Escalation.APPEAL:
-                kind = turned["wrong" if thing.good else "right"]
-                kind[0] += accepted
-                kind[1] += 1
+                for kind in _kinds_of_rejection(thing):
+                    turned[kind][0] += accepted
+                    turned[kind][1] += 1
             if thing.gold:
                 continue
             judged += 1
@@ -228,6 +230,13 @@ def params_of() -> Params:
 def _bytes(value: int | str | bytes) -> bytes:
     assert isinstance(value, bytes)
     return value
+
+
+def _kinds_of_rejection(thing: Thing) -> tuple[str, ...]:
+    """What the rejection of a thing is, as ``Played.appeals`` counts it."""
+    if not thing.good:
+        return ("right",)
+    return ("wrong", "clear") if min(thing.qualities) >= 60 + CLEAR_POINTS else ("wrong",)
 
 
 def _share(part: int, whole: int) -> float:

@@ -243,9 +243,10 @@ class GoldTree:
             for text, bits in answers.items()
         ]
 
-    def commit(self) -> GoldCommit:
+    def commit(self, first_seats: int = SPEC.first_seats) -> GoldCommit:
+        """The least bond for each: a first round of so many seats."""
         root = Hash(merkle.root(self.leaves))
-        return GoldCommit(self.campaign, root, len(self.leaves), Amount(5 * FEE))
+        return GoldCommit(self.campaign, root, len(self.leaves), Amount(first_seats * FEE))
 
     def reveal(self, number: BatchId, found: list[tuple[ItemId, str]]) -> GoldReveal:
         openings = []

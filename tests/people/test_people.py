@@ -7,7 +7,7 @@ from statistics import mean
 import pytest
 
 from benchmarks.people import design
-from benchmarks.people.__main__ import Run, play, runs_of, summed
+from benchmarks.people.__main__ import KINDS, Run, play, runs_of, summed
 from benchmarks.people.minds import DEVIATIONS, honest
 from benchmarks.people.scenes import Played, Scene
 
@@ -52,7 +52,7 @@ def test_a_run_is_the_same_every_time() -> None:
 
 
 def test_everything_that_the_design_measured_is_run() -> None:
-    runs = runs_of(1, 1, ("lone", "coalition", "appeals"))
+    runs = runs_of(1, 1, KINDS)
     assert set(DEVIATIONS) == set(design.PAY) - {"honest"}
     assert len(DEVIATIONS) == 10
     assert {(run.mind, run.good) for run in runs if run.kind == "lone"} == {
