@@ -141,6 +141,10 @@ people: setup ## Play people of many minds through the ledger: who earns what, w
 campaigns: setup ## Drive random campaigns to their end and look that nothing is left in any (COUNT=20000)
 	@$(PY) -m tests.ledger.test_review_escrow $(or $(COUNT),20000)
 
+.PHONY: labels
+labels: setup ## Give real people's labels through the ledger: how often it is right, at how many labels (TOWNS=40)
+	@$(PY) -m tests.ledger.label_figures $(or $(TOWNS),40)
+
 .PHONY: wheel
 wheel: setup ## Build the installable package into dist/
 	@$(PY) -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist .
