@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 REFUSALS_MAX: Final = 3
 """Answers to one batch that the chain may refuse, each for a fee, before it is left."""
+AT_ONCE: Final = 16
+"""Batches answered at the same time, so that many that ask together are heard in time; fewer than may wait of one sender."""
 
 
 class AsyncGold(AsyncActor):
@@ -141,15 +143,19 @@ class AsyncGold(AsyncActor):
         batches = [
             batch async for batch in self.client.each_campaign_batch(number, since=floor) if batch.round == 1
         ]
+        asking = [
+            batch for batch in batches if batch.phase == "gold" and self._refused[batch.batch] < REFUSALS_MAX
+        ]
+        asking.sort(key=lambda batch: batch.gold_until or 0)
         answered: list[int] = []
-        faults: list[SdkError] = []
-        for batch in batches:
-            if batch.phase == "gold" and self._refused[batch.batch] < REFUSALS_MAX:
-                try:
-                    if await self._answer(path, tree, batch):
-                        answered.append(batch.batch)
-                except SdkError as error:  # one that can't be answered holds up no other
-                    faults.append(error)
+        faults: list[BaseException] = []
+        for start in range(0, len(asking), AT_ONCE):
+            some = asking[start : start + AT_ONCE]
+            ends = await asyncio.gather(
+                *(self._answer(path, tree, batch) for batch in some), return_exceptions=True
+            )
+            answered += [batch.batch for batch, end in zip(some, ends, strict=True) if end is True]
+            faults += [end for end in ends if isinstance(end, BaseException)]
         waiting = [batch.batch for batch in batches if batch.phase not in ("second", "done")]
         self._raise_floor(path, min(waiting, default=batches[-1].batch + 1 if batches else floor))
         if faults:
