@@ -26,12 +26,19 @@ from state.reader import Reader
 log = structlog.get_logger("evidence")
 
 
+Accused = tuple[Address, bool]
+"""An account, and whether it is accused as a voter; else as a worker that led."""
+
+
 class HeldEvidence:
-    """One piece of evidence for each validator that is not convicted by another: so nobody can fill it but with real faults."""
+    """One piece of evidence for each validator that is not convicted by another: so nobody can fill it but with real faults.
+
+    Workers, of whom there are more and whose faults are cheap, have a part of the room.
+    """
 
     def __init__(self, reader: Callable[[], Reader]) -> None:
         self._reader = reader
-        self._held: Final[dict[Hash, tuple[Evidence, frozenset[Address]]]] = {}
+        self._held: Final[dict[Hash, tuple[Evidence, frozenset[Accused]]]] = {}
 
     def all(self) -> tuple[Evidence, ...]:
         """What waits to be on chain, the oldest first."""
@@ -45,14 +52,17 @@ class HeldEvidence:
         leaders = leaders_of(reader, evidence)
         if leaders is None:
             return None
-        accused = {address for _, culprits in self._held.values() for address in culprits}
-        return leaders if set(open_culprits(reader, evidence, leaders)) - accused else None
+        accused = {each for _, culprits in self._held.values() for each in culprits}
+        news = _accused(reader, evidence, leaders) - accused
+        workers = sum(not votes for _, votes in accused)
+        room = workers < limits.evidence_of_workers_max or any(votes for _, votes in news)
+        return leaders if news and room else None
 
     def put(self, evidence: Evidence, leaders: LeaderSchedule) -> frozenset[Address]:
         """Holds evidence that is wanted and was verified; whom it convicts."""
-        culprits = frozenset(open_culprits(self._reader(), evidence, leaders))
-        self._held[evidence.id] = (evidence, culprits)
-        return culprits
+        accused = _accused(self._reader(), evidence, leaders)
+        self._held[evidence.id] = (evidence, accused)
+        return frozenset(address for address, _ in accused)
 
     def forget_settled(self) -> bool:
         """Drops what is on chain by now, and what is older than the evidence window; whether there was any."""
@@ -130,6 +140,12 @@ class EvidencePool:
                 await asyncio.get_running_loop().run_in_executor(self._disk, work)
             except ProtocolError as error:
                 log.error("evidence can't be kept", reason=str(error))
+
+
+def _accused(reader: Reader, evidence: Evidence, leaders: LeaderSchedule) -> frozenset[Accused]:
+    """Whom evidence would convict, and as what: an account may be both, in epochs of their own."""
+    found = open_culprits(reader, evidence, leaders)
+    return frozenset((address, leaders.table.index_of(address) is not None) for address in found)
 
 
 def _open(reader: Reader, evidence: Evidence) -> bool:

@@ -285,6 +285,8 @@ watched_views_max: Final = 128
 """Views whose votes a node remembers, so that a vote that comes late still convicts."""
 evidence_pool_max: Final = 256
 """Evidence that a node holds until it is on chain or too old; one piece for each validator that nothing else convicts."""
+evidence_of_workers_max: Final = 128
+"""Of these so many may be against workers."""
 evidence_file_bytes_max: Final = 1 * MIB
 evidence_repeats_max: Final = 16
 """Pieces of evidence that are said again to all peers at one time."""

@@ -179,6 +179,12 @@ def test_leaders_are_those_of_the_rows() -> None:
     assert schedule is not None
     assert [entry.address for entry in schedule.workers] == [address(5)]
     assert worker_sets.leaders_of(chain.view, Epoch(9), Hash(bytes(32))) is None
+    for number, leads in ((0, True), (2, True), (5, True), (6, False)):
+        assert worker_sets.may_lead_with(chain.view, Epoch(2), key(number)) == leads
+    assert worker_sets.key_of_leader(workers({5: 30}), address(5)) == key(5)
+    assert worker_sets.key_of_leader(workers({5: 30}), address(6)) is None
+    assert worker_sets.key_of_leader(workers({5: 30}, 7), address(5)) is None, "too little work leads nothing"
+    assert worker_sets.key_of_leader(None, address(5)) is None
 
 
 def test_the_views_skipped_are_what_the_votes_for_the_block_below_say() -> None:
