@@ -178,12 +178,14 @@ def check_status(app: App, task_id: str, everybody: bool) -> None:
     """Show what became of submitted items, with the reasons."""
     account = app.home.profile().account
 
-    async def ask(client: AsyncClient) -> tuple[Campaign, list[Item]]:
+    async def ask(client: AsyncClient) -> tuple[Campaign, list[Item], int]:
         campaign = await client.campaign(task_id)
         whose = None if everybody or not account else account
-        return campaign, await client.items(campaign.campaign, contributor=whose)
+        waiting = await client.wanted_keys(account) if campaign.spec.is_private and account else []
+        seats = sum(seat.campaign == campaign.campaign for seat in waiting)
+        return campaign, await client.items(campaign.campaign, contributor=whose), seats
 
-    campaign, items = app.run(ask)
+    campaign, items, seats = app.run(ask)
     unfinished = [
         job
         for job in _jobs(app)
@@ -197,6 +199,7 @@ def check_status(app: App, task_id: str, everybody: bool) -> None:
                 "status": campaign.status,
                 "counts": campaign.counts,
                 "items": [item_json(item) for item in items],
+                "seats_without_keys": seats,
                 "unfinished": [
                     {"stage": job.stage, "files": [item.path for item in job.items]} for job in unfinished
                 ],
@@ -209,6 +212,8 @@ def check_status(app: App, task_id: str, everybody: bool) -> None:
         _items_table(items, names)
     else:
         say("no items" if everybody or not account else "no items of yours")
+    if seats:
+        say(f"{seats} reviewers wait for keys of yours: otensor-cli private watch --until-settled {task_id}")
     for job in unfinished:
         say(
             f"unfinished: {len(job.items)} items are {job.stage}, not revealed;"

@@ -69,6 +69,7 @@ def test_a_private_campaign_from_its_file_to_its_plain_data_set(
     assert f"otensor-cli private watch --until-settled {number}" in said.err
     chain.until(lambda: len(contributor.must("private", "list", "--json").json["seats"]) == len(READERS))
     assert "2" in contributor.must("private", "list").out
+    assert "3 reviewers wait for keys of yours" in contributor.must("check-status", "--task-id", number).out
     assert people["second"].must("private", "give").out.startswith("nothing was given")
     assert "6 keys given to 3 seats" in contributor.must("private", "give").out
     assert contributor.must("private", "list").out.startswith("no seat waits")
@@ -153,3 +154,26 @@ def _check_data_set(people: dict[str, Person], number: str, contents: list[bytes
     assert stat.S_IMODE(plain.stat().st_mode) == 0o700
     assert not list(plain.glob(".*"))
     assert not list(folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("private", "read", "99999", "--to", "x"), 1, "no such item"),
+        (("private", "read", "0", "--to", "x"), 2, "0"),
+        (("private", "read", "1"), 2, "--to"),
+        (("private", "duplicates", "--task-id", "99999"), 1, "no such campaign"),
+        (("private", "give", "--api-key-file", "/nowhere"), 2, "/nowhere"),
+        (("review", "key"), 1, "validator"),
+        (("dataset", "decrypt", "/tmp", "--to", "x"), 1, "manifest"),
+    ],
+)
+def test_what_can_not_be_is_said_in_one_line(
+    chain: SmallChain, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    person = Person(tmp_path / "home", chain.endpoint).log_in("second")
+    found = person.type(*[word if word != "x" else str(tmp_path / "x") for word in words])
+    assert found.code == code, found
+    assert found.err.count("\n") == 1 or code == 2, found
+    assert said in found.err
+    assert not (tmp_path / "x").exists()

@@ -51,9 +51,9 @@ def told() -> dict[str, Any]:
     return {}
 
 
-def watch_of(town: Town, person: Person, campaign: int) -> Program:
-    """A process that gives keys until everything is settled."""
-    line = process.command(process.CLI, "private", "watch", "--until-settled", str(campaign))
+def watch_of(town: Town, person: Person, *arguments: str) -> Program:
+    """A process that gives keys."""
+    line = process.command(process.CLI, "private", "watch", *arguments)
     log = town.folder / "logs" / "watch.log"
     log.parent.mkdir(exist_ok=True)
     return Program("private watch", line, log, person.variables)
@@ -81,6 +81,8 @@ def test_a_contributor_hands_in_what_stays_encrypted(town: Town, told: dict[str,
     with good.path.open("a", encoding="utf-8") as file:
         file.write(f"\n{MARK}\n")
     told["plain"] = good.path.read_bytes()
+    told["watch"] = watch_of(town, contributor)
+    told["watch"].start()
     done = contributor.try_cli("upload-data", "--task-id", campaign, "--file", str(good.path))
     assert done.returncode == 0, done.stderr
     assert "private watch --until-settled" in done.stderr, "it says what must keep running"
@@ -93,9 +95,8 @@ def test_a_contributor_hands_in_what_stays_encrypted(town: Town, told: dict[str,
 
 def test_keys_are_given_by_a_program_that_was_killed_in_between(town: Town, told: dict[str, Any]) -> None:
     contributor = town.person("contributor")
-    watch = watch_of(town, contributor, told["campaign"])
-    watch.start()
-    watch.kill()
+    told["watch"].kill()
+    watch = watch_of(town, contributor, "--until-settled", str(told["campaign"]))
     watch.start()
     try:
         settled = calls.until(
@@ -164,4 +165,4 @@ def test_no_node_and_no_log_holds_a_plain_byte_of_it(town: Town) -> None:
         if path.is_file() and mark in path.read_bytes()
     ]
     assert found == []
-    assert not list((town.net.folder / "people" / "contributor").rglob("*.sealed"))
+    assert not list(town.person("contributor").folder.rglob("*.sealed"))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
 
 from omnitensor.protocol import sealing
 from omnitensor.protocol.content import content_id_of
@@ -208,3 +213,62 @@ def test_a_commitment_binds_the_plain_bytes_and_hides_them() -> None:
 
 def test_a_reading_key_shows_no_secret() -> None:
     assert hashlib.sha256(b"reader").hexdigest() not in repr(READER) + str(READER)
+
+
+# -- the same by other means: HKDF from hashlib alone, libsodium's X25519, AES-GCM by its block cipher and counters
+
+
+def hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
+    """RFC 5869, one block."""
+    extracted = hmac.digest(salt or bytes(32), secret, "sha256")
+    return hmac.digest(extracted, info + b"\1", "sha256")
+
+
+def gcm(key: bytes, nonce: bytes, plain: bytes, along: bytes) -> bytes:
+    """AES-256-GCM from SP 800-38D over single blocks of AES: no mode of the library's is used but the plain cipher."""
+    cipher = Cipher(AES(key), ECB()).encryptor()  # a block at a time, as the standard writes it
+    subkey, blocks = int.from_bytes(cipher.update(bytes(16)), "big"), -(-len(plain) // 16)
+    stream = b"".join(cipher.update(nonce + (number + 2).to_bytes(4, "big")) for number in range(blocks))
+    sealed = bytes(a ^ b for a, b in zip(plain, stream, strict=False))
+    padded = [part + bytes(-len(part) % 16) for part in (along, sealed)]
+    lengths = (8 * len(along)).to_bytes(8, "big") + (8 * len(sealed)).to_bytes(8, "big")
+    hashed, data = 0, padded[0] + padded[1] + lengths
+    for start in range(0, len(data), 16):
+        hashed = times(hashed ^ int.from_bytes(data[start : start + 16], "big"), subkey)
+    mask = int.from_bytes(cipher.update(nonce + (1).to_bytes(4, "big")), "big")
+    return sealed + (hashed ^ mask).to_bytes(16, "big")
+
+
+def times(x: int, y: int) -> int:
+    """The product in GF(2**128), bits in GCM's order."""
+    product = 0
+    for bit in range(127, -1, -1):
+        if x >> bit & 1:
+            product ^= y
+        y = y >> 1 ^ (0xE1 << 120 if y & 1 else 0)
+    return product
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(1, 300))
+def test_wraps_and_segments_are_what_the_page_says(key: bytes, secret: bytes, size: int) -> None:
+    reader = crypto_scalarmult_base(secret)
+    once = hkdf(key, reader, b"omnitensor/wrap-secret/v1" + SEAT)
+    head = crypto_scalarmult_base(once)
+    wrapping = hkdf(crypto_scalarmult(once, reader), head + reader, b"omnitensor/wrap-key/v1" + SEAT)
+    expected = head + gcm(wrapping, bytes(12), key, SEAT)
+    assert sealing.wrap(key, reader, SEAT) == expected
+    assert ReadingKey(secret).unwrap(expected, SEAT) == key
+    plain = hashlib.shake_128(key).digest(size)
+    content = hkdf(key, b"omnitensor/priv1", b"omnitensor/private-content/v1")
+    place = bytes(8) + b"\1" + bytes(3)
+    expected = b"omnitensor/priv1" + gcm(content, place, plain, b"omnitensor/priv1" + CONTEXT + place)
+    assert sealed(plain, key) == expected
+    tag = hashlib.sha256(b"omnitensor/plain/1").digest() * 2
+    parts = (
+        hkdf(key, b"", b"omnitensor/plain-salt/v1"),
+        hashlib.sha256(plain).digest(),
+        size.to_bytes(8, "big"),
+    )
+    text = tag + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    assert sealing.plain_commitment(key, parts[1], size) == hashlib.sha256(text).digest()

@@ -20,6 +20,7 @@ from omnitensor.protocol.types import BatchId, ItemId
 from omnitensor.sdk import (
     CampaignStateError,
     Client,
+    ConnectionFailed,
     Contributor,
     FileError,
     InputError,
@@ -250,6 +251,30 @@ def test_a_watch_that_died_goes_on_elsewhere_and_the_sponsor_can_take_over(
         (seat,) = [seat for seat in validator.assignments() if seat.campaign == campaign]
         with pytest.raises(OtherKeyError):
             validator.fetch(seat)
+
+
+def test_an_upload_that_died_goes_on_with_the_same_bytes(
+    chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encrypted anew after the encrypted file was lost, it is the same item: nothing is handed in twice."""
+    campaign = open_private(chain, wallet("sponsor"), home, title="Interrupted")
+    texts = write_texts(tmp_path / "texts", 2, skip=70)
+
+    async def dies(*_: object) -> None:
+        raise ConnectionFailed("the power went", value="here")
+
+    with Contributor(wallet("contributor"), endpoint=chain.endpoint, home=home) as contributor:
+        planned = contributor.plan(campaign, texts)
+        with monkeypatch.context() as patch:
+            patch.setattr("omnitensor.sdk.contributor.upload_file", dies)
+            with pytest.raises(ConnectionFailed):
+                contributor.upload(campaign, texts)
+        (left,) = (home / "work" / "sealed").rglob("*.sealed")
+        assert content_id_of(left.read_bytes()) in [item.content for item in planned]
+        left.unlink()
+        (done,) = contributor.upload(campaign, texts)
+        assert done.items == planned
+        assert len(contributor.items(campaign)) == 2
 
 
 # -- files, without a chain
