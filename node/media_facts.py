@@ -12,7 +12,7 @@ import msgspec
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from omnitensor import media
-from omnitensor.media import Facts, MediaError
+from omnitensor.media import LATE, Facts, MediaError
 from omnitensor.protocol import limits
 from omnitensor.protocol.types import Hash
 
@@ -49,8 +49,8 @@ class MediaFacts:
         except (OSError, MediaError):
             return None  # never here, dropped meanwhile, or no process to be had
         note = msgspec.msgpack.encode(found)
-        if found.unread or len(note) > limits.content_note_bytes_max:
-            return found  # with the missing library there will be more to say
+        if found.unread or found.fault == LATE or len(note) > limits.content_note_bytes_max:
+            return found  # with the missing library, or more time, there will be more to say
         try:
             self._store.note(chunk_root, _note(declared), note)
         except ContentError:

@@ -17,9 +17,11 @@ from omnitensor.media.kinds import (
 )
 from omnitensor.media.look import inspect, look, pixels
 from omnitensor.media.previews import save_previews
+from omnitensor.media.room import LATE
 
 __all__ = [
     "HEAD_BYTES",
+    "LATE",
     "UNKNOWN",
     "Facts",
     "Measures",

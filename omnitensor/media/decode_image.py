@@ -160,7 +160,7 @@ def _warm_up() -> None:
             still = frames[0] if form not in ("JPEG", "WEBP") else frames[0].convert("RGB")
             still.save(out, form, **({"save_all": True, "append_images": more} if more else {}))
             for data in (out.getvalue(), out.getvalue()[:-20], out.getvalue()[:16]):
-                job = Job(media_type, "", "", len(data), True, True, False, 0, 0, 0, 0)
+                job = Job(media_type, "", "", len(data), True, True, False, 0, 0, 0, 0, 0)
                 see(job, io.BufferedReader(io.BytesIO(data)))
 
 

@@ -119,6 +119,8 @@ class Job(msgspec.Struct, frozen=True):
     pixels: bool
     cpu_s: int
     memory_bytes: int
+    clock_ms: int
+    """How long the child may live."""
     sound_ms: int
     """How much of a sound is decoded, and ..."""
     video_pixels: int

@@ -26,23 +26,21 @@ def inspect(path: Path, declared: str = "") -> Facts:
 
     Raises OSError where the file can't be read, MediaError where no process for it can be had.
     """
-    return _see(path, declared, whole=False, cpu_s=limits.media_facts_cpu_s_max).facts
+    return _see(path, declared, whole=False).facts
 
 
 def look(path: Path, declared: str = "", *, previews: bool = False) -> Seen:
     """Facts and measures of a file from decoding it; with ``previews`` what to show of it. Raises likewise."""
-    return _see(path, declared, whole=True, previews=previews, cpu_s=limits.media_look_cpu_s_max)
+    return _see(path, declared, whole=True, previews=previews)
 
 
 def pixels(path: Path) -> Picture | Facts:
     """The first frame of an image as plain pixels, or facts with the fault where there are none. Raises likewise."""
-    seen = _see(path, "", whole=True, pixels=True, cpu_s=limits.media_look_cpu_s_max)
+    seen = _see(path, "", whole=True, pixels=True)
     return seen.picture if seen.picture is not None else seen.facts
 
 
-def _see(
-    path: Path, declared: str, *, whole: bool, cpu_s: int, previews: bool = False, pixels: bool = False
-) -> Seen:
+def _see(path: Path, declared: str, *, whole: bool, previews: bool = False, pixels: bool = False) -> Seen:
     source = open_regular(path)
     try:
         size = os.fstat(source).st_size
@@ -59,8 +57,9 @@ def _see(
             whole,
             previews,
             pixels,
-            cpu_s,
+            limits.media_look_cpu_s_max if whole else limits.media_facts_cpu_s_max,
             limits.media_child_memory_bytes_max,
+            limits.media_look_ms_max if whole else limits.media_facts_ms_max,
             limits.audio_decoded_ms_max,
             limits.video_decoded_pixels_max,
         )

@@ -29,6 +29,8 @@ from omnitensor.protocol import limits
 
 READ_BYTES: Final = 1 << 20
 ENDED_BYTES_MAX: Final = 256
+LATE: Final = "it takes longer to decode than is waited for"
+"""The one reason that may lie in the machine rather than in the file."""
 END_S: Final = 10.0
 """How long a child that has answered may take to be gone."""
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from omnitensor.media.keeper import main; main()"
@@ -63,7 +65,7 @@ class Room:
                     raise self._keeper_gone() from error
                 finally:
                     os.close(writing)
-                said = self._read(reading)
+                said = self._read(reading, job.clock_ms)
                 self.ended = self._end(door)
             except BaseException:
                 self._close()  # with it whatever the child still does
@@ -88,15 +90,15 @@ class Room:
             raise Gone("the decoder gave a picture that is none")
         return seen
 
-    def _read(self, reading: int) -> bytes:
+    def _read(self, reading: int, clock_ms: int) -> bytes:
         """All that the child says, until it ends. Raises Gone where that is too much, or takes too long."""
-        until = time.monotonic() + limits.media_child_ms_max / 1_000
+        until = time.monotonic() + clock_ms / 1_000
         waiting, said = select.poll(), bytearray()
         waiting.register(reading, select.POLLIN | select.POLLHUP)
         while True:
             left = until - time.monotonic()
             if left <= 0 or not waiting.poll(left * 1_000):
-                raise Gone(f"it takes longer than {limits.media_child_ms_max // 1_000} s to decode")
+                raise Gone(LATE)
             part = os.read(reading, READ_BYTES)
             if not part:
                 return bytes(said)

@@ -112,8 +112,10 @@ media_facts_cpu_s_max: Final = 5
 """Processor time for reading the facts of a file,"""
 media_look_cpu_s_max: Final = 60
 """and for decoding it."""
-media_child_ms_max: Final = 300_000
-"""How long such a process may live, on however busy a machine."""
+media_facts_ms_max: Final = 60_000
+"""How long such a process may live, on however busy a machine, for facts,"""
+media_look_ms_max: Final = 300_000
+"""and for decoding."""
 media_answer_bytes_max: Final = 112 * MIB
 """What it may say: the pixels of one image, at the most."""
 media_text_bytes_max: Final = 64 * MIB

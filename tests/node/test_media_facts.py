@@ -10,7 +10,7 @@ import pytest
 from datalayer.store import ContentStore
 from node import media_facts
 from node.media_facts import MediaFacts
-from omnitensor.media import Facts
+from omnitensor.media import LATE, Facts
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.types import Hash
@@ -78,3 +78,15 @@ def test_a_hostile_file_is_looked_at_once(store: ContentStore, monkeypatch: pyte
     assert found.fault
     monkeypatch.setattr(media_facts.media, "inspect", None)
     assert MediaFacts(store).compute(root) == found
+
+
+def test_what_lay_in_the_machine_is_not_kept(store: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = store_content(store, wav(), b"").chunk_root
+    monkeypatch.setattr(limits, "media_facts_ms_max", 0)
+    late = MediaFacts(store).compute(root)
+    assert late is not None
+    assert late.fault == LATE
+    monkeypatch.setattr(limits, "media_facts_ms_max", 60_000)
+    found = MediaFacts(store).compute(root)
+    assert found is not None
+    assert (found.fault, found.duration_ms) == ("", 1_000)
