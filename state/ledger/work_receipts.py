@@ -22,9 +22,19 @@ from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
-from state.ledger.work_rows import Due, Key, job_of, look_at, move_unit, put_job, put_receipt, unit_of
+from state.ledger.work_rows import (
+    Due,
+    Key,
+    job_of,
+    look_at,
+    move_unit,
+    put_job,
+    put_outputs,
+    put_receipt,
+    unit_of,
+)
 from state.records_work import Job, JobStatus, ReceiptState, ShownOutputs, WorkReceipt
-from state.schema import JOBS, WORK_OUTPUTS, WORK_RECEIPTS, WORKER_LISTS
+from state.schema import JOBS, WORK_RECEIPTS, WORKER_LISTS
 
 
 def commit(view: View, ctx: BlockContext, sender: Address, body: WorkCommit) -> tuple[Event, ...]:
@@ -199,7 +209,7 @@ def show(view: View, ctx: BlockContext, sender: Address, body: WorkOutputs) -> t
     job = view.get(JOBS, body.job)
     assert job is not None, "a receipt with outputs is of a job"
     _check_outputs(row.receipt, job, body)
-    view.put(WORK_OUTPUTS, ShownOutputs(body.content, body.outputs), *key)
+    put_outputs(view, key, ShownOutputs(body.content, body.outputs))
     row = _being_judged(view, ctx, key, row)
     put_receipt(view, key, row)
     return (_said("work.shown", key, row),)

@@ -9,13 +9,15 @@ from omnitensor.protocol.types import ADDRESS_BYTES, ZERO_HASH, Address, Hash
 from state.ledger.errors import Rejected
 from state.ledger.view import ReadView, View
 from state.records import UNIT
-from state.records_work import Job, WorkReceipt, WorkUnit
+from state.records_work import Job, ShownOutputs, WorkReceipt, WorkUnit
 from state.schema import (
     CHALLENGES,
     FINDINGS,
     JOBS,
+    JOBS_BY_CONTENT,
     JOBS_BY_POSTER,
     JOBS_BY_STATUS,
+    OUTPUTS_BY_CONTENT,
     RECEIPTS_BY_STATE,
     RECEIPTS_BY_WORKER,
     WORK_DUE,
@@ -74,8 +76,12 @@ def put_job(view: View, job: Hash, row: Job) -> None:
         if before is not None:
             view.delete(JOBS_BY_STATUS, before.status, job)
         view.put(JOBS_BY_STATUS, UNIT, row.status, job)
-    if before is None and row.poster:
-        view.put(JOBS_BY_POSTER, UNIT, row.poster, job)
+    if before is None:
+        if row.poster:
+            view.put(JOBS_BY_POSTER, UNIT, row.poster, job)
+        for content in (row.model, row.data):
+            if content is not None:
+                view.put(JOBS_BY_CONTENT, UNIT, content.chunk_root, job)
     view.put(JOBS, row, job)
 
 
@@ -91,11 +97,20 @@ def put_receipt(view: View, key: Key, row: WorkReceipt) -> None:
     view.put(WORK_RECEIPTS, row, *key)
 
 
+def put_outputs(view: View, key: Key, shown: ShownOutputs) -> None:
+    view.put(WORK_OUTPUTS, shown, *key)
+    if shown.content is not None:
+        view.put(OUTPUTS_BY_CONTENT, UNIT, shown.content.chunk_root, *key)
+
+
 def drop_receipt(view: View, key: Key, row: WorkReceipt) -> None:
     """Forgets a receipt, and all that hangs on it."""
     job, unit, worker = key
     view.delete(RECEIPTS_BY_STATE, row.state, *key)
     view.delete(RECEIPTS_BY_WORKER, worker, job, unit)
+    shown = view.get(WORK_OUTPUTS, *key)
+    if shown is not None and shown.content is not None:
+        view.delete(OUTPUTS_BY_CONTENT, shown.content.chunk_root, *key)
     view.delete(FINDINGS, *key)
     view.delete(WORK_OUTPUTS, *key)
     view.delete(CHALLENGES, *key)
