@@ -28,7 +28,7 @@ INTERRUPTED = 130
     help="Where to put everything; it must not exist. A temporary folder by default, removed at the end.",
 )
 @click.option(
-    "--ports", default=str(FIRST_PORT), show_default=True, help="First of eight ports, or auto for free ones."
+    "--ports", default=str(FIRST_PORT), show_default=True, help="First of ten ports, or auto for free ones."
 )
 @click.option("--once", is_flag=True, help="End after the story instead of serving until Ctrl-C.")
 def main(folder: Path | None, ports: str, once: bool) -> None:

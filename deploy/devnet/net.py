@@ -42,10 +42,19 @@ class Plan:
 
 
 class Node(Program):
-    """One validator: its folder, ports, account, and process."""
+    """One node, a validator's mostly: its folder, ports, account, and process."""
 
-    def __init__(self, name: str, home: Path, account: SigningKey, rpc_port: int, p2p_port: int) -> None:
-        line = process.command(process.NODE, "start", "--home", str(home))
+    def __init__(
+        self,
+        name: str,
+        home: Path,
+        account: SigningKey,
+        rpc_port: int,
+        p2p_port: int,
+        role: str = "start",
+    ) -> None:
+        """``role`` is the command of ``omnitensor-node`` that runs it."""
+        line = process.command(process.NODE, role, "--home", str(home))
         super().__init__(name, line, home.parent / "logs" / f"{name}.log")
         self.home: Final = home
         self.account: Final = account
@@ -169,7 +178,7 @@ class Net:
 
 def _make_keys(node: Node) -> GenesisValidator:
     made = process.run(process.NODE, "keys", "create", "--home", str(node.home))
-    _expect_success(made, f"keys of {node.name}")
+    expect_success(made, f"keys of {node.name}")
     public = json.loads(made.stdout)
     return GenesisValidator(
         account=node.account,
@@ -189,9 +198,10 @@ def _init(node: Node, genesis: Path, nodes: Sequence[Node], settings: Mapping[st
     } | dict(settings)
     given = [part for name, value in flags.items() for part in (f"--{name}", value)]
     made = process.run(process.NODE, "init", "--home", str(node.home), "--genesis", str(genesis), *given)
-    _expect_success(made, f"folder of {node.name}")
+    expect_success(made, f"folder of {node.name}")
 
 
-def _expect_success(made: Any, what: str) -> None:
+def expect_success(made: Any, what: str) -> None:
+    """Raises DevnetError with what a program said, where it failed."""
     if made.returncode != 0:
         raise DevnetError(f"making the {what} failed: {made.stderr.strip() or made.stdout.strip()}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.devnet import calls, cast, samples
+from deploy.devnet import calls, cast, samples, workers
 from deploy.devnet.campaigns import IMAGES, TEXTS
 from deploy.devnet.net import Net, Node, Plan
 from deploy.devnet.people import Person, Show
@@ -17,8 +17,13 @@ from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.types import NANO, SUPPLY_MAX
 
 CHAIN_ID: Final = "omnitensor-devnet"
-BALANCES: Final = {"sponsor": 10_000 * NANO, "contributor": 100 * NANO}
+BALANCES: Final = {
+    "sponsor": 10_000 * NANO,
+    "contributor": 100 * NANO,
+    "worker": workers.WORKER_BALANCE_OMNIT * NANO,
+}
 PAID_SECONDS_MAX: Final = 300.0
+WORK_SECONDS_MAX: Final = 180.0
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Story:
     first_port: int | None
     reviewers: list[Program] = field(default_factory=list)
     net: Net | None = None
+    worker: Node | None = None
     campaigns: list[int] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     expected: int = 0
@@ -39,6 +45,7 @@ class Story:
         net = self._make_net()
         self._start(net)
         self._start_reviewers(net)
+        self._start_worker(net)
         before = self._balances(net)
         self._open_campaigns(net)
         watch = WatchThread(Watch(net.nodes[0], net.nodes, self.campaigns, self.names, self.teller))
@@ -46,14 +53,15 @@ class Story:
             contributor = self._contribute(net)
             items = self._wait_until_settled(contributor, watch)
         self._show_rewards(net, contributor)
+        self._show_work(net)
         self._show_balances(net, before)
         self._check(net, items)
         self._show_addresses(net)
 
     def stop(self) -> None:
         """Ends reviewers and nodes in good order."""
-        for reviewer in self.reviewers:
-            reviewer.stop()
+        for program in (*self.reviewers, *([self.worker] if self.worker is not None else [])):
+            program.stop()
         if self.net is not None:
             self.net.stop()
 
@@ -62,12 +70,18 @@ class Story:
         if self.net is not None:
             self.net.check()
         cast.check_reviewers(self.reviewers)
+        if self.worker is not None and self.worker.exit_code is not None:
+            raise DevnetError(
+                f"the worker ended with code {self.worker.exit_code}; the end of {self.worker.log}:\n{self.worker.tail()}"
+            )
 
     # -- the steps
 
     def _make_net(self) -> Net:
         self.teller.chapter("Keys and genesis")
-        plan = Plan(chain_id=CHAIN_ID, balances=BALANCES, first_port=self.first_port)
+        plan = Plan(
+            chain_id=CHAIN_ID, balances=BALANCES, first_port=self.first_port, settings=workers.JUDGING
+        )
         with self.teller.work(
             "four validators made their keys: omnitensor-node keys create, omnitensor-node init"
         ):
@@ -111,11 +125,38 @@ class Story:
             keys = list(
                 threads.map(lambda node: cast.make_api_key(net, node, self._typed_for(node)), net.nodes)
             )
+            list(
+                threads.map(lambda node: workers.make_judge_key(net, node, self._typed_for(node)), net.nodes)
+            )
         for seed, (node, key) in enumerate(zip(net.nodes, keys, strict=True)):
             self.reviewers.append(cast.start_reviewer(net, node, key, seed))
         self.teller.say(
             "four reviewers run, each with its own judgement, learned from data that is not submitted"
         )
+
+    def _start_worker(self, net: Net) -> None:
+        self.teller.chapter("A worker joins, without stake")
+        port = None if self.first_port is None else self.first_port + 2 * len(net.nodes)
+        self.worker = workers.join_worker(net, "worker", port, self.teller.typed)
+        self.teller.say(
+            "it registers with a bond, computes what the chain has to do, and proves it; validators judge that"
+        )
+
+    def _show_work(self, net: Net) -> None:
+        """What the worker did until now; waits for the first receipt that validators found good."""
+        self.teller.chapter("Work")
+
+        def good() -> bool:
+            try:
+                return int(net.nodes[0].call("work.worker", worker=net.address("worker"))["good"]) > 0
+            except calls.CallError:
+                return False  # it has not registered yet
+
+        with self.teller.work("validators found work of the worker good"):
+            calls.until("a receipt of the worker is good", good, WORK_SECONDS_MAX, on_wait=self.check)
+        worker = cast.log_in(net, "worker", net.nodes[0], self.teller.typed)
+        self.teller.block(worker.cli("worker", "show"))
+        self.teller.block(worker.cli("compute", "status"))
 
     def _typed_for(self, node: Node) -> Show:
         return lambda line: self.teller.typed(f"{line}   # as {node.name}")

@@ -34,6 +34,7 @@ def test_story_reaches_paid(tmp_path: Path) -> None:
         "paid in full",
         "rejected for",
         "= 1,000,000,000 OMNIT, to the unit",
+        "validators found work of the worker good",
         "everything stopped in good order",
     ):
         assert line in told.stdout, line
