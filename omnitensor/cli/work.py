@@ -11,6 +11,7 @@ from omnitensor.cli.account import show_final
 from omnitensor.cli.app import App, Group, is_terminal, pass_app
 from omnitensor.cli.output import money, money_json, note, pairs, print_json, say, share, short, table
 from omnitensor.cli.stake import consensus_key_given
+from omnitensor.cli.trusting import run_trusting, trust_options
 from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import format_omnit, parse_omnit
 from omnitensor.protocol.bodies import (
@@ -335,6 +336,7 @@ def compute() -> None:
     help="From now.",
 )
 @click.option("--yes", is_flag=True, help="Don't ask before paying.")
+@trust_options
 @pass_app
 def compute_run(
     app: App,
@@ -347,6 +349,8 @@ def compute_run(
     unit_rows: int,
     deadline: int,
     yes: bool,
+    checkpoint: str | None,
+    trust_days: float | None,
 ) -> None:
     """Post a job, wait for its outputs, check them against the chain, and write them to a file.
 
@@ -370,7 +374,7 @@ def compute_run(
         _agree(plan, yes)
         return await actor.run(plan, output, _tell if not app.as_json else None)
 
-    found = app.run(work)
+    found = run_trusting(app, checkpoint, trust_days, work)
     if app.as_json:
         print_json(
             {

@@ -19,6 +19,7 @@ from omnitensor.protocol import limits, merkle
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.bodies import JobPost
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.models import ModelFile, read_model
 from omnitensor.protocol.rows_work import ReceiptState
@@ -121,7 +122,7 @@ def plan(
     unit_rows: int = UNIT_ROWS,
     deadline_blocks: int = DEADLINE_BLOCKS,
 ) -> Plan:
-    """What a model and a file of rows (a signed byte a number) come to. Raises InputError, FileError, ModelError.
+    """What a model and a file of rows (a signed byte a number) come to. Raises InputError, FileError.
 
     ``base_price``: nanoOMNIT for 2**30 multiply-accumulates; without ``burn_unit`` so much burns that the work counts in full.
     """
@@ -165,7 +166,14 @@ def _model(path: Path) -> ModelFile:
         raise FileError(
             f"the model can't be read ({error.strerror})", value=path, remedy="check its name"
         ) from error
-    return read_model(data)
+    try:
+        return read_model(data)
+    except ProtocolError as error:
+        raise InputError(
+            f"the file holds no model: {error.reason}",
+            value=path,
+            remedy="write one with: otensor-cli model export",
+        ) from error
 
 
 def _row_count(path: Path, inputs: int) -> int:
@@ -229,9 +237,12 @@ class AsyncCompute(AsyncActor):
         """Post a job, or go on with the same one, and write its outputs when all of them stand.
 
         Outputs are rows, one after the other, a signed byte a number. Raises FundsError, RefusedError, InputError where the job
-        ended without them, ProofError where what a node serves is not what the chain agreed on, WaitTimeout.
+        ended without them, TrustError before anything is paid where no block is trusted from which to verify, ProofError where
+        what a node serves is not what the chain agreed on, WaitTimeout.
         """
         tell = watch if watch is not None else _silence
+        # Before anything is paid: what comes back is believed only under a header that is verified from a block trusted now.
+        await self.client.verified_head()
         model, data = await asyncio.gather(
             asyncio.to_thread(file_content, plan.model), asyncio.to_thread(file_content, plan.rows_file)
         )
@@ -306,9 +317,11 @@ class AsyncCompute(AsyncActor):
     async def _wait(self, job: str, tell: ComputeWatch, timeout_s: float) -> JobInfo:
         """Until every unit stands. Raises InputError where the job ends before."""
         until = asyncio.get_running_loop().time() + timeout_s
-        told = ""
+        told, seen = "", 0
         while True:
             found = await self.client.job(job)
+            if (await self.client.status()).epoch != seen:  # nodes forget who voted in epochs long over
+                seen = (await self.client.verified_head()).header.epoch
             text = _progress(found)
             if text != told:
                 tell(ComputeMoment("units", text, found.done, found.units))
