@@ -22,8 +22,9 @@ from omnitensor.protocol.codec import encode
 from omnitensor.protocol.epochs import epoch_of, is_boundary
 from omnitensor.protocol.errors import BlockError, StorageError
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import ZERO_HASH, Address, Epoch, Hash, Height, TimeMs
+from omnitensor.protocol.types import Address, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import Attendance, FinalityProof, ValidatorTable
+from omnitensor.protocol.work import work_root
 from state import history, indexing, judging, opening, pruning, steps
 from state.blocks import PreparedBlock, assemble, prepare_block, root_of_transactions
 from state.execution import Executed, Pending, Tip, execute, pending_of, rows_of
@@ -346,7 +347,7 @@ class Chain:
             weight_used=executed.weight_used,
             transactions_root=root_of_transactions(executed.transactions),
             receipts_root=executed.receipts_root,
-            work_root=ZERO_HASH,
+            work_root=work_root(executed.work),
             state_root=executed.commitment.root(),
             validators_hash=table.hash,
             next_validators_hash=self._hash_of_next_table(ctx, table, executed),

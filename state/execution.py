@@ -9,9 +9,11 @@ from typing import Final
 
 from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import BlockResult, Header
+from omnitensor.protocol.bodies import WorkCommit
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Hash, Height, Weight
+from omnitensor.protocol.work import Receipt as WorkReceipt
 from state import history, indexes, pages
 from state.blocks import PreparedBlock
 from state.commitment import Change, Commitment
@@ -88,6 +90,16 @@ class Executed:
     @property
     def weight_used(self) -> Weight:
         return self.outcome.weight_used
+
+    @property
+    def work(self) -> tuple[WorkReceipt, ...]:
+        """Workers' receipts that were committed, without those that were refused."""
+        bodies = (prepared.transaction.body for prepared in self.transactions)
+        return tuple(
+            body.receipt
+            for body, told in zip(bodies, self.result.receipts, strict=True)
+            if isinstance(body, WorkCommit) and told.ok
+        )
 
 
 @dataclass(frozen=True, slots=True)

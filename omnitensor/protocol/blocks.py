@@ -55,7 +55,7 @@ class Header(Record, frozen=True):
     receipts_root: HashF
     """Over this block's receipts in order, then the block's own events as one last leaf."""
     work_root: HashF
-    """Root of the validated work; zero until work proofs are part of the chain."""
+    """Over the receipts of work that were committed in this block, in order; zero without any (``work.work_root``)."""
     state_root: HashF
     """Commitment to the whole state after this block."""
     validators_hash: HashF

@@ -1,12 +1,13 @@
 """Proofs of work on models, as data: tickets, receipts, fraud proofs, and what a worker signs. Checks nothing but form."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from itertools import pairwise
 from typing import Annotated, Final
 
 from msgspec import Meta
 
-from omnitensor.protocol import hashing
+from omnitensor.protocol import hashing, merkle
 from omnitensor.protocol.codec import Record, encode
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.limits import (
@@ -19,7 +20,18 @@ from omnitensor.protocol.limits import (
 )
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.models import TILES
-from omnitensor.protocol.types import U16, U32, Address, AddressF, Epoch, Hash, HashF, HeightF, SignatureF
+from omnitensor.protocol.types import (
+    U16,
+    U32,
+    ZERO_HASH,
+    Address,
+    AddressF,
+    Epoch,
+    Hash,
+    HashF,
+    HeightF,
+    SignatureF,
+)
 
 RECEIPT_BYTES_MAX: Final = 256
 TICKETS_EXPECTED: Final = 8
@@ -92,6 +104,13 @@ class FraudProof(Record, frozen=True):
     row: U32
     output: Annotated[bytes, Meta(max_length=model_width_max)]
     inclusion: Inclusion
+
+
+def work_root(receipts: Sequence[Receipt]) -> Hash:
+    """What a block's header says of work: the counted RFC 6962 root over the receipts committed in it; zero without any."""
+    if not receipts:
+        return ZERO_HASH
+    return Hash(merkle.counted_root_of([encode(receipt) for receipt in receipts]))
 
 
 def outputs_root(worker: Address, rows_root: bytes) -> Hash:

@@ -20,7 +20,7 @@ from omnitensor.protocol.bodies import (
     WorkJudge,
     WorkOutputs,
 )
-from omnitensor.protocol.codec import decode
+from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.params import Params
@@ -172,6 +172,19 @@ async def test_a_worker_with_its_bond_receipts_and_credit(backend: TestBackend, 
         cursor = page["next"]
     assert cursor is None
     assert found == [(0, "good"), (1, "good"), (2, "bad")]
+
+
+async def test_a_header_binds_the_receipts_of_its_block(backend: TestBackend, client: Client) -> None:
+    backend.commit((WORKER, registration()))
+    synthetic = synthetic_job(CHAIN_ID, 0)  # type: ignore[arg-type] # an epoch
+    made = [receipt(synthetic, unit, backend.chain.head.height, ZERO_HASH) for unit in (0, 1, 1)]
+    told = backend.commit(*((WORKER, WorkCommit(each)) for each in made)).result.receipts
+    assert [each.ok for each in told] == [True, True, False], "nobody commits a unit twice"
+    leaves = [merkle.leaf_hash(encode(each)) for each in made[:2]]
+    root = merkle.counted_root(merkle.node_hash(*leaves), 2)
+    assert (await client.call("chain.block"))["header"]["work_root"] == root.hex()
+    backend.commit()
+    assert (await client.call("chain.block"))["header"]["work_root"] == "00" * 32
 
 
 async def test_pages_of_jobs(backend: TestBackend, client: Client) -> None:
