@@ -131,13 +131,27 @@ def private_read(app: App, item: int, target: Path, api_key_file: Path | None) -
 @private.command(name="duplicates")
 @click.option("--task-id", required=True, metavar="ID", help="The campaign, which one sponsors.")
 @click.option("--reject", is_flag=True, help="Show them to the chain, which rejects the later of two.")
+@click.option("--watch", is_flag=True, help="Go on looking and rejecting until the campaign has ended.")
 @pass_app
-def private_duplicates(app: App, task_id: str, reject: bool) -> None:
+def private_duplicates(app: App, task_id: str, reject: bool, watch: bool) -> None:
     """Find items with the same plain bytes, as the sponsor: encrypted they look different to everybody else.
 
     Every item is fetched and decrypted once, without writing its plain bytes down.
     """
     wallet = app.wallet()
+
+    async def look_on(client: AsyncClient) -> int:
+        return await AsyncDuplicates(wallet, client=client).reject_loop(task_id, watch=_teller(app))
+
+    if watch:
+        if not app.as_json:
+            note("looking for repeated files until the campaign has ended; Ctrl-C stops")
+        rejected = app.run(look_on)
+        if app.as_json:
+            print_json({"rejected": rejected})
+        else:
+            say(f"{rejected} items rejected")
+        return
 
     async def work(client: AsyncClient) -> list[Repeat]:
         acting = AsyncDuplicates(wallet, client=client)
@@ -173,6 +187,8 @@ def _teller(app: App) -> Watch:
             click.echo(msgspec.json.encode(moment).decode(), err=True)
         elif moment.kind == "given":
             say(f"campaign {moment.campaign}, batch {moment.batch}: {moment.text}")
+        elif moment.kind == "rejected":
+            say(moment.text)
         else:
             note(f"{moment.kind}: {moment.text}")
 

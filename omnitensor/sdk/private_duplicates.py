@@ -18,14 +18,16 @@ from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.types import Hash, ItemId
 from omnitensor.sdk import results
 from omnitensor.sdk.content import download_file
-from omnitensor.sdk.errors import RefusedError, ResponseError
-from omnitensor.sdk.private import AsyncPrivate, PrivateMoment
+from omnitensor.sdk.errors import ClosedError, ConnectionFailed, RefusedError, ResponseError, RpcError
+from omnitensor.sdk.private import FAULT_PAUSE_MAX_S, AsyncPrivate, PrivateMoment
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.results import hash_of
 from omnitensor.sdk.sealing import plain_of
 
 ITEMS_PER_BOOK: Final = 1_024
 """So that a file on disk stays small, and is written anew for each item that was read."""
+LOOK_S: Final = 20.0
+"""Between two looks at all items of a campaign."""
 REJECTABLE: Final = ("queued", "in_review", "accepted")
 Watch = Callable[[PrivateMoment], None]
 
@@ -112,6 +114,26 @@ class AsyncDuplicates(AsyncPrivate):
                     raise
                 # whichever has the lower number was revealed first, and may have been committed later
         return None
+
+    async def reject_loop(self, campaign: int | str, *, watch: Watch | None = None) -> int:
+        """Look for repeats and have them rejected until the campaign has ended; how many were. Faults are waited out."""
+        tell, rejected, faults = watch or _quiet, 0, 0
+        while True:
+            try:
+                if (await self.client.campaign(campaign)).status not in ("open", "closing"):
+                    return rejected
+                for repeat in await self.find(campaign, watch=tell):
+                    if await self.reject(repeat) is not None:
+                        rejected += 1
+                        text = f"item {repeat.item} repeats item {repeat.of}, and is rejected"
+                        tell(PrivateMoment("rejected", text, campaign=campaign_number(campaign)))
+                faults = 0
+            except ClosedError:
+                return rejected
+            except (ConnectionFailed, RpcError, ExceptionGroup) as error:
+                faults += 1
+                tell(PrivateMoment("fault", str(error)))
+            await asyncio.sleep(min(FAULT_PAUSE_MAX_S, 2.0**faults) if faults else LOOK_S)
 
     async def _order(self, item: int, of: int, plain: PlainFile) -> PlainDuplicate:
         salts = [

@@ -117,6 +117,7 @@ def _check_duplicates(
     (found,) = sponsor.must("private", "duplicates", "--task-id", number, "--json").json["duplicates"]
     assert found["of"] in [item["item"] for item in items]
     assert found["item"] not in [item["item"] for item in items]
+    assert sponsor.type("private", "duplicates", "--task-id", "99999", "--watch").code == 1
     stranger = people["v0"].type("private", "duplicates", "--task-id", number)
     assert stranger.code == 2
     assert str(found["of"]) in sponsor.must("private", "duplicates", "--task-id", number, "--reject").out

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -30,8 +31,10 @@ from omnitensor.sdk import (
     bundles,
 )
 from omnitensor.sdk import sealing as files
-from omnitensor.sdk.private_seats import OtherKeyError
-from omnitensor.sdk.results import bytes_of, hash_of
+from omnitensor.sdk.private import open_checked
+from omnitensor.sdk.private_seats import OtherKeyError, PrivateSeat
+from omnitensor.sdk.results import ContentInfo, bytes_of, hash_of
+from omnitensor.sdk.results_private import KeyGrantInfo, PrivateItemInfo, SealedSeatInfo
 from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import CHAIN_ID, FAST, SmallChain
 from tests.sdk.test_sdk_story import api_key, open_campaign, wait_settled
@@ -369,3 +372,54 @@ def test_a_wallet_makes_the_same_keys_again_and_others_for_everything_else(walle
         with pytest.raises(InputError):
             opener.open_item_key(CHAIN_ID, campaign, hash_of("00" * 32), sealed)
     assert made.hex() not in repr(ann)
+
+
+def test_a_reviewer_sees_what_else_a_contributor_declared_falsely(tmp_path: Path, wallet: Wallets) -> None:
+    """The sponsor given another key than the seat, or a plain file that is not the declared one: neither passes for readable."""
+    plain, contributor, reviewer = tmp_path / "plain.txt", wallet("contributor"), wallet("v0")
+    plain.write_bytes(b"some words of a file " * 3_000)
+    item = _sealed(plain, contributor)
+    assert item.private is not None
+    secret = contributor.item_key(CHAIN_ID, 7, bytes_of(item.private.plain_sha256))
+    info = PrivateItemInfo(
+        11,
+        7,
+        contributor.text,
+        _content_info(item),
+        item.private.plain,
+        item.private.sponsor,
+        item.private.own,
+    )
+    root = hash_of(item.chunk_root)
+    context = sealing.seat_context(CHAIN_ID, 7, root, contributor.address, 3, 11, reviewer.address)
+    reading = reviewer.reading_key(CHAIN_ID)
+    given = KeyGrantInfo(11, sealing.wrap(secret, reading.public, context).hex(), "00" * 80)
+    sponsor = sealing.ReadingKey(bytes(range(32))).public
+    sealed_seat = SealedSeatInfo(3, 7, reviewer.text, reading.public.hex(), 99, 1, [given])
+    seat = PrivateSeat(None, reviewer, CHAIN_ID, sealed_seat, sponsor)  # type: ignore[arg-type] # it asks nobody here
+    assert seat._key(info, given) == secret
+    assert seat._key(info, KeyGrantInfo(11, "00" * 80, given.contributor)) == secret, (
+        "whoever gave the good one"
+    )
+    for false in (
+        KeyGrantInfo(11, None, None),
+        KeyGrantInfo(11, "00" * 80, None),
+        KeyGrantInfo(11, given.contributor and given.contributor[:-2], None),
+    ):
+        with pytest.raises(SealError):
+            seat._key(info, false)
+    with pytest.raises(SealError, match="sponsor"):
+        seat._key(
+            msgspec.structs.replace(info, sponsor=sealing.wrap(bytes(32), sponsor, context).hex()), given
+        )
+    target, back = tmp_path / "sealed", tmp_path / "back"
+    files.seal_for_upload(item, contributor, CHAIN_ID, 7, target)
+    assert open_checked(target, back, secret, info, CHAIN_ID).size == plain.stat().st_size
+    back.unlink()
+    with pytest.raises(SealError, match="declared"):
+        open_checked(target, back, secret, msgspec.structs.replace(info, plain="11" * 32), CHAIN_ID)
+    assert not back.exists()
+
+
+def _content_info(item: bundles.BundleItem) -> ContentInfo:
+    return ContentInfo(item.sha256, item.size, item.chunk_root)
