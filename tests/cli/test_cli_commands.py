@@ -321,6 +321,9 @@ def test_review_by_hand_and_by_loop(chain: SmallChain, tmp_path: Path) -> None:
         assert "1 report revealed" in output
     item = chain_item(contributor, number)
     assert item["scores"]["accuracy"] == 77
+    (known,) = last.must("facts", "--item", str(item["item"]), "--json").json["facts"]
+    assert (known["declared"], known["agrees"]) == ("text/plain", True)
+    assert known["facts"]["size"] == path.stat().st_size
     assert "revealed" in last.must("review", "list", "--all").out
 
 
