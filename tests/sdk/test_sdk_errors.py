@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from omnitensor.protocol.bodies import Scope, Transfer
+from omnitensor.protocol.bodies import CampaignOpen, Scope, Transfer
 from omnitensor.protocol.errors import KeyFormatError, ProtocolError
 from omnitensor.protocol.types import NANO, Amount
 from omnitensor.sdk import (
@@ -33,6 +33,7 @@ from omnitensor.sdk import (
     Wallet,
     WrongChainError,
 )
+from omnitensor.sdk.specs import draft_from
 from omnitensor.sdk.transport import response_bytes_max
 from tests.sdk.samples import write_digits, write_texts
 from tests.sdk.small_chain import SmallChain
@@ -202,11 +203,11 @@ def test_account_without_money(chain: SmallChain, home: Path, campaign: int, tmp
 
 def test_chain_refuses_what_the_sdk_can_not_know(chain: SmallChain, wallet: Wallets, home: Path) -> None:
     """A final transaction that fails says so with the chain's reason and names the transaction."""
-    with (
-        Sponsor(wallet("sponsor"), endpoint=chain.endpoint, home=home) as sponsor,
-        pytest.raises(RefusedError, match="one item alone reserves") as error,
-    ):
-        sponsor.open(title="Too little", unit_price="100", review_fee="1", budget="1")
+    draft = draft_from({"title": "Too little", "unit_price": "100", "review_fee": "1", "budget": "1000"})
+    with Client(chain.endpoint, home=home) as client:
+        body = CampaignOpen(draft.spec(client.status().height), Amount(NANO))
+        with pytest.raises(RefusedError, match="one item alone reserves") as error:
+            client.execute(wallet("sponsor"), body)
     assert error.value.code == "budget"
     assert len(error.value.tx) == 64
 
