@@ -42,8 +42,9 @@ def contents_named(reader: Reader, chunk_root: Hash) -> tuple[ContentId, ...]:
     for item in islice(_items(reader, chunk_root), NAMES_TRIED_MAX):
         found[item.content] = None
     for campaign in islice(_campaigns(reader, chunk_root), NAMES_TRIED_MAX):
-        if campaign.spec.specification is not None:
-            found[campaign.spec.specification] = None
+        for named in campaign.spec.contents:
+            if named.chunk_root == chunk_root:
+                found[named] = None
     for job in islice(_jobs(reader, chunk_root), NAMES_TRIED_MAX):
         for content in (job.model, job.data):
             if content is not None and content.chunk_root == chunk_root:
@@ -65,7 +66,7 @@ def is_wanted(reader: Reader, chunk_root: Hash, keep_blocks: int) -> bool:
     """Whether a node keeps content that the chain names.
 
     While an item that names it is being judged or its verdict can be appealed; where one was accepted, or a campaign names it as
-    its specification, until ``keep_blocks`` after the campaign's end (0: for good). What was rejected for good is not kept.
+    its specification or model, until ``keep_blocks`` after the campaign's end (0: for good). What was rejected for good is not.
     A job's bytes are kept until it has ended, and outputs as long as the chain has their receipt.
     """
     for place, item in enumerate(_items(reader, chunk_root), 1):

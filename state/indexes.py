@@ -64,8 +64,8 @@ Derive = Callable[[tuple[bytes, ...], Any], Iterator[Entry]]
 
 def _of_campaign(key: tuple[bytes, ...], row: Campaign) -> Iterator[Entry]:
     yield CAMPAIGNS_BY_SPONSOR, (row.sponsor, *key), UNIT
-    if row.spec.specification is not None:
-        yield CAMPAIGNS_BY_CONTENT, (row.spec.specification.chunk_root, *key), UNIT
+    for chunk_root in dict.fromkeys(content.chunk_root for content in row.spec.contents):
+        yield CAMPAIGNS_BY_CONTENT, (chunk_root, *key), UNIT
 
 
 def _of_submission(key: tuple[bytes, ...], row: Submission) -> Iterator[Entry]:

@@ -387,7 +387,7 @@ EVENTS_BY_ADDRESS = Table(0x80, Event, "block events by address", (ADDRESS, INT,
 CAMPAIGNS_BY_SPONSOR = Table(0x81, Unit, "campaigns by sponsor", (ADDRESS, INT), Kind.INDEX)
 SUBMISSIONS_BY_CONTRIBUTOR = Table(0x82, Unit, "submissions by contributor", (ADDRESS, INT, HASH), Kind.INDEX)
 """By contributor, campaign, commitment."""
-CAMPAIGNS_BY_CONTENT = Table(0x95, Unit, "campaigns by specification", (HASH, INT), Kind.INDEX)
+CAMPAIGNS_BY_CONTENT = Table(0x95, Unit, "campaigns by specification and model", (HASH, INT), Kind.INDEX)
 """By chunk root of the document that a campaign names, and campaign."""
 ITEMS_BY_CAMPAIGN = Table(0x83, Unit, "items by campaign", (INT, INT), Kind.INDEX)
 ITEMS_BY_CONTRIBUTOR = Table(0x84, Unit, "items by contributor", (ADDRESS, INT), Kind.INDEX)

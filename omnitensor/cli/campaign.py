@@ -102,6 +102,7 @@ def campaign_show(app: App, id: str) -> None:
                 f" {spec.second_seats}, audits {spec.audit_bps / 100:g} %",
             ),
             ("private", "yes: items are encrypted for sponsor and reviewers" if spec.is_private else "no"),
+            ("model", f"scores items; root {spec.model.root}" if spec.model else "none"),
             ("largest file", f"{spec.item_bytes_max} bytes"),
             ("closes at", f"height {spec.closes_at}"),
             ("money left", money(found.escrow.available)),

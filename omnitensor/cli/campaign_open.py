@@ -36,6 +36,9 @@ _OPTIONS = (
     ),
     click.option("--specification-file", metavar="FILE", help="A longer document."),
     click.option(
+        "--model-file", metavar="FILE", help="A model that scores items, of model export --of-contents."
+    ),
+    click.option(
         "--media",
         multiple=True,
         metavar="TYPE",

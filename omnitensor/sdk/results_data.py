@@ -31,6 +31,15 @@ class ContentInfo(Result, frozen=True):
         return ContentId(hash_of(self.sha256), self.size, hash_of(self.chunk_root))
 
 
+class ModelInfo(Result, frozen=True):
+    """A campaign's model: its file, its root, inputs and outputs of each layer, width of its squares."""
+
+    content: ContentInfo
+    root: str
+    layers: list[dict[str, int]]
+    tile: int
+
+
 class SpecInfo(Result, frozen=True):
     title: str
     instructions: str
@@ -52,6 +61,8 @@ class SpecInfo(Result, frozen=True):
     closes_at: int
     audit_bps: int = 0
     specification: ContentInfo | None = None
+    model: ModelInfo | None = None
+    """Scores its items."""
     reading_key: str = ""
     """The sponsor's X25519 key, which makes the campaign private."""
 

@@ -20,9 +20,11 @@ from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import CodecError
 from omnitensor.protocol.limits import KIB, MIB
 from omnitensor.protocol.types import BPS, Amount, Height
+from omnitensor.protocol.work import CampaignModel
 from omnitensor.sdk.content import file_content
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.estimates import kinds_of
+from omnitensor.sdk.models.campaigns import campaign_model
 from omnitensor.sdk.spec_checks import AMOUNTS, Checker, Lines, SpecError, lines_of
 from omnitensor.sdk.spec_checks import Path as Place
 
@@ -55,6 +57,8 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     instructions: str = ""
     specification_file: str = ""
     """A longer document; it is uploaded, and reviewers can fetch it."""
+    model_file: str = ""
+    """A model of integers that scores the items, made by ``model export --of-contents``; it is uploaded."""
     media: list[str] = msgspec.field(default_factory=lambda: ["text/plain"])
     licence: str = "CC-BY-4.0"
     preset: str = "standard"
@@ -88,8 +92,13 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         checker.fields(CampaignDraft, _plain(self))
         if not checker.faults:
             spec = self._record(
-                height, file_content(Path(self.specification_file)) if self.specification_file else None
+                height,
+                file_content(Path(self.specification_file)) if self.specification_file else None,
+                campaign_model(Path(self.model_file)) if self.model_file else None,
             )
+            if self.private and self.model_file:
+                reason = "a private campaign has no model: no worker can read its items"
+                checker.add(("model_file",), reason, self.model_file, "leave one of the two out")
             check_whole(checker, spec, self.budget_nano)
             if self.private != bool(self.reading_key):
                 reason = "a private campaign has a reading_key, and no other has"
@@ -107,7 +116,9 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 remedy="see docs/guides/sponsor.md for each field's bounds",
             ) from error
 
-    def _record(self, height: int, specification: ContentId | None) -> CampaignSpec:
+    def _record(
+        self, height: int, specification: ContentId | None, model: CampaignModel | None = None
+    ) -> CampaignSpec:
         first, second, agree = PRESETS[self.preset]
         return CampaignSpec(
             title=self.title,
@@ -133,6 +144,7 @@ class CampaignDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             closes_at=Height(_or(self.closes_at, height + self.closes_in_blocks)),
             audit_bps=self.audit_bps,
             reading_key=bytes.fromhex(self.reading_key),
+            model=model,
         )
 
     def read_by(self, key: bytes) -> CampaignDraft:
@@ -195,8 +207,9 @@ def fields_in_toml(path: str | Path) -> tuple[dict[str, Any], dict[Place, int]]:
         raise InputError(
             f"the campaign's file is no TOML: {error}", value=path, remedy="mend that line"
         ) from error
-    if isinstance(named := fields.get("specification_file"), str) and named:
-        fields["specification_file"] = str(path.parent / named)
+    for name in ("specification_file", "model_file"):
+        if isinstance(named := fields.get(name), str) and named:
+            fields[name] = str(path.parent / named)
     return fields, lines_of(text)
 
 
@@ -232,6 +245,7 @@ What reviewers hold items against. Lines such as the next are checked by machine
 language: en
 \"""
 # specification_file = "longer.pdf"      # beside this file; reviewers can fetch it
+# model_file = "spam.mlp"               # beside this file; scores items, of model export --of-contents
 media = ["text/plain"]                  # or "image/*", "audio/wav" ...
 licence = "CC-BY-4.0"                   # SPDX; contributors give their items under it
 

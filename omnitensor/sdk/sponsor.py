@@ -70,11 +70,11 @@ class AsyncSponsor(AsyncActor):
                         return self._opened(path, draft, await self.client.deliver(begun))
                     except NonceUsedError:  # it never can be included, so nothing is paid twice
                         path.unlink(missing_ok=True)
-                if spec.specification is not None:
-                    document = Path(draft.specification_file)
-                    await upload_file(
-                        self.client.transport, wallet, status.chain_id, document, spec.specification
-                    )
+                documents = [(draft.specification_file, spec.specification)]
+                documents.append((draft.model_file, spec.model.content if spec.model else None))
+                for name, content in documents:
+                    if content is not None:
+                        await upload_file(self.client.transport, wallet, status.chain_id, Path(name), content)
                 body = CampaignOpen(spec, draft.budget_nano)
                 found = await self.client.execute(
                     wallet, body, journal=lambda order: self.home.write(path, order)

@@ -89,8 +89,8 @@ def open_campaign(view: View, ctx: BlockContext, sender: Address, body: Campaign
     )
     escrow.put(view, number, escrow.fund(view, campaign, sender, body.budget))
     view.put(CAMPAIGNS_BY_SPONSOR, UNIT, sender, number)
-    if spec.specification is not None:
-        view.put(CAMPAIGNS_BY_CONTENT, UNIT, spec.specification.chunk_root, number)
+    for content in spec.contents:
+        view.put(CAMPAIGNS_BY_CONTENT, UNIT, content.chunk_root, number)
     if spec.model is not None:
         jobs.see_model(view, ctx, spec.model.root)
     agenda.look_at_campaign(view, spec.closes_at, number)

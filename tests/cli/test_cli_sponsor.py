@@ -80,7 +80,8 @@ def test_template_opens_as_it_is(tmp_path: Path, preset: str) -> None:
     plain = draft_from_toml(path).spec(0)
     told = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
     assert told.count("\n#") == 0
-    path.write_text("\n".join(line for line in told.splitlines() if not line.startswith("specification")))
+    files = ("specification_file", "model_file")
+    path.write_text("\n".join(line for line in told.splitlines() if not line.startswith(files)))
     draft = draft_from_toml(path)
     assert draft.private
     assert replace(draft, private=False).spec(0) == plain

@@ -21,7 +21,8 @@ from node.named_content import contents_named, is_named
 from omnitensor.protocol import limits
 from omnitensor.protocol.bodies import CampaignClose, CampaignSpec, ItemDeclaration
 from omnitensor.protocol.content import ContentId, content_id_of
-from omnitensor.protocol.types import CampaignId
+from omnitensor.protocol.types import CampaignId, Hash
+from omnitensor.protocol.work import CampaignModel, LayerShape
 from state.reader import Reader
 from state.records_review import BatchPhase, SeatState
 from tests.ledger.world import BAD, GOOD, SPEC, World, review
@@ -113,16 +114,19 @@ def test_data_are_kept_as_long_as_something_wants_them(town: Town) -> None:
     assert town.held("one", "two") == [False, False]
 
 
-def test_a_campaigns_document_is_named_and_kept_like_its_data(town: Town) -> None:
+def test_a_campaigns_document_and_model_are_named_and_kept_like_its_data(town: Town) -> None:
     document = keep(town.store, b"What a good sentence is, at length.")
-    spec: CampaignSpec = replace(SPEC, specification=document)
+    file = keep(town.store, b"The bytes of a model.")
+    model = CampaignModel(file, Hash(bytes(32)), (LayerShape(1024, 2),), 16)
+    spec: CampaignSpec = replace(SPEC, specification=document, model=model)
     campaign = town.world.open(spec)
-    assert is_named(town.reader, document.chunk_root)
-    assert contents_named(town.reader, document.chunk_root) == (document,)
+    for content in (document, file):
+        assert is_named(town.reader, content.chunk_root)
+        assert contents_named(town.reader, content.chunk_root) == (content,)
     assert town.house().round(town.reader).ended_dropped == 0
     town.world.do("sponsor", CampaignClose(CampaignId(campaign)))
     town.world.blocks(KEEP_BLOCKS + 1)
-    assert town.house().round(town.reader).ended_dropped == 1
+    assert town.house().round(town.reader).ended_dropped == 2
 
 
 def test_what_waits_for_a_submission_is_left_to_its_time(town: Town) -> None:

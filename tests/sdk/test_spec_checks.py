@@ -153,8 +153,8 @@ def test_every_key_out_of_its_range(key: str, value: object) -> None:
 
 def test_every_key_has_a_rule() -> None:
     named = {*CampaignDraft.__struct_fields__, *CategoryDraft.__struct_fields__}
-    assert named - RULES.keys() <= {"specification_file", "preset", "categories"}
-    assert {*WRONG} >= {*CampaignDraft.__struct_fields__} - {"specification_file"}
+    assert named - RULES.keys() <= {"specification_file", "model_file", "preset", "categories"}
+    assert {*WRONG} >= {*CampaignDraft.__struct_fields__} - {"specification_file", "model_file"}
 
 
 @pytest.mark.parametrize(

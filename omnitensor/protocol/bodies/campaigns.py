@@ -72,6 +72,12 @@ class CampaignSpec(Record, frozen=True):
     model: CampaignModel | None = None
     """Scores its items; they reach the reviewers as advice."""
 
+    @property
+    def contents(self) -> tuple[ContentId, ...]:
+        """What it names: its specification and its model."""
+        named = (self.specification, self.model.content if self.model else None)
+        return tuple(content for content in named if content is not None)
+
 
 class CampaignOpen(BodyBase, frozen=True, tag=30):
     KIND: ClassVar[str] = "campaign_open"
