@@ -378,6 +378,27 @@ def test_rows_come_whole_one_by_one_and_by_place(exported: tuple[Exported, Expor
     )
 
 
+def row_place(data: Dataset, row: dict[str, Any]) -> int:
+    return next(place for place in range(len(data)) if data[place]["item"] == row["item"])
+
+
+def test_items_that_are_too_large_for_memory_are_given_by_their_files(
+    exported: tuple[Exported, Exported],
+) -> None:
+    for each, column, name in ((exported[0], "text", "file"), (exported[1], "image", "path")):
+        whole, few = Dataset(each.folder), Dataset(each.folder, bytes_max=1)
+        for row, other in zip(whole, few, strict=True):
+            assert other["sha256"] == row["sha256"]
+            assert few[row_place(few, row)] == few[row_place(few, row)] == other
+            where = other if column == "text" else other[column]
+            held = where["text" if column == "text" else "bytes"]
+            if held is None:
+                assert sha256(Path(where[name]).read_bytes()).hexdigest() == row["sha256"]
+            else:
+                assert other == row, "what lies in the table is in memory as it is"
+    assert any(row["text"] is None for row in Dataset(exported[0].folder, bytes_max=1))
+
+
 def test_pandas_and_hugging_face_read_it(
     exported: tuple[Exported, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from omnitensor.light import Checkpoint
+from omnitensor.sdk.batches import read_bytes_max
 from omnitensor.sdk.dataset import bundle, tables
 from omnitensor.sdk.dataset.bundle import Manifest
 from omnitensor.sdk.dataset.check import Checked, check
@@ -19,9 +20,13 @@ from omnitensor.sdk.errors import InputError
 class Dataset:
     """An exported data set. It is a sequence of rows (dicts), so PyTorch's ``DataLoader`` takes it as it is."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """Opens the folder. Raises DatasetError where it holds none."""
+    def __init__(self, folder: str | Path, *, bytes_max: int = read_bytes_max) -> None:
+        """Opens the folder. Raises DatasetError where it holds none.
+
+        Items above ``bytes_max`` bytes (256 MiB) are not read into memory: their rows have the path of their file instead.
+        """
         self.folder: Final = Path(folder)
+        self.bytes_max: Final = bytes_max
         self.manifest: Final[Manifest] = bundle.read_manifest(self.folder)
         parquet = tables.arrow("pyarrow.parquet")
         self._shards: Final = [
@@ -67,13 +72,21 @@ class Dataset:
     def _whole(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its bytes, where they are in a file of their own."""
         column = self.columns[1]
-        if column == "text":
+        if row["size"] > self.bytes_max:
+            if column == "text" and row["text"] is None:
+                return row | {"file": self._file(row["file"])}
+            if column != "text" and row[column]["bytes"] is None:
+                return row | {column: {"bytes": None, "path": self._file(row[column]["path"])}}
+        elif column == "text":
             if row["text"] is None:
                 data = bundle.inside(self.folder, row["file"]).read_bytes()
                 row["text"] = data.decode()
         elif row[column]["bytes"] is None:
             row[column]["bytes"] = bundle.inside(self.folder, row[column]["path"]).read_bytes()
         return row
+
+    def _file(self, name: str) -> str:
+        return str(bundle.inside(self.folder, name).resolve())
 
     def to_pandas(self) -> Any:
         """A pandas ``DataFrame`` of all rows. Needs pandas; holds everything in memory."""
