@@ -20,8 +20,9 @@ from tests.simulation.workers import Credit, Facts, drawn_leader, given
 WORKER_SETS, WORKER_CONVICTIONS = 0x51, 0x68
 LOOKED_AT = 256
 """Skipped views below a block that are looked at."""
-SLACK_DELTAS = 10
-"""Two views that work spoils last three delays each, and what ends them and the third takes less than four in all."""
+SLACK_DELTAS = 16
+"""Two views that work spoils last three delays each, and what ends them and the third takes less than four in all. Where a block
+is withheld that a quorum chose all the same, whoever lacks it asks every two delays until it meets somebody who has it."""
 
 
 class LeaderCheckers:
