@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from omnitensor.protocol import limits
@@ -234,6 +235,23 @@ def test_what_is_wrong_with_a_post_is_said() -> None:
     for _ in range(limits.jobs_open_per_account_max):
         world.post()
     assert world.do("ann", world.job_post()).code == "job_limit"
+
+
+def test_all_open_jobs_together_are_bounded_and_an_ended_one_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "jobs_open_max", 3)
+    world = a_world()
+    jobs = [world.post(who) for who in ("ann", "ben", "ann")]
+    assert world.do("sponsor", world.job_post()).code == "job_limit"
+    assert world.do("ben", JobCancel(jobs[1])).ok
+    assert world.do("sponsor", world.job_post()).ok
+
+
+def test_bytes_that_every_validator_fetches_weigh() -> None:
+    world = a_world()
+    small, large = world.job_post(), world.job_post(data=content_of("large", 2**20))
+    assert large.weight() - small.weight() == 2**10
 
 
 def test_a_worker_registers_leaves_and_has_its_bond_back_when_nothing_can_be_judged_any_more() -> None:

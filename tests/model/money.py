@@ -45,7 +45,6 @@ OWN_WEIGHTS = {
     "proposal_cancel": 1_000,
     "worker_register": 15_000,
     "worker_edit": 15_000,
-    "job_post": 5_000,
     "work_commit": 2_000,
     "work_fraud": 2_000,
 }
@@ -55,6 +54,8 @@ def own_weight(kind: str, body: Any) -> int:
     """Units of work of an order beyond its envelope's and its bytes."""
     if kind == "validator_edit":
         return 0 if body.consensus_key is None else 15_000
+    if kind == "job_post":
+        return 5_000 + (body.data.size + body.model.size) // 1_024
     if kind == "work_judge":
         return 100 + 300 * (len(body.jobs) + len(body.receipts))
     if kind == "work_outputs":

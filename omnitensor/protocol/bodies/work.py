@@ -21,6 +21,8 @@ from omnitensor.protocol.work import FraudProof, Layers, Receipt
 
 VOTE_WEIGHT = 300
 """For one vote on a job or a receipt: with each, all votes on it so far are weighed."""
+JOB_BYTES_PER_WEIGHT = 1_024
+"""Of a job's model and rows."""
 
 
 class WorkerRegister(BodyBase, frozen=True, tag=80):
@@ -89,7 +91,8 @@ class JobPost(BodyBase, frozen=True, tag=84):
         return self.units * self.replicas * (self.fee_unit + self.burn_unit)
 
     def weight(self) -> int:
-        return 5_000
+        # Every validator fetches and keeps these bytes, whatever becomes of the job.
+        return 5_000 + (self.data.size + self.model.size) // JOB_BYTES_PER_WEIGHT
 
 
 class JobCancel(BodyBase, frozen=True, tag=85):
