@@ -18,15 +18,22 @@ from omnitensor.protocol.bodies import (
     PrivateItem,
     ReadingKeySet,
     ReportCommit,
+    ReportReveal,
     SubmissionCommit,
     SubmissionReveal,
     Transfer,
 )
 from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_address
-from omnitensor.protocol.reviews import items_root, submission_commitment
+from omnitensor.protocol.reviews import (
+    encode_report,
+    items_root,
+    report_commitment,
+    submission_commitment,
+)
 from omnitensor.protocol.types import NANO, Amount, BatchId, CampaignId, Hash
-from tests.rpc.test_methods import CONTRIBUTOR, PARAMS, SPEC, SPONSOR, VALIDATORS
+from state import indexing
+from tests.rpc.test_methods import CONTRIBUTOR, GOOD, PARAMS, SPEC, SPONSOR, VALIDATORS
 from tests.rpc.world import Client, TestBackend, store_content
 from tests.state.chain_fixtures import CHAIN_ID, make_genesis
 
@@ -175,3 +182,35 @@ async def test_facts_are_not_read_from_encrypted_bytes(client: Client, backend: 
         None,
         None,
     )
+
+
+async def test_the_index_of_who_may_give_keys_follows_from_the_state(
+    client: Client, backend: TestBackend
+) -> None:
+    """While seats wait, and again when the batch is done and their rows are gone."""
+    seats = await started(client, backend)
+    store = backend.chain._store
+    assert indexing.verify(store)["seats to grant"] == 2 * len(seats), (
+        "the contributor and the sponsor, for each seat"
+    )
+    backend.commit((CONTRIBUTOR, grants(seats, 0, 1)))
+    report, salt = encode_report((GOOD, GOOD)), Hash(bytes(32))
+    commits = [
+        (
+            VALIDATORS[name],
+            ReportCommit(
+                BatchId(1),
+                1,
+                report_commitment(CHAIN_ID, BatchId(1), 1, VALIDATORS[name].address, salt, report),
+                b"",
+            ),
+        )
+        for name in seats
+    ]
+    backend.commit(*commits)
+    reveals = [(VALIDATORS[name], ReportReveal(BatchId(1), 1, salt, report)) for name in seats]
+    backend.commit(*reveals)
+    assert (await client.call("review.batch", batch=1, round=1))["phase"] == "done"
+    assert indexing.verify(store)["seats to grant"] == 0
+    code = await client.fault("private.seat", [1, seats[0]])
+    assert code == (-32001, "not_found")
