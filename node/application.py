@@ -25,12 +25,13 @@ from node.waiting import WaitingTransactions
 from omnitensor.protocol.blocks import Block, beacon_message
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import block_bytes_max
-from omnitensor.protocol.types import BlsPublicKey, Height
+from omnitensor.protocol.types import BPS, BlsPublicKey, Height
 from omnitensor.protocol.votes import Candidate, FinalityProof
 from rpc.feed import BlockFeed, CommittedBlock
 from state.chain import HEADER_ROOM_BYTES, Chain, Committed
 from state.ledger import attendance
 from state.reader import Reader
+from state.schema import WORK_EPOCHS
 
 T = TypeVar("T")
 
@@ -229,3 +230,6 @@ class ChainApplication:
             row = attendance.of_epoch(reader, epoch.number)
             share_bps = attendance.share_bps(row.votes[epoch.me], row.blocks)
         self._metrics.attendance_bps.set(share_bps)
+        sums = reader.get(WORK_EPOCHS, epoch.number)
+        if sums is not None and sums.macs:
+            self._metrics.work_useful_bps.set(sums.useful * BPS // sums.macs)

@@ -35,6 +35,10 @@ class Metrics:
         self.evidence: Final = self._counter("evidence", "Conflicting messages seen", ("kind",))
         self.content_fetched: Final = self._counter("content_fetched_bytes", "Content fetched from peers")
         self.judged: Final = self._counter("work_judged", "Receipts of workers looked at", ("verdict",))
+        self.work_useful_bps: Final = self._gauge(
+            "work_useful_bps",
+            "Share of the work of this epoch so far, or of the last one with any, that was for jobs; basis points",
+        )
         self.work_units: Final = self._counter("work_units", "Units that this node's worker computed")
         self.work_macs: Final = self._counter("work_macs", "Multiply-accumulates of those units")
         self.rpc_calls: Final = self._counter("rpc_calls", "JSON-RPC calls", ("method", "outcome"))

@@ -150,6 +150,7 @@ def test_it_leads_blocks_by_its_work(net: Net, worker: Node, sponsor: Person) ->
     assert status["workers"] == 1
     assert any(epoch["useful_bps"] > 0 for epoch in net.nodes[0].call("work.status", epochs=64)["epochs"])
     assert "omnitensor_work_judged_total" in net.nodes[1].metrics()
+    assert "omnitensor_work_useful_bps" in net.nodes[1].metrics()
     worker_shown = sponsor.json("worker", "show", "--wallet", address)
     assert worker_shown["works"] is True
     assert sponsor.json("worker", "list")["workers"][0]["worker"] == address
