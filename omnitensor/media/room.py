@@ -56,13 +56,10 @@ class Room:
         """What the child saw in an open file. Raises Gone where it gave no answer, MediaError where none can be started."""
         with self._lock:
             self.ended = None
-            door = self._open_door()
             reading, writing = os.pipe()
             try:
                 try:
-                    socket.send_fds(door, [msgspec.json.encode(job) + b"\n"], [source, writing])
-                except OSError as error:
-                    raise self._keeper_gone() from error
+                    door = self._send(msgspec.json.encode(job) + b"\n", [source, writing])
                 finally:
                     os.close(writing)
                 said = self._read(reading, job.clock_ms)
@@ -78,6 +75,21 @@ class Room:
         """Ends the keeper; the next file starts another."""
         with self._lock:
             self._close()
+
+    def _send(self, message: bytes, descriptors: list[int]) -> socket.socket:
+        """Gives a job to the keeper, or to another one where that is gone since the last file. The way to it."""
+        try:
+            door = self._open_door()
+            socket.send_fds(door, [message], descriptors)
+            return door
+        except OSError:
+            self._close()  # no child of this file's was there yet
+        door = self._open_door()
+        try:
+            socket.send_fds(door, [message], descriptors)
+        except OSError as error:
+            raise self._keeper_gone() from error
+        return door
 
     def _seen(self, said: bytes, ended: Ended) -> Seen:
         if ended.status:
