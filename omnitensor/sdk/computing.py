@@ -187,7 +187,7 @@ def _row_count(path: Path, inputs: int) -> int:
         raise InputError(
             f"the model takes rows of {inputs} bytes, and the file is not made of whole ones",
             value=f"{size} bytes",
-            remedy="write a signed byte a number, row by row: otensor-cli model run --encode-only",
+            remedy="write a signed byte a number, row by row: otensor-cli model run MODEL --rows FILE --rows-to FILE",
         )
     if size > limits.job_data_bytes_max:
         raise InputError(
