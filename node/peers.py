@@ -113,8 +113,20 @@ class PeerHandler:
     # -- what the network asks
 
     def head(self) -> Head:
-        head = self._application.reader().head
-        return Head(head.height, head.hash, self._final_view())
+        """How far this node is, as it can prove. A head that is final through a block above it is not claimed yet.
+
+        A crash between the blocks of a range leaves such a head, and whoever asked for it would be given nothing.
+        """
+        reader = self._application.reader()
+        head = reader.head
+        if head.proof is not None or head.height == 0:
+            return Head(head.height, head.hash, self._final_view())
+        proof = reader.newest_proof()
+        if proof is None:
+            return Head(Height(0), self._application.chain.genesis_hash, View(0))
+        block = reader.block(Hash(proof.candidate.block_hash))
+        assert block is not None, "a proof is of a block that is here"
+        return Head(Height(block.header.height), block.hash, View(proof.candidate.view))
 
     def has_transaction(self, transaction_id: Hash) -> bool:
         return self._application.waiting.knows(transaction_id)

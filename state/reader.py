@@ -161,6 +161,12 @@ class Reader:
         """Why a block is final; None where it became final with one above it."""
         return self.get(PROOFS, height)
 
+    def newest_proof(self) -> FinalityProof | None:
+        """Of the highest block that has one of its own; None where none has."""
+        for _, proof in self.scan(PROOFS, reverse=True):
+            return proof
+        return None
+
     def proof_at_or_above(self, height: Height) -> FinalityProof | None:
         """The first proof that makes the block at a height final: its own, or that of a block above."""
         for _, proof in self.scan(PROOFS, start=height.to_bytes(8, "big")):

@@ -17,8 +17,9 @@ from node.service import Node
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.errors import StorageError
-from omnitensor.protocol.types import Hash, TimeMs, View
+from omnitensor.protocol.types import Hash, Height, TimeMs, View
 from omnitensor.protocol.votes import Candidate, FinalityProof
+from p2p.messages import BlocksRequest
 from tests.node.node_kit import PARAMS, height_of, make_folders, node_at
 from tests.node.voters import Voters
 
@@ -189,6 +190,22 @@ async def test_proofs_above_a_range_are_kept_for_the_block_they_prove(bench: Ben
     reader = bench.node.application.reader()
     assert reader.proof(blocks[2].header.height) == proof
     assert reader.proof(blocks[3].header.height) == chain[3][2]
+
+
+async def test_a_node_claims_no_block_that_it_cannot_prove(bench: Bench) -> None:
+    """A peer that asks for what was claimed, and gets nothing, would take this node for a liar."""
+    voters, handler = bench.voters, bench.node._handler
+    assert (handler.head().height, handler.head().hash) == (0, voters.genesis.hash)
+    (_, b1, p1), (_, b2, _), (_, b3, p3) = voters.final_chain(3)
+    await bench.sync(b1, proof=p1)
+    await bench.sync(b2, proof=p3)  # as after a crash between the blocks of a range
+    assert height_of(bench.node) == 2
+    claimed = handler.head()
+    assert (claimed.height, claimed.hash, claimed.view) == (1, b1.hash, p1.candidate.view)
+    assert handler._blocks(BlocksRequest(claimed.height, 1)) is not None
+    assert handler._blocks(BlocksRequest(Height(2), 1)) is None
+    await bench.sync(b3, proof=p3)
+    assert (handler.head().height, handler.head().hash) == (3, b3.hash)
 
 
 async def test_a_range_that_this_node_computes_otherwise_is_its_own_fault(bench: Bench) -> None:

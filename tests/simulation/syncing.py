@@ -61,7 +61,15 @@ class SimSync:
         self._telling = False
         self._number += 1
         node = self._node
-        node.broadcast(HeadTold(node.life, self._number, node.height))
+        node.broadcast(HeadTold(node.life, self._number, self._provable()))
+
+    def _provable(self) -> int:
+        """How far this node is, as it can prove: a head that is final through a block above it is not claimed yet."""
+        committed = self._node.chain.committed
+        height = self._node.height
+        while height and committed[height].proof is None:
+            height -= 1
+        return height
 
     def _repeat(self) -> None:
         self._node.while_up(REPEAT_MS, self._repeat)
