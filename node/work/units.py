@@ -24,7 +24,7 @@ from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import model_bytes_max
 from omnitensor.protocol.models import OPERAND_MAX, ModelError, read_model
 from omnitensor.protocol.rows_work import Job
-from omnitensor.protocol.types import Address, Epoch, Hash, Height
+from omnitensor.protocol.types import Address, Hash, Height
 from omnitensor.protocol.work import (
     SYNTHETIC_ROWS,
     SYNTHETIC_TILE,
@@ -214,8 +214,3 @@ class Units:
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
-
-
-def epoch_at(reader: Reader) -> Epoch:
-    """The epoch of the head: a unit that begins now has an anchor of it."""
-    return epoch_of(Height(reader.head.height), reader.params())

@@ -85,10 +85,6 @@ class Plan(msgspec.Struct, frozen=True):
         """nanoOMNIT that are held for it; what is not spent returns."""
         return self.units * self.replicas * (self.fee_unit + self.burn_unit)
 
-    @property
-    def output_bytes(self) -> int:
-        return self.rows * self.layers[-1].outputs
-
 
 class Work(msgspec.Struct, frozen=True):
     """A job under way, as it lies on disk."""

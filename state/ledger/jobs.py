@@ -33,7 +33,7 @@ from state.ledger.view import ReadView, View
 from state.ledger.work_rows import Due, job_of, look_at, put_job
 from state.records import Counter
 from state.records_review import Count
-from state.records_work import JOBS_ENDED, Job, JobStatus, ModelSeen
+from state.records_work import Job, JobStatus, ModelSeen
 from state.schema import ATTESTS, COUNTERS, JOBS, JOBS_OPEN, MODELS_SEEN, WORKER_LISTS
 
 JOB_COUNTER: Final = b"job"
@@ -364,7 +364,3 @@ def _refund(view: View, name: Hash, job: Job, amount: int) -> tuple[Job, tuple[E
     move(view, Pot.WORK, poster, amount)
     job = replace(job, escrow=Amount(job.escrow - amount), refunded=Amount(job.refunded + amount))
     return job, (event("job.refunded", job=name, poster=poster, amount=amount),)
-
-
-def has_ended(job: Job) -> bool:
-    return job.status in JOBS_ENDED

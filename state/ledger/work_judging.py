@@ -66,7 +66,7 @@ def judge(view: View, ctx: BlockContext, sender: Address, body: WorkJudge) -> tu
             "judge_nothing",
             "no vote of the order is about something that is still judged, says anything new, and is of another's work",
             value=len(body.jobs) + len(body.receipts),
-            remedy="see what is judged with the method work.pending",
+            remedy="see what became of a receipt with the method work.receipt, of a job with jobs.get",
         )
     return tuple(events)
 
