@@ -21,7 +21,7 @@ PLAN = Plan(
     balances={"fifth": 150_000 * NANO},
     params={"epoch_blocks": EPOCH_BLOCKS, "block_interval_ms": 150, "delta_ms": 300, "standstill_ms": 1_500},
 )
-SECONDS = 90.0
+SECONDS = 300.0
 
 
 @pytest.fixture
@@ -93,8 +93,16 @@ def leads(node: Node, address: str, since: int) -> bool:
     return any(line["proposer"] == address and line["height"] > since for line in lines)
 
 
+def reaches(node: Node, height: int) -> None:
+    """Waits until a node has a block that another one had at a moment: not its newest, which moves on meanwhile."""
+    assert height >= 0, "the other node does not answer"
+    calls.until(f"{node.name} reaches block {height}", lambda: node.height() >= height, SECONDS)
+
+
 def same_chain(nodes: list[Node]) -> None:
-    height = min(node.height() for node in nodes)
+    height = nodes[0].height()
+    for node in nodes[1:]:
+        reaches(node, height)
     pages = [node.call("chain.blocks", before=height + 1, limit=50)["blocks"] for node in nodes]
     assert pages[0][0]["height"] == height
     assert all([line["hash"] for line in page] == [line["hash"] for line in pages[0]] for page in pages)
@@ -128,7 +136,7 @@ def trusts_no_node(net: Net, node: Node) -> None:
         client.verified_head()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_200)
 def test_validators_join_leave_and_change_keys_at_boundaries(net: Net) -> None:
     first, second, third, fourth = net.nodes
     account = net.accounts["fifth"]
@@ -141,30 +149,30 @@ def test_validators_join_leave_and_change_keys_at_boundaries(net: Net) -> None:
         registered = (height_of_last(first, fifth.address) - 1) // EPOCH_BLOCKS
         assert in_the_next_set(first, lambda found: fifth.address in found) == registered + 1
         calls.until("the fifth votes", lambda: votes_as(fifth) == fifth.address, SECONDS)
-        assert fifth.is_ready()
+        calls.until("the fifth is ready", fifth.is_ready, SECONDS)
 
         # With the fourth away a quorum of five needs the fifth.
         fourth.kill()
         left_at = epoch_now(first)
         since = first.height()
         calls.until("three epochs pass", lambda: epoch_now(first) >= left_at + 4, SECONDS)
-        assert leads(first, fifth.address, since)
+        calls.until("the fifth leads", lambda: leads(first, fifth.address, since), SECONDS)
         fourth.start()
-        calls.until("the fourth catches up", lambda: fourth.height() >= first.height() - 2, SECONDS)
-        assert epoch_now(fourth) >= left_at + 4
+        reaches(fourth, first.height())
+        calls.until("the fourth knows the epoch", lambda: epoch_now(fourth) >= left_at + 4, SECONDS)
 
         # The third takes its stake out, and is no voter from the next epoch on; it follows the chain.
         third_person = cast.log_in(net, "validator-3", first)
         third_person.cli("stake", "withdraw", "--amount", "100000")
         withdrew = (height_of_last(first, third.address) - 1) // EPOCH_BLOCKS
         assert in_the_next_set(first, lambda found: third.address not in found) == withdrew + 1
-        calls.until("the third follows", lambda: third.height() >= first.height() - 1, SECONDS)
+        reaches(third, first.height())
         calls.until("the third votes no more", lambda: votes_as(third) is None, SECONDS)
 
         # The second changes its key: the node with the new one follows until the next epoch.
         rotated, fresh = another(net, "rotated", second.account)
         try:
-            calls.until("the new node is there", lambda: rotated.height() >= first.height() - 2, SECONDS)
+            reaches(rotated, first.height())
             second_person = cast.log_in(net, "validator-2", first)
             second_person.cli(
                 *("validator", "edit", "--consensus-key", fresh["consensus_key"]),
@@ -178,7 +186,6 @@ def test_validators_join_leave_and_change_keys_at_boundaries(net: Net) -> None:
             fifth.kill()
             since = first.height()
             calls.until("the new key leads", lambda: leads(first, second.address, since), SECONDS)
-            calls.until("all are level", lambda: rotated.height() >= first.height() - 1, SECONDS)
             same_chain([first, third, fourth, rotated])
             trusts_no_node(net, first)
         finally:
