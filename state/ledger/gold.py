@@ -188,6 +188,27 @@ def judge(
     return replace(batch, gold=tuple(judged)), tuple(events)
 
 
+def give_back(view: View, campaign: Campaign, batch: Batch) -> tuple[Event, ...]:
+    """Returns the bonds of what was said in a batch that came to no verdict: nobody is left who could contradict it."""
+    if not batch.gold:
+        return ()
+    row = view.get(GOLD_SETS, batch.campaign)
+    assert row is not None, "gold is of a set"
+    count = len(batch.gold)
+    move(view, Pot.BONDS, campaign.sponsor, count * row.bond_each)
+    view.put(GOLD_SETS, replace(row, returned=row.returned + count), batch.campaign)
+    return tuple(
+        event(
+            "gold.returned",
+            campaign=batch.campaign,
+            sponsor=campaign.sponsor,
+            item=batch.items[gold.place],
+            amount=row.bond_each,
+        )
+        for gold in batch.gold
+    )
+
+
 def is_contradicted(said: list[Triple], weights: list[int], expected: Triple, veto_bps: int) -> bool:
     """Whether so much of the weight, and of the reviewers, says otherwise on one criterion; a committee of one or two can't.
 

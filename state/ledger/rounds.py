@@ -140,11 +140,13 @@ def _reveal_phase(view: View, ctx: BlockContext, number: BatchId, batch: Batch) 
 
 
 def _gold_phase(view: View, ctx: BlockContext, number: BatchId, batch: Batch) -> Step:
-    """When the sponsor has said which items were gold, or its time is over: the verdict."""
+    """When the sponsor has said which items were gold, or its time is over: the verdict. None once no reviewer is left."""
+    if not any(one.seat.state == SeatState.REVEALED for one in seats_of(view, number, batch)):
+        returned = gold.give_back(view, campaign_of(view, batch.campaign), batch)
+        step = _give_up(view, ctx, number, batch, BatchOutcome.NO_QUORUM, NO_QUORUM)
+        return Step(step.batch, (*returned, *step.events), step.go_on)
     if not batch.gold_said and ctx.height < batch.gold_until:
         return Step(batch, ())
-    if not any(one.seat.state == SeatState.REVEALED for one in seats_of(view, number, batch)):
-        return _give_up(view, ctx, number, batch, BatchOutcome.NO_QUORUM, NO_QUORUM)
     return Step(*_conclude(view, ctx, number, batch))
 
 

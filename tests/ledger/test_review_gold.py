@@ -7,6 +7,7 @@ import pytest
 from omnitensor.protocol import merkle
 from omnitensor.protocol.bodies import (
     CampaignClose,
+    EvidenceSubmit,
     GoldCommit,
     GoldOpening,
     GoldRetire,
@@ -16,8 +17,9 @@ from omnitensor.protocol.bodies import (
 from omnitensor.protocol.reviews import ItemScore, gold_leaf
 from omnitensor.protocol.types import Amount, BatchId, CampaignId, Hash, ItemId
 from state.ledger.accounts import Pot, pot
-from state.records_review import BatchPhase, CampaignStatus, ItemStatus, SeatState
+from state.records_review import BatchOutcome, BatchPhase, CampaignStatus, ItemStatus, SeatState
 from state.schema import GOLD_SETS, SEATS
+from tests.ledger.convicts import Court
 from tests.ledger.test_review_second import play
 from tests.ledger.world import BAD, GOOD, OMNIT, SPEC, World, address_of, content_of, declaration, salt_of
 
@@ -167,6 +169,34 @@ def test_gold_under_review_can_not_be_retired() -> None:
         )
     world.blocks(40)
     finish(world, campaign)
+
+
+@pytest.mark.parametrize("said", ["before", "after", "never"])
+def test_gold_whose_reviewers_are_all_removed_costs_its_sponsor_nothing(said: str) -> None:
+    """Nobody is left to contradict it, and no verdict was held against it: its bond returns, said or not."""
+    court = Court(4)
+    campaign, number, gold = asked(court, {"a0": ALL, "unused": ALL})
+    if said == "before":
+        court.send("sponsor", GoldReveal(BatchId(number), (gold.opening("a0", 1),)))
+    for index in range(4):
+        court.send("ben", EvidenceSubmit(court.double_vote(index)))
+    if said == "after":
+        court.send("sponsor", GoldReveal(BatchId(number), (gold.opening("a0", 1),)))
+    court.block()
+    assert all(receipt.ok for receipt in court.receipts[-4:]), court.receipts[-5:]
+    batch = court.batch(number)
+    assert (batch.phase, batch.outcome) == (BatchPhase.DONE, BatchOutcome.NO_QUORUM), "nobody is waited for"
+    assert court.item(1).status == ItemStatus.UNDECIDED
+    row = court.view.get(GOLD_SETS, campaign)
+    assert row is not None
+    assert (row.returned, row.taken) == ((0, 0) if said == "never" else (1, 0))
+    again = court.do("sponsor", GoldRetire(CampaignId(campaign), (gold.spare("a0"),)))
+    assert again.code == ("ok" if said == "never" else "gold_used"), "what was said is known to everybody"
+    assert court.do("sponsor", GoldRetire(CampaignId(campaign), (gold.spare("unused"),))).ok
+    row = court.view.get(GOLD_SETS, campaign)
+    assert row is not None
+    assert (row.returned, row.taken) == (2, 0)
+    finish(court, campaign)
 
 
 def test_gold_that_is_committed_after_the_batch_does_not_count() -> None:

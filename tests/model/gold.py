@@ -121,6 +121,13 @@ class Gold(Ground):
                 row.returned += 1
         batch.gold = tuple(judged)
 
+    def give_back_gold(self, batch: Thing) -> None:
+        """Nobody is left to judge what was said."""
+        if batch.gold:
+            row = self.gold_sets[batch.campaign]
+            self.move("bonds", self.campaigns[batch.campaign].sponsor, len(batch.gold) * row.bond_each)
+            row.returned += len(batch.gold)
+
     def gold_retire(self, sender: bytes, body: Any) -> None:
         campaign = self._sponsored(sender, body.campaign)
         refuse_if(self.gold_left(body.campaign) < len(body.spares), "gold_unknown")

@@ -218,12 +218,11 @@ class Seats(Ground):
             self.decide(number)
 
     def _gold_phase(self, number: int, batch: Thing) -> None:
-        if not batch.gold_said and self.height < batch.gold_until:
-            return
-        if self.seats_in(number, REVEALED):
-            self.decide(number)
-        else:
+        if not self.seats_in(number, REVEALED):
+            self.give_back_gold(batch)
             self._give_up(number, batch, NO_QUORUM, "no_quorum")
+        elif batch.gold_said or self.height >= batch.gold_until:
+            self.decide(number)
 
     def _quorum(self, batch: Thing) -> int:
         return max(1, -(-batch.places * self.p.seat_quorum_bps // BPS))
