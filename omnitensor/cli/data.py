@@ -17,7 +17,7 @@ from omnitensor.cli.app import App, Command, is_terminal, pass_app
 from omnitensor.cli.output import moment, money, money_json, note, pairs, print_json, say, share, table
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.content import download_file
-from omnitensor.sdk.contributor import AsyncContributor, Job, Moment, Submission
+from omnitensor.sdk.contributor import AsyncContributor, Job, Moment, Submission, Watch
 from omnitensor.sdk.errors import WaitTimeout
 from omnitensor.sdk.orders import POLL_S
 from omnitensor.sdk.private import AsyncPrivate, PrivateMoment
@@ -81,7 +81,7 @@ def upload_data(
         contributor = AsyncContributor(wallet, client=client)
         with _progress(quiet=app.as_json) as watch:
             done = await contributor.upload(
-                task_id, files, tier=tier, category=category, media_type=media_type, watch=watch
+                task_id, files, tier=tier, category=category, media_type=media_type, watch=_warning(watch)
             )
         items = await _items_of(contributor, task_id, done)
         is_private = (await client.campaign(task_id)).spec.is_private
@@ -395,6 +395,21 @@ def _jobs(app: App) -> list[Job]:
         app.home.read(path, Job) for path in (sorted(folder.glob("*/*.json")) if folder.is_dir() else ())
     )
     return [job for job in found if job is not None]
+
+
+def _warning(watch: Watch) -> Watch:
+    """The same, which says in a sentence what could not be looked into, also to programs: it may cost a bond."""
+
+    def tell(moment: Moment) -> None:
+        if moment.stage == "unread":
+            note(
+                f"warning: {moment.text}; facts of {moment.done} of {moment.total} files aren't computed,"
+                " and what is broken in them costs their bonds"
+            )
+        else:
+            watch(moment)
+
+    return tell
 
 
 @contextmanager

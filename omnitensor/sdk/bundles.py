@@ -5,7 +5,7 @@ Knows files and a campaign's wishes; sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -93,11 +93,22 @@ def gather(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def declare(
-    path: Path, campaign: Campaign, *, tier: int, category: int, media_type: str | None = None
+    path: Path,
+    campaign: Campaign,
+    *,
+    tier: int,
+    category: int,
+    media_type: str | None = None,
+    unread: Callable[[str], None] | None = None,
 ) -> BundleItem:
-    """A file as an item of a campaign. Raises FileError where it is empty, too large, or of a type not taken."""
+    """A file as an item of a campaign. Raises FileError where it is empty, too large, or of a type not taken.
+
+    `unread` is told what this machine lacks to look into the file, where it lacks something.
+    """
     spec = campaign.spec
     facts = sniff(path, media_type or "")
+    if facts.unread and unread is not None:
+        unread(facts.unread)
     if facts.size == 0:
         raise FileError("the file is empty", value=path, remedy="give a file with data in it")
     if facts.size > spec.item_bytes_max:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,10 @@ Stage = Literal["planned", "uploaded", "committed", "revealed", "lapsed"]
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Something to show while a submission is on its way: a stage, or bytes of a file."""
+    """Something to show while a submission is on its way: a stage, or bytes of a file.
+
+    `unread` names a library that is missing, `done` of `total` files can't be looked into without it.
+    """
 
     stage: str
     text: str
@@ -92,20 +96,33 @@ class AsyncContributor(AsyncActor):
         tier: int | None = None,
         category: str | int | None = None,
         media_type: str | None = None,
+        watch: Watch | None = None,
     ) -> list[BundleItem]:
-        """Check the files against the campaign, for nothing. Raises FileError, CampaignStateError or InputError."""
+        """Check the files against the campaign, for nothing. Raises FileError, CampaignStateError or InputError.
+
+        `watch` is told once of each library that is missing to look into some of them (`unread`).
+        """
         found = await self.client.campaign(campaign)
         tier_index = bundles.choose_tier(found.spec, tier)
         category_index = bundles.choose_category(found.spec, category)
+        unread: Counter[str] = Counter()
 
         def look() -> list[BundleItem]:
-            paths = bundles.gather(files)
             return [
-                bundles.declare(path, found, tier=tier_index, category=category_index, media_type=media_type)
-                for path in paths
+                bundles.declare(
+                    path,
+                    found,
+                    tier=tier_index,
+                    category=category_index,
+                    media_type=media_type,
+                    unread=lambda reason: unread.update([reason]),
+                )
+                for path in bundles.gather(files)
             ]
 
         items = await asyncio.to_thread(look)
+        for reason, count in unread.items():
+            (watch or _quiet)(Moment("unread", reason, done=count, total=len(items)))
         if found.spec.is_private:
             wallet, chain_id = await self.wallet(), await self.client.chain_id()
             items = await asyncio.to_thread(
@@ -128,7 +145,9 @@ class AsyncContributor(AsyncActor):
 
         Given the same files again after an interruption it goes on; after success it raises InputError.
         """
-        items = await self.plan(campaign, files, tier=tier, category=category, media_type=media_type)
+        items = await self.plan(
+            campaign, files, tier=tier, category=category, media_type=media_type, watch=watch
+        )
         found = await self.client.campaign(campaign)
         jobs = [await self._job(found, bundle) for bundle in bundles.split(items)]
         fresh = [job for _, job in jobs if job.commit is None]
