@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model.ground import Ground, Refused, packed, parts_of, refuse_if, tagged
+from tests.model.ground import BPS, Ground, Refused, packed, parts_of, refuse_if, tagged
 
 NOTARIZE, SKIP, FINALIZE = 1, 2, 3
 NOBODY = bytes(32)
@@ -19,6 +19,8 @@ class Evidence(Ground):
 
     def open(self) -> None:
         self.convictions = self.table()
+        self.worker_convictions = self.table()
+        """By worker and the epoch of its fault."""
         self.removals = self.table()
 
     def evidence_submit(self, sender: bytes, body: Any) -> None:
@@ -26,15 +28,17 @@ class Evidence(Ground):
         refuse_if(first.epoch > self.epoch, "evidence_epoch")
         refuse_if(first.epoch not in self.sets, "evidence_old")
         voters = self.sets[first.epoch][1]
-        named = [voters[index][0] for index in self._both(first, second) if index < len(voters)]
-        new = [address for address in named if address not in self.convictions]
+        workers = self.leading_workers(first.epoch)
+        leaders = voters + workers
+        named = [leaders[index][0] for index in self._both(first, second, voters, leaders)]
+        new = [address for address in named if not self._is_convicted(address, voters, first.epoch)]
         refuse_if(not new, "evidence_known")
-        signers = [self._signers(message, voters) for message in (first, second)]
+        signers = [self._signers(message, voters, workers) for message in (first, second)]
         for message, indexes in zip((first, second), signers, strict=True):
             text = vote_message(
                 self.chain_id, message.epoch, message.kind, message.view, message.candidate_id
             )
-            keys = [voters[index][1] for index in indexes]
+            keys = [leaders[index][1] for index in indexes]
             if not self.scheme.fast_aggregate_verify(keys, text, message.signature):
                 raise Refused("evidence_signature")
         if first.kind == second.kind:
@@ -42,20 +46,39 @@ class Evidence(Ground):
         else:
             fault = 3
         for address in new:
-            self._convict(address, sender, fault, first)
+            if address in [voter[0] for voter in voters]:
+                self._convict(address, sender, fault, first)
+            else:
+                self._convict_worker(address, sender, fault, first)
 
-    def _both(self, first: Any, second: Any) -> list[int]:
+    def leading_workers(self, epoch: int) -> tuple[Any, ...]:
+        """Who leads in an epoch by its work and does not vote: address and key, by address."""
+        entries, tickets = self.worker_sets.get(epoch, ((), 0))
+        if tickets < self.limits["tickets_min"] or not sum(credit for _, _, credit in entries):
+            return ()
+        voters = [address for address, _, _ in self.sets[epoch][1]]
+        return tuple((who, key, credit) for who, key, credit in sorted(entries) if who not in voters)
+
+    def _is_convicted(self, address: bytes, voters: Any, epoch: int) -> bool:
+        if address in [voter[0] for voter in voters]:
+            return address in self.convictions
+        return (address, epoch) in self.worker_convictions
+
+    def _both(self, first: Any, second: Any, voters: Any, leaders: Any) -> list[int]:
+        """Places of those whom both messages name: of a vote any leader, of a certificate voters alone."""
         if not hasattr(first, "signers"):
-            return [first.signer]
+            return [first.signer] if first.signer < len(leaders) else []
         bits = int.from_bytes(first.signers, "little") & int.from_bytes(second.signers, "little")
-        return [index for index in range(bits.bit_length()) if bits >> index & 1]
+        return [index for index in range(len(voters)) if bits >> index & 1]
 
-    def _signers(self, message: Any, voters: Any) -> list[int]:
+    def _signers(self, message: Any, voters: Any, workers: Any) -> list[int]:
         """Indexes of those who are said to have signed."""
         refuse_if(message.view == 0, "evidence_form")
         refuse_if((message.kind == SKIP) != (message.candidate_id == NOBODY), "evidence_form")
         if not hasattr(message, "signers"):
-            refuse_if(message.signer >= len(voters), "evidence_signer")
+            by_worker = len(voters) <= message.signer < len(voters) + len(workers)
+            refuse_if(by_worker and message.kind != NOTARIZE, "evidence_form")
+            refuse_if(message.signer >= len(voters) + len(workers), "evidence_signer")
             return [message.signer]
         bits = int.from_bytes(message.signers, "little")
         refuse_if(len(message.signers) != -(-len(voters) // 8), "evidence_bitmap")
@@ -91,6 +114,33 @@ class Evidence(Ground):
         row.jailed = True
         row.removed = True
         self.removals[address] = True
+
+    def _convict_worker(self, address: bytes, reporter: bytes, fault: int, message: Any) -> None:
+        """Its bond, as far as a worker needs one, and the credit that nobody draws from yet. It stays a worker."""
+        amount, reward = 0, 0
+        if address in self.workers:
+            finder = reporter if reporter != address else None
+            amount, reward = self.slash_worker(address, BPS, finder)
+        self.worker_convictions[address, message.epoch] = {
+            "fault": fault,
+            "epoch": message.epoch,
+            "view": message.view,
+            "height": self.height,
+            "reporter": reporter,
+            "slashed": amount,
+            "burned": parts_of(amount, self.p.slash_burn_bps),
+            "reward": reward,
+        }
+        if (self.epoch, address) in self.work_credit:
+            self.work_credit[self.epoch, address].credit = 0
+        self.lead_no_more(address)
+
+    def lead_no_more(self, address: bytes) -> None:
+        """In the set that is fixed and not in use yet."""
+        if self.epoch + 1 in self.worker_sets:
+            entries, tickets = self.worker_sets[self.epoch + 1]
+            left = tuple((who, key, 0 if who == address else credit) for who, key, credit in entries)
+            self.worker_sets[self.epoch + 1] = (left, tickets)
 
     def slash(self, address: bytes, bps: int, spare_held: bool = False) -> int:
         """Takes a share of stake and of each withdrawal that waits; what it takes is in the pot of stakes afterwards."""

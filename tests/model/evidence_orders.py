@@ -20,6 +20,9 @@ def evidence_submit(scene: Scene, chance: Any) -> tuple[Address, Any] | None:
     model = scene.model
     epoch = max(0, model.epoch - chance.choice([0, 0, 0, 1, 1, 2, 5, -1]))
     voters = model.sets.get(epoch, (b"", ()))[1] or model.sets[model.epoch][1]
+    workers = model.leading_workers(epoch) if epoch in model.sets else ()
+    if workers and chance.randrange(2):
+        return against_worker(scene, chance, epoch, len(voters), workers)
     living = [row for row in model.validators.values() if not row.removed]
     good = len(living) > ENOUGH_VALIDATORS and chance.randrange(6) == 0
     wrong = (
@@ -33,7 +36,7 @@ def evidence_submit(scene: Scene, chance: Any) -> tuple[Address, Any] | None:
 
     def signed(index: int, kind: VoteKind, candidate: Hash) -> Vote:
         key = voters[index % len(voters)][1]
-        secret = scene.memory.get("secrets", {}).get(key) or secret_of_genesis(scene, key)
+        secret = secret_of(scene, key)
         if wrong == "signature" or secret is None:
             signature: Any = bytes(96)
         else:
@@ -56,6 +59,22 @@ def evidence_submit(scene: Scene, chance: Any) -> tuple[Address, Any] | None:
         reporter = Address(voters[index][0])
     one, other = signed(index, first_kind, first_id), signed(index, second_kind, second_id)
     return reporter, EvidenceSubmit(ConflictingVotes.of(one, other))
+
+
+def against_worker(scene: Scene, chance: Any, epoch: int, voters: int, workers: Any) -> tuple[Address, Any]:
+    """Two proposals of one that leads by its work, mostly; at times votes that it never casts, or another's signature."""
+    place = chance.randrange(len(workers))
+    who, key, _ = workers[place]
+    kinds = chance.choice([*[(N, A, N, B)] * 6, (F, A, F, B), (S, SKIP_ID, F, A)])
+    view, index = View(chance.randrange(1, 4)), voters + place
+    secret = secret_of(scene, key if chance.randrange(10) else workers[place - 1][1])
+    votes = []
+    for kind, candidate in (kinds[:2], kinds[2:]):
+        message = vote_message(CHAIN, Epoch(epoch), kind, view, candidate)
+        signature: Any = bytes(96) if secret is None else scene.scheme.sign(secret, message)
+        votes.append(Vote(kind, Epoch(epoch), view, candidate, index, signature))
+    reporter = Address(who) if chance.randrange(5) == 0 else address_of(chance.choice(scene.names))
+    return reporter, EvidenceSubmit(ConflictingVotes.of(*votes))
 
 
 def certificates(
@@ -90,7 +109,8 @@ def certificates(
     return ConflictingCertificates.of(*made)
 
 
-def secret_of_genesis(scene: Scene, key: bytes) -> bytes | None:
+def secret_of(scene: Scene, key: bytes) -> bytes | None:
+    """Of a consensus key that somebody registered; those of the genesis are known as well."""
     secrets = scene.memory.setdefault("secrets", {})
     if "genesis" not in scene.memory:
         scene.memory["genesis"] = True

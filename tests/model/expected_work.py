@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from omnitensor.protocol.types import ZERO_HASH
 from omnitensor.protocol.work import LayerShape
 from omnitensor.protocol.workers import WorkerEntry, WorkerSet
-from state.records import Unit
+from state.records import Conviction, Unit
 from state.records_review import Count
 from state.records_work import (
     Attest,
@@ -42,6 +43,7 @@ from state.schema import (
     WORK_OUTPUTS,
     WORK_RECEIPTS,
     WORK_UNITS,
+    WORKER_CONVICTIONS,
     WORKER_LISTS,
     WORKER_SETS,
     WORKERS,
@@ -66,6 +68,11 @@ def worker(model: Model, key: bytes) -> Any:
 def worker_set(model: Model, key: bytes) -> Any:
     row = model.worker_sets.get(number(key))
     return None if row is None else WorkerSet(tuple(WorkerEntry(*each) for each in row[0]), row[1])
+
+
+def conviction(model: Model, key: bytes) -> Any:
+    row = model.worker_convictions.get((key[:33], number(key[33:])))
+    return None if row is None else Conviction(evidence=ZERO_HASH, **row)
 
 
 def credit(model: Model, key: bytes) -> Any:
@@ -152,6 +159,7 @@ def named(keys: Iterable[tuple[bytes, int, bytes]]) -> list[bytes]:
 EXPECTED: dict[Table[Any], tuple[Callable[[Model, bytes], Any], Callable[[Model], Iterable[bytes]]]] = {
     WORKERS: (worker, lambda m: m.workers),
     WORKER_SETS: (worker_set, lambda m: [eight(epoch) for epoch in m.worker_sets]),
+    WORKER_CONVICTIONS: (conviction, lambda m: [who + eight(epoch) for who, epoch in m.worker_convictions]),
     WORK_CREDIT: (credit, lambda m: [eight(epoch) + who for epoch, who in m.work_credit]),
     JOBS: (job, lambda m: m.jobs),
     WORK_RECEIPTS: (receipt, lambda m: named(m.work_receipts)),

@@ -69,7 +69,7 @@ ORDERS: dict[str, tuple[int, Any]] = {
     "validator_unjail": (1, staking_orders.validator_unjail),
     "stake_add": (3, stake_add),
     "stake_withdraw": (4, stake_withdraw),
-    "evidence_submit": (1, evidence_orders.evidence_submit),
+    "evidence_submit": (2, evidence_orders.evidence_submit),
     "campaign_open": (2, campaign_open),
     "campaign_fund": (2, campaign_fund),
     "campaign_close": (1, campaign_close),

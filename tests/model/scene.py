@@ -14,6 +14,7 @@ from unittest import mock
 
 from msgspec.structs import asdict, replace
 
+from consensus.schedule import leaders
 from omnitensor.protocol import limits
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.epochs import epoch_of
@@ -61,6 +62,8 @@ LIMITS = {
     "job_work_per_block_max": 10**9,
 }
 """Small enough to be met in random histories."""
+TICKETS_MIN = 2
+"""So few tickets draw leaders, or workers without stake would lead in few histories."""
 FULL_CHECK_BLOCKS = 250
 """All rows are compared every so often; in between those that a block changed."""
 PARAMS_OF_SCENE = Params(
@@ -168,6 +171,7 @@ class Scene:
         self.patches = [mock.patch.object(limits, name, value) for name, value in LIMITS.items()]
         keys_max = LIMITS["session_keys_per_account_max"]
         self.patches.append(mock.patch.object(sessions, "session_keys_per_account_max", keys_max))
+        self.patches.append(mock.patch.object(leaders, "TICKETS_MIN", TICKETS_MIN))
         for patch in self.patches:
             patch.start()
         self.scheme = KeyScheme()
@@ -210,7 +214,8 @@ class Scene:
         balances = {row.address: int(row.balance) for row in self.genesis.accounts}
         for row in self.genesis.validators:
             balances[row.address] += row.stake
-        model = Model(CHAIN, asdict(self.params), LIMITS, self.scheme, balances, encode, transaction_of)
+        limits_ = LIMITS | {"tickets_min": TICKETS_MIN}
+        model = Model(CHAIN, asdict(self.params), limits_, self.scheme, balances, encode, transaction_of)
         voters = []
         for row in sorted(self.genesis.validators, key=lambda each: each.address):
             model.move(row.address, "stake", row.stake)

@@ -46,6 +46,7 @@ MONEY_EVENTS = (
     ("pay.reviewer", "to", "amount", 1),
     ("validator.registered", "validator", "stake", -1),
     ("validator.slashed", "reporter", "reward", 1),
+    ("worker.convicted", "reporter", "reward", 1),
     ("stake.added", "validator", "amount", -1),
     ("stake.paid", "validator", "amount", 1),
     ("worker.registered", "worker", "bond", -1),

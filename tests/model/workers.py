@@ -87,7 +87,8 @@ class Workers(Ground):
     def whole(self, row: Thing) -> bool:
         return row.leaves_at == 0 and row.bond >= self.p.worker_bond_min
 
-    def slash_worker(self, address: bytes, bps: int, finder: bytes | None = None) -> None:
+    def slash_worker(self, address: bytes, bps: int, finder: bytes | None = None) -> tuple[int, int]:
+        """What was taken, and what of it the finder has."""
         row = self.workers[address]
         amount = min(row.bond, parts_of(self.p.worker_bond_min, bps))
         burned = parts_of(amount, self.p.slash_burn_bps)
@@ -98,3 +99,4 @@ class Workers(Ground):
         self.move("work bonds", "reserve", amount - burned - found)
         row.bond -= amount
         row.slashed += amount
+        return amount, found
