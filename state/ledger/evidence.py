@@ -124,6 +124,7 @@ def _convict(view: View, ctx: BlockContext, address: Address, reporter: Address,
     )
     view.put(CONVICTIONS, row, address)
     removal.begin(view, address)
+    worker_sets.lead_no_more(view, ctx, address)
     return event(
         "validator.slashed",
         validator=address,

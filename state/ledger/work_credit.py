@@ -189,13 +189,18 @@ def _note_pool(view: View, worker: Address, amount: int) -> None:
 
 
 def _freeze(view: View, ctx: BlockContext, rows: list[tuple[Address, WorkCredit]]) -> None:
-    """Fixes the set of the epoch after the next: the most credit first, of equal ones the lower address; then by address."""
+    """Fixes the set of the epoch after the next: the most credit first, of equal ones the lower address; then by address.
+
+    Whoever was removed for voting twice leads nothing, whatever it worked.
+    """
     able: list[tuple[int, WorkerEntry, int]] = []
     for address, row in rows:
         worker = view.get(WORKERS, address)
         if worker is None or not workers.is_active(worker, ctx.params) or not row.credit:
             continue
         validator = view.get(VALIDATORS, address)
+        if validator is not None and validator.removed:
+            continue
         key = validator.consensus_key if validator else worker.consensus_key
         able.append((-row.credit, WorkerEntry(address, key, row.credit), row.tickets))
     able.sort(key=lambda each: (each[0], each[1].address))

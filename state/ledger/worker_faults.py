@@ -8,14 +8,13 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.evidence import Evidence
-from omnitensor.protocol.types import BPS, Address, Amount, Epoch
-from omnitensor.protocol.workers import WorkerSet
+from omnitensor.protocol.types import BPS, Address, Amount
 from state.ledger import worker_sets, workers
 from state.ledger.context import BlockContext
 from state.ledger.events import event
 from state.ledger.view import View
 from state.records import Conviction
-from state.schema import WORK_CREDIT, WORKER_CONVICTIONS, WORKER_SETS, WORKERS
+from state.schema import WORK_CREDIT, WORKER_CONVICTIONS, WORKERS
 
 
 def convict(view: View, ctx: BlockContext, address: Address, reporter: Address, evidence: Evidence) -> Event:
@@ -60,8 +59,4 @@ def _drop_credit(view: View, ctx: BlockContext, address: Address) -> None:
     credit = view.get(WORK_CREDIT, ctx.epoch, address)
     if credit is not None:
         view.put(WORK_CREDIT, replace(credit, credit=0), ctx.epoch, address)
-    following = Epoch(ctx.epoch + 1)
-    row = worker_sets.worker_set(view, following)
-    if row is not None:
-        kept = tuple(replace(entry, credit=0) if entry.address == address else entry for entry in row.entries)
-        view.put(WORKER_SETS, WorkerSet(kept, row.tickets), following)
+    worker_sets.lead_no_more(view, ctx, address)

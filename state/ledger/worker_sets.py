@@ -36,6 +36,15 @@ def fix(view: Rows, epoch: Epoch, workers: WorkerSet) -> None:
     view.put(WORKER_SETS, workers, epoch)
 
 
+def lead_no_more(view: Rows, ctx: BlockContext, address: Address) -> None:
+    """Nothing draws an account from the next epoch on: what is its in that set counts no more. The set in use never changes."""
+    following = Epoch(ctx.epoch + 1)
+    row = worker_set(view, following)
+    if row is not None:
+        kept = tuple(replace(entry, credit=0) if entry.address == address else entry for entry in row.entries)
+        view.put(WORKER_SETS, WorkerSet(kept, row.tickets), following)
+
+
 def leaders_of(view: ReadView, epoch: Epoch, genesis_hash: Hash) -> LeaderSchedule | None:
     """Who leads in an epoch, by its validator set, seed and worker set; None where these are not kept.
 

@@ -18,7 +18,7 @@ from state.ledger import worker_sets
 from state.ledger.accounts import Pot, pot
 from state.ledger.supply import check_everything
 from state.records_work import WorkCredit, Worker
-from state.schema import CONVICTIONS, WORK_CREDIT, WORKER_CONVICTIONS, WORKER_SETS, WORKERS
+from state.schema import CONVICTIONS, VALIDATORS, WORK_CREDIT, WORKER_CONVICTIONS, WORKER_SETS, WORKERS
 from tests.ledger.convicts import CHAIN, A, B, Court, F, N, S, secret_of, sign
 from tests.ledger.world import QUICK, address_of
 
@@ -117,6 +117,40 @@ def test_two_proposals_cost_bond_and_credit_once_an_epoch_and_pay_the_reporter(c
     assert court.said("worker.convicted")[-1]["reward"] == 0
     assert court.report(court.twice("gone")) == "ok"
     assert court.said("worker.convicted")[-1]["amount"] == 0
+    check_everything(court.view)
+
+
+def test_who_voted_twice_leads_nothing_by_its_work(court: WorkCourt) -> None:
+    """A validator that works too: removed, it may go on working for pay, and no set draws it from the next epoch on."""
+    name, other = court.table_names[0], "wendy"
+    key = bls.sk_to_pk(secret_of(name))
+    row = court.view.get(VALIDATORS, address_of(name))
+    assert row is not None
+    court.view.put(VALIDATORS, replace(row, consensus_key=key), address_of(name))
+    assert court.do(name, WorkerRegister(Amount(BOND), key, bls.pop_prove(secret_of(name)))).ok
+    entries = tuple(
+        WorkerEntry(address_of(each), bls.sk_to_pk(secret_of(each)), credit)
+        for each, credit in sorted(((name, 9_000), (other, 1_000)), key=lambda pair: address_of(pair[0]))
+    )
+    for epoch in (0, 1):
+        court.view.put(WORKER_SETS, WorkerSet(entries, 8), epoch)
+    court.view.put(WORK_CREDIT, WorkCredit(9_000, 8, 9_000, 9_000), 0, address_of(name))
+    assert court.report(court.double_vote(0)) == "ok"
+    assert court.credit(name, 0) == 9_000, "the set in use never changes"
+    assert (court.credit(name, 1), court.credit(other, 1)) == (0, 1_000)
+    assert court.worker(name).bond == BOND, "its work is another matter"
+    court.blocks(PARAMS.epoch_blocks)
+    fixed = worker_sets.worker_set(court.view, Epoch(2))
+    assert fixed is not None
+    assert address_of(name) not in [entry.address for entry in fixed.entries]
+    assert address_of(other) in [entry.address for entry in fixed.entries]
+    schedule = worker_sets.leaders_of(court.view, Epoch(1), Hash(bytes(32)))
+    assert schedule is not None
+    drawn = {schedule.address(schedule.leader(View(view))) for view in range(1, 400)}
+    assert address_of(other) in drawn
+    assert address_of(name) not in drawn
+    assert court.said("work.pool"), "what it worked before is paid"
+    assert address_of(name) in [said["worker"] for said in court.said("work.pool")]
     check_everything(court.view)
 
 

@@ -114,6 +114,7 @@ class Evidence(Ground):
         row.jailed = True
         row.removed = True
         self.removals[address] = True
+        self.lead_no_more(address)
 
     def _convict_worker(self, address: bytes, reporter: bytes, fault: int, message: Any) -> None:
         """Its bond, as far as a worker needs one, and the credit that nobody draws from yet. It stays a worker."""

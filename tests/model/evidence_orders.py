@@ -24,7 +24,8 @@ def evidence_submit(scene: Scene, chance: Any) -> tuple[Address, Any] | None:
     if workers and chance.randrange(2):
         return against_worker(scene, chance, epoch, len(voters), workers)
     living = [row for row in model.validators.values() if not row.removed]
-    good = len(living) > ENOUGH_VALIDATORS and chance.randrange(6) == 0
+    drawn = [at for at, voter in enumerate(voters) if voter[0] in drawn_next(scene)]
+    good = len(living) > ENOUGH_VALIDATORS and chance.randrange(2 if drawn else 6) == 0
     wrong = (
         None if good else chance.choice(["signature", "signer", "view", "form", "bitmap", "quorum", "known"])
     )
@@ -51,6 +52,8 @@ def evidence_submit(scene: Scene, chance: Any) -> tuple[Address, Any] | None:
             certificates(scene, chance, voters, signed, wrong, (first_kind, first_id, second_kind, second_id))
         )
     index = chance.randrange(len(voters)) + (len(voters) if wrong == "signer" else 0)
+    if good and drawn:
+        index = chance.choice(drawn)
     if wrong == "known":
         if not convicted:
             return None
@@ -63,7 +66,8 @@ def evidence_submit(scene: Scene, chance: Any) -> tuple[Address, Any] | None:
 
 def against_worker(scene: Scene, chance: Any, epoch: int, voters: int, workers: Any) -> tuple[Address, Any]:
     """Two proposals of one that leads by its work, mostly; at times votes that it never casts, or another's signature."""
-    place = chance.randrange(len(workers))
+    drawn = drawn_next(scene)
+    place = chance.choice([at for at, row in enumerate(workers) if row[0] in drawn] or range(len(workers)))
     who, key, _ = workers[place]
     kinds = chance.choice([*[(N, A, N, B)] * 6, (F, A, F, B), (S, SKIP_ID, F, A)])
     view, index = View(chance.randrange(1, 4)), voters + place
@@ -75,6 +79,12 @@ def against_worker(scene: Scene, chance: Any, epoch: int, voters: int, workers: 
         votes.append(Vote(kind, Epoch(epoch), view, candidate, index, signature))
     reporter = Address(who) if chance.randrange(5) == 0 else address_of(chance.choice(scene.names))
     return reporter, EvidenceSubmit(ConflictingVotes.of(*votes))
+
+
+def drawn_next(scene: Scene) -> set[bytes]:
+    """Who has credit in the set that is fixed and not in use yet."""
+    entries, _ = scene.model.worker_sets.get(scene.model.epoch + 1, ((), 0))
+    return {who for who, _, credit in entries if credit}
 
 
 def certificates(

@@ -206,6 +206,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
     ),
     "receipts hold no bond": patched("state.ledger.workers.hold", lambda *_, **__: None),
     "credit draws one epoch too early": patched("state.ledger.worker_sets.fix", fixed_early),
+    "a convicted worker keeps its credit": patched(
+        "state.ledger.worker_faults._drop_credit", lambda *_: None
+    ),
+    "who voted twice leads on": patched("state.ledger.evidence.worker_sets.lead_no_more", lambda *_: None),
     "the pool loses what floors leave": patched(
         "state.ledger.work_credit.largest_remainder", shares_rounded_down
     ),

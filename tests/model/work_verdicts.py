@@ -298,6 +298,7 @@ class WorkVerdicts(Work):
             (-row.credit, who)
             for who, row in mine.items()
             if row.credit and who in self.workers and self.whole(self.workers[who])
+            if who not in self.convictions
         ]
         chosen = sorted(who for _, who in sorted(able)[:64])
         if chosen:
