@@ -51,11 +51,15 @@ class Dispatcher:
     async def handle(
         self, body: bytes, session: Session | None = None, admit: Callable[[int], None] | None = None
     ) -> Answer:
-        """Answers a message. ``admit`` gets the number of its calls and may raise RpcError for all of it."""
+        """Answers a message. ``admit`` gets the number of calls that it counts as, what reading it costs before it is read, and
+        may raise RpcError for all of it."""
         try:
-            request = jsonrpc.parse(body)
+            counted = jsonrpc.weight(body)
             if admit is not None:
-                admit(len(request.calls))
+                admit(counted)
+            request = jsonrpc.parse(body)
+            if admit is not None and len(request.calls) > counted:
+                admit(len(request.calls) - counted)
         except RpcError as error:
             return Answer(jsonrpc.error_bytes(error, None), error.code)
         context = Context(self._backend, self._backend.reader(), session, self._in_thread)

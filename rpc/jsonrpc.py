@@ -104,10 +104,29 @@ def parse(body: bytes) -> Request:
     return Request(tuple(_call_of(part) for part in value), is_batch=True)
 
 
+def weight(body: bytes) -> int:
+    """Calls that a message counts as before it is read, by what reading it costs: at least one."""
+    values = min(_values(body), limits.rpc_values_max)  # with more it is not read
+    return 1 + max(values // limits.rpc_values_per_call, len(body) // limits.rpc_bytes_per_call)
+
+
+def _values(body: bytes) -> int:
+    """No fewer values than there are in a document: each but the first follows a comma or a bracket. Text may add to it."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
 def parse_json(body: bytes) -> Any:
     """The value in strict JSON. Raises RpcError (parse error, or invalid request beyond a limit)."""
     if len(body) > limits.rpc_body_bytes_max:
         raise too_large(len(body))
+    if (values := _values(body)) > limits.rpc_values_max:
+        raise standard_error(
+            PARSE_ERROR,
+            "limit",
+            "the JSON has too many values",
+            values,
+            f"at most {limits.rpc_values_max} are read",
+        )
     try:
         text = body.decode("utf-8")
         if is_deep(body, limits.rpc_depth_max):

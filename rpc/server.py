@@ -77,7 +77,7 @@ class RpcServer:
         self._dispatcher: Final = Dispatcher(TABLE, backend, observe)
         self._limiter: Final = RateLimiter(self._config.calls_per_second, self._config.calls_burst)
         self._sockets: Final = Sockets(self._dispatcher, backend.feed, self._admit)
-        self._uploads: Final = Uploads(backend, clock_ms)
+        self._uploads: Final = Uploads(backend, clock_ms, self._admit)
         self._silent: Final[dict[object, asyncio.TimerHandle]] = {}
         """Connections without a request so far, and when each is closed."""
         self._run: Final = secrets.token_hex(4)

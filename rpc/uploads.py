@@ -31,7 +31,8 @@ from omnitensor.protocol.uploads import upload_message
 from rpc.backend import Backend
 from rpc.errors import CONTENT, NOT_AUTHORISED, UNAVAILABLE, domain_error, not_found
 from rpc.fields import AddressText, HashText, address_of, content_of, hash_of
-from rpc.jsonrpc import INVALID_PARAMS, parse_json, standard_error
+from rpc.jsonrpc import INVALID_PARAMS, parse_json, standard_error, weight
+from rpc.limiter import client_of
 from state.reader import Reader
 from state.schema import SESSION_KEYS
 
@@ -71,8 +72,12 @@ class _Grant:
 class Uploads:
     """Handlers of /uploads and /content. Tokens live in memory: after a restart an upload is begun again and goes on."""
 
-    def __init__(self, backend: Backend, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, backend: Backend, clock_ms: Callable[[], int], admit: Callable[[str, int], None]
+    ) -> None:
+        """``admit`` gets client and number of calls, and raises RpcError where they are too many."""
         self._backend: Final = backend
+        self._admit: Final = admit
         self._store: Final = backend.content
         self._clock_ms: Final = clock_ms
         self._grants: Final[OrderedDict[str, _Grant]] = OrderedDict()
@@ -111,6 +116,7 @@ class Uploads:
     async def begin(self, request: web.Request) -> web.StreamResponse:
         """``POST /uploads``: which chunks are to be sent, and the token to send them with."""
         body = await read_body(request, limits.rpc_body_bytes_max)
+        self._admit(client_of(request.remote), weight(body))
         try:
             order = msgspec.convert(parse_json(body), UploadOrder)
         except msgspec.ValidationError as error:

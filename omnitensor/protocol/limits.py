@@ -159,6 +159,11 @@ rpc_body_bytes_max: Final = 1 * MIB
 rpc_response_bytes_max: Final = 8 * MIB
 rpc_batch_calls_max: Final = 100
 rpc_depth_max: Final = 16
+rpc_values_max: Final = 16_384
+"""Values in one message; each costs the reader microseconds, whatever it is good for."""
+rpc_values_per_call: Final = 8
+rpc_bytes_per_call: Final = 1 * KIB
+"""A message counts against a client's rate as so many calls as its calls, values and bytes make, whichever makes most."""
 rpc_id_chars_max: Final = 128
 rpc_connections_max: Final = 512
 rpc_websockets_max: Final = 128
