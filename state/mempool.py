@@ -3,6 +3,7 @@
 What is refused here could not stand in the next block, or pays no more than what it would push out. Accounts, session keys and
 the base fee are those of the last committed block; after each one only the senders in it are looked at again. What is behind a
 gap pays nobody until the gap is filled: it waits for a few blocks only, and a tenth of the room is the most that all of it gets.
+A block's few receipts of work are shared out among the workers in turn (``receipt_turns``).
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -13,10 +14,13 @@ from typing import Final
 from omnitensor.protocol import limits
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.blocks import Block
+from omnitensor.protocol.bodies import WorkCommit
+from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.errors import TransactionError
 from omnitensor.protocol.keys import is_own_key
 from omnitensor.protocol.transactions import Transaction
 from omnitensor.protocol.types import BPS, ZERO_HASH, Address, Hash, Height, PublicKey
+from omnitensor.protocol.work import Receipt, synthetic_job
 from state.genesis import NO_PROPOSER
 from state.ledger.context import BlockContext
 from state.ledger.errors import Unpayable
@@ -24,8 +28,10 @@ from state.ledger.fees import fee_of
 from state.ledger.prepared import Prepared, prepare_encoded
 from state.ledger.sessions import check_allowance, check_session, check_session_tip
 from state.ledger.transition import check_envelope
+from state.ledger.workers import is_active
 from state.reader import Reader
-from state.schema import SESSION_KEYS
+from state.receipt_turns import Waiting, turns
+from state.schema import SESSION_KEYS, WORKERS
 from state.sender_queue import SenderQueue, offer_of
 from state.signatures import SignatureChecker
 
@@ -47,6 +53,10 @@ class Mempool:
         self._cheapest: list[tuple[int, int, Hash]] = []
         """By price, of one price the latest first; it may name some that are gone."""
         self._taken_in = 0
+        self._receipts: dict[Hash, int] = {}
+        """Receipts of work that wait, by the number of what was taken in before."""
+        self._served: dict[Address, int] = {}
+        """Senders of receipts, and the last block with one; whoever had one last is at the end."""
         self._bytes = 0
         self._gapped: dict[Address, int] = {}
         """Senders with something behind a gap, and the height since when, the oldest first."""
@@ -226,6 +236,7 @@ class Mempool:
         ):  # as one change: what is behind a gap is so no later for being replaced
             if replaced is not None:
                 del self._by_id[replaced.id]
+                self._receipts.pop(replaced.id, None)
                 self._bytes -= len(replaced.encoded)
                 queue.drop(replaced)
             queue.put(prepared)
@@ -233,6 +244,8 @@ class Mempool:
         self._by_id[prepared.id] = prepared
         self._bytes += len(prepared.encoded)
         self._taken_in += 1
+        if isinstance(prepared.transaction.body, WorkCommit):
+            self._receipts[prepared.id] = self._taken_in
         heappush(self._expiring, (self._last_height(prepared), prepared.id))
         heappush(self._cheapest, (_price(prepared), -self._taken_in, prepared.id))
         # Both heaps name what is gone, and twice what came again, until it is at the top; never more of that than of the rest.
@@ -260,6 +273,7 @@ class Mempool:
         """Removes a waiting one; removing what is gone changes nothing."""
         if self._by_id.pop(prepared.id, None) is None:
             return
+        self._receipts.pop(prepared.id, None)
         sender = prepared.transaction.sender
         queue = self._queues[sender]
         self._bytes -= len(prepared.encoded)
@@ -315,6 +329,9 @@ class Mempool:
     ) -> list[Prepared]:
         """Transactions for a block: the highest tip a unit of weight first, each sender's in order of nonce, within the bounds.
 
+        Of workers' receipts there are no more than a block may have, and each worker has its turns: what is over waits, and what
+        its sender has behind it.
+
         ``exclude``: ids that stand in blocks between the head and the new block's parent. They are passed over, and their
         sender's next follow.
         """
@@ -325,6 +342,7 @@ class Mempool:
             if (first := next(queue, None))
         ]
         heapify(waiting)
+        receipts_left = self._turns(base_fee, exclude)
         taken: list[Prepared] = []
         while waiting and len(taken) < limits.block_transactions_max:
             _, order, prepared = heappop(waiting)
@@ -332,6 +350,11 @@ class Mempool:
                 continue  # its sender's later ones have to wait for it
             if prepared.weight > weight_max or len(prepared.encoded) > bytes_max:
                 continue
+            sender = prepared.transaction.sender
+            if sender in receipts_left and prepared.id in self._receipts:
+                if not receipts_left[sender]:
+                    continue
+                receipts_left[sender] -= 1
             taken.append(prepared)
             weight_max -= prepared.weight
             bytes_max -= len(prepared.encoded)
@@ -339,6 +362,33 @@ class Mempool:
             if following is not None:
                 heappush(waiting, (-_price(following), order, following))
         return taken
+
+    def _turns(self, base_fee: int, exclude: Container[Hash]) -> dict[Address, int]:
+        """How many receipts of each worker the next block takes.
+
+        Not of others' orders of that kind: the ledger refuses them, so they take nobody's place.
+        """
+        queues: dict[Address, list[Waiting]] = {}
+        for sender in dict.fromkeys(self._by_id[each].transaction.sender for each in self._receipts):
+            row = self._reader.get(WORKERS, sender)
+            if row is not None and is_active(row, self._params):
+                queues[sender] = self._receipts_of(sender, base_fee, exclude)
+        return turns(queues, self._served, self._params.work_receipts_per_block_max)
+
+    def _receipts_of(self, sender: Address, base_fee: int, exclude: Container[Hash]) -> list[Waiting]:
+        """A worker's receipts that could stand in a block with this base fee, in order."""
+        found: list[Waiting] = []
+        for prepared in self._queues[sender].in_order(exclude):
+            transaction = prepared.transaction
+            if fee_of(prepared.weight, base_fee) > transaction.max_fee:
+                break
+            if isinstance(transaction.body, WorkCommit):
+                arrived = self._receipts[prepared.id]
+                found.append(Waiting(self._is_synthetic(transaction.body.receipt), _price(prepared), arrived))
+        return found
+
+    def _is_synthetic(self, receipt: Receipt) -> bool:
+        return receipt.job == synthetic_job(self._chain_id, epoch_of(receipt.anchor, self._params))
 
     # -- after a block
 
@@ -361,6 +411,12 @@ class Mempool:
                 heappush(self._expiring, (last, expired.id))
             else:
                 self._remove(expired)
+        for transaction in block.transactions:
+            if isinstance(transaction.body, WorkCommit):
+                self._served.pop(transaction.sender, None)
+                self._served[transaction.sender] = height
+        while len(self._served) > limits.workers_max:
+            del self._served[next(iter(self._served))]
         self._look_again({transaction.sender: None for transaction in block.transactions})
         self._end_gaps(height)
 

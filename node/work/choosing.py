@@ -33,11 +33,20 @@ class Choice:
 
 
 def choices(
-    reader: Reader, chain_id: str, worker: Address, taken: Container[tuple[Hash, int]], most: int
+    reader: Reader,
+    chain_id: str,
+    worker: Address,
+    taken: Container[tuple[Hash, int]],
+    most: int,
+    synthetic_most: int,
 ) -> list[Choice]:
-    """So many at most, the most worthwhile first; none of those in ``taken``."""
+    """So many at most, the most worthwhile first; none of those in ``taken``.
+
+    Synthetic ones fill what jobs leave, ``synthetic_most`` of them.
+    """
     found = list(islice(_of_jobs(reader, worker, taken), most))
-    return found + list(islice(_synthetic(reader, chain_id, worker, taken), most - len(found)))
+    fill = max(0, min(most - len(found), synthetic_most))
+    return found + list(islice(_synthetic(reader, chain_id, worker, taken), fill))
 
 
 def _of_jobs(reader: Reader, worker: Address, taken: Container[tuple[Hash, int]]) -> Iterator[Choice]:

@@ -33,7 +33,7 @@ from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.rows_work import ReceiptState
 from omnitensor.protocol.rows_work import Worker as WorkerRow
 from omnitensor.protocol.types import ZERO_HASH, Address, Hash, Height, Signature
-from omnitensor.protocol.work import Receipt, Ticket, outputs_root
+from omnitensor.protocol.work import JobKind, Receipt, Ticket, outputs_root
 from state.reader import Reader
 from state.schema import RECEIPTS_BY_WORKER, WORK_RECEIPTS, WORK_UNITS, WORKERS, number
 
@@ -41,6 +41,8 @@ STEP_SECONDS: Final = 0.25
 REPORT_SECONDS: Final = 30.0
 COMMITS_UNDER_WAY_MAX: Final = 32
 """Receipts that wait for a block: beyond that the chain takes fewer than this worker makes."""
+SYNTHETIC_UNDER_WAY_MAX: Final = 2
+"""Of synthetic work: an account's orders follow one another, so what waits of it holds up receipts for jobs that come after."""
 OUTPUTS_KEPT_BYTES: Final = 64 * 1024 * 1024
 """Outputs that are held until they are shown. What is forgotten is computed again."""
 RETRY_SECONDS: Final = 5.0
@@ -81,6 +83,8 @@ class Worker:
         self._disk = disk
         self._tell = tally
         self._running: dict[UnitPlace, asyncio.Task[None]] = {}
+        self._synthetic: set[UnitPlace] = set()
+        """Units of synthetic work that run or whose receipts wait for a block."""
         self._committing: dict[UnitPlace, Sent] = {}
         self._showing: dict[UnitPlace, Sent] = {}
         self._resting: dict[UnitPlace, float] = {}
@@ -150,8 +154,12 @@ class Worker:
         if free <= 0:
             return
         taken = {*self._running, *self._committing, *self._resting}
-        for choice in choices(reader, self._hand.chain_id, address, taken, free):
+        self._synthetic &= {*self._running, *self._committing}
+        fill = max(SYNTHETIC_UNDER_WAY_MAX, self._engine.places) - len(self._synthetic)
+        for choice in choices(reader, self._hand.chain_id, address, taken, free, fill):
             place = (choice.job, choice.unit)
+            if choice.kind == JobKind.SYNTHETIC:
+                self._synthetic.add(place)
             task = asyncio.create_task(self._compute(choice, address), name=f"unit {choice.unit}")
             self._running[place] = task
             task.add_done_callback(partial(self._ended, place))
