@@ -232,4 +232,4 @@ class ChainApplication:
         self._metrics.attendance_bps.set(share_bps)
         sums = reader.get(WORK_EPOCHS, epoch.number)
         if sums is not None and sums.macs:
-            self._metrics.work_useful_bps.set(sums.useful * BPS // sums.macs)
+            self._metrics.work_useful_bps.set(sums.useful * BPS / sums.macs)

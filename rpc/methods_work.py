@@ -57,6 +57,15 @@ class WorkEpochShown(Result, frozen=True):
     pool: Annotated[AmountText, Meta(description="What was paid to workers and judges, nanoOMNIT")]
 
 
+class WorkSums(Result, frozen=True):
+    epochs: Annotated[Count, Meta(description="Epochs with any, of those that the state still has")]
+    receipts: Count
+    macs: AmountText
+    credit: AmountText
+    useful: AmountText
+    useful_bps: Annotated[float, Meta(description="Useful work as a share of all; may be a fraction")]
+
+
 class WorkStatus(Result, frozen=True):
     epoch: Count
     workers: Annotated[Count, Meta(description="Registered, whether they work or not")]
@@ -66,6 +75,7 @@ class WorkStatus(Result, frozen=True):
     epochs: Annotated[
         list[WorkEpochShown], Meta(description="The one under way, and those before, newest first")
     ]
+    sums: Annotated[WorkSums, Meta(description="Over all epochs whose sums are kept")]
 
 
 class WorkStatusParams(Params, frozen=True):
@@ -88,6 +98,20 @@ def status(context: Context, params: WorkStatusParams) -> WorkStatus:
         epochs=[
             _epoch_shown(reader, Epoch(each)) for each in range(epoch, max(-1, epoch - params.epochs), -1)
         ],
+        sums=_sums(reader),
+    )
+
+
+def _sums(reader: Reader) -> WorkSums:
+    rows = [row for _, row in reader.scan(WORK_EPOCHS) if row.macs]
+    macs, useful = sum(row.macs for row in rows), sum(row.useful for row in rows)
+    return WorkSums(
+        epochs=len(rows),
+        receipts=sum(row.receipts for row in rows),
+        macs=str(macs),
+        credit=str(sum(row.credit for row in rows)),
+        useful=str(useful),
+        useful_bps=useful * BPS / macs if macs else 0.0,
     )
 
 

@@ -56,6 +56,7 @@ class Story:
         self._show_work(net)
         self._show_balances(net, before)
         self._check(net, items)
+        self._show_useful(net)
         self._show_addresses(net)
 
     def stop(self) -> None:
@@ -249,6 +250,18 @@ class Story:
             paid[int(item["campaign"])] += item["status"] == "paid"
         if not all(paid.values()):
             raise DevnetError("a campaign has no paid item", value=paid)
+
+    def _show_useful(self, net: Net) -> None:
+        """The share of all validated work that was for the data here, and where to look for it."""
+        sums = net.nodes[0].call("work.status")["sums"]
+        self.teller.good(
+            f"useful share of the work: {sums['useful_bps'] / 100:.3g} %, {int(sums['useful']):,} of"
+            f" {int(sums['macs']):,} multiply-accumulates in {sums['receipts']} receipts; the rest is synthetic, and"
+            " counts a quarter"
+        )
+        self.teller.say(
+            f"the same as it changes: omnitensor_work_useful_bps at {net.nodes[0].endpoint}/metrics"
+        )
 
     def _show_addresses(self, net: Net) -> None:
         self.teller.chapter("Look around")

@@ -34,7 +34,7 @@ from omnitensor.sdk.computing import (
 )
 from omnitensor.sdk.errors import InputError
 from omnitensor.sdk.results import TransactionResult, hash_given
-from omnitensor.sdk.work_reads import JobInfo, WorkerInfo, WorkStatusInfo
+from omnitensor.sdk.work_reads import JobInfo, WorkerInfo, WorkStatusInfo, WorkSumsInfo
 
 MONEY_OF_WORKER = ("bond", "fees", "pool", "slashed")
 MONEY_OF_JOB = ("fee_unit", "burn_unit", "escrow", "paid", "burned", "refunded")
@@ -417,6 +417,14 @@ def _tell(moment: ComputeMoment) -> None:
         note(moment.text if moment.stage != "fetched" else f"{moment.total} units fetched and checked")
 
 
+def useful_line(sums: WorkSumsInfo) -> str:
+    """The useful share of all that is kept, in a sentence. A share that is small is not rounded to nothing."""
+    return (
+        f"useful share: {sums.useful_bps / 100:.3g} % ({sums.useful:,} of {sums.macs:,} multiply-accumulates in"
+        f" {sums.receipts} receipts of {sums.epochs} epochs were for jobs)"
+    )
+
+
 @compute.command(name="status")
 @pass_app
 def compute_status(app: App) -> None:
@@ -434,6 +442,8 @@ def compute_status(app: App) -> None:
     say(
         f"epoch {found.epoch}: {found.workers} workers; {leads} ({found.tickets} tickets, {found.leaders} leaders)"
     )
+    if found.sums.receipts:
+        say(useful_line(found.sums))
     table(
         ["epoch", "receipts", "multiply-accumulates", "credit", "useful", "pool OMNIT"],
         [

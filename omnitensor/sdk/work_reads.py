@@ -29,6 +29,17 @@ class WorkEpochInfo(Result, frozen=True):
     pool: int
 
 
+class WorkSumsInfo(Result, frozen=True):
+    """Work of all epochs whose sums the chain still has, in multiply-accumulates."""
+
+    epochs: int
+    receipts: int
+    macs: int
+    credit: int
+    useful: int
+    useful_bps: float
+
+
 class WorkStatusInfo(Result, frozen=True):
     """How much work the chain counts, and whether it draws leaders now."""
 
@@ -38,6 +49,7 @@ class WorkStatusInfo(Result, frozen=True):
     tickets: int
     leaders: int
     epochs: list[WorkEpochInfo]
+    sums: WorkSumsInfo
 
 
 class WorkerInfo(Result, frozen=True):

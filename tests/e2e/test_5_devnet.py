@@ -35,6 +35,8 @@ def test_story_reaches_paid(tmp_path: Path) -> None:
         "rejected for",
         "= 1,000,000,000 OMNIT, to the unit",
         "validators found work of the worker good",
+        "useful share of the work: ",
+        "omnitensor_work_useful_bps at http://127.0.0.1:",
         "everything stopped in good order",
     ):
         assert line in told.stdout, line

@@ -163,6 +163,9 @@ async def test_a_worker_with_its_bond_receipts_and_credit(backend: TestBackend, 
     status = await client.call("work.status")
     assert (status["workers"], status["leads_by_work"]) == (1, False)
     assert (status["epochs"][0]["receipts"], status["epochs"][0]["useful_bps"]) == (2, 0)
+    sums = status["sums"]
+    assert (sums["epochs"], sums["receipts"], sums["macs"], sums["useful"]) == (1, 2, str(2**31), "0")
+    assert (sums["credit"], sums["useful_bps"]) == (str(2**29), 0.0)
     assert [each["worker"] for each in (await client.call("work.workers"))["workers"]] == [WORKER_TEXT]
     found, cursor = [], None
     for _ in range(3):
