@@ -116,6 +116,10 @@ soak: setup ## Real nodes in network namespaces, cut off, killed, doubled: MINUT
 	@code=0; $(PY) -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS) || code=$$?; \
 	if [ $$code -eq 77 ]; then exit 0; else exit $$code; fi
 
+.PHONY: leaders
+leaders: setup ## A real net led by three workers, one killed half-way: who led against what credit drew: VIEWS=2000 (an hour at most)
+	@$(PY) -m tests.leads --views $(or $(VIEWS),2000) $(ARGS)
+
 .PHONY: bigfile
 bigfile: setup ## A file of gigabytes through real nodes that are killed on the way, each below 300 MB: SIZE=2G
 	@LARGE_FILE=$(or $(SIZE),2G) $(PY) -m pytest -n 0 -s --timeout 0 tests/e2e/test_7_large_file.py $(ARGS)

@@ -17,15 +17,18 @@ from deploy.devnet import calls, cast, process, workers
 from deploy.devnet.net import Net, Node, Plan
 from deploy.devnet.people import Person
 from omnitensor.protocol.types import NANO
+from tests.leads.record import WORK_TICKETS_MIN, EpochRecord, credit_of, now, read_epoch
 from tests.work.samples import model_of, rows_of
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
+BLOCKS = 16
+"""Of an epoch."""
 PLAN = Plan(
     chain_id="omnitensor-work",
-    balances={"worker": 2_000 * NANO, "sponsor": 1_000 * NANO, "pauper": 1},
+    balances={"worker": 2_000 * NANO, "second": 2_000 * NANO, "sponsor": 1_000 * NANO, "pauper": 1},
     params={
-        "epoch_blocks": 16,
+        "epoch_blocks": BLOCKS,
         "evidence_epochs": 60,  # a person who comes late still verifies from genesis
         "unbonding_blocks": 2_000,
         "block_interval_ms": 300,
@@ -154,6 +157,42 @@ def test_it_leads_blocks_by_its_work(net: Net, worker: Node, sponsor: Person) ->
     worker_shown = sponsor.json("worker", "show", "--wallet", address)
     assert worker_shown["works"] is True
     assert sponsor.json("worker", "list")["workers"][0]["worker"] == address
+
+
+@pytest.mark.timeout(600)
+def test_every_view_is_led_by_whom_credit_draws_and_who_is_killed_misses_its_own(
+    net: Net, worker: Node
+) -> None:
+    """Exactly, view by view, from headers and the frozen credit: no share of chance in it. ``make leaders`` adds that."""
+    first, address, node = net.address("worker"), net.address("second"), net.nodes[0]
+    second = workers.join_worker(net, "second")
+    try:
+        begun = calls.until("both draw leads", lambda: epoch_drawn_by(node, {first, address}), SECONDS)
+        calls.until("both have led a whole epoch", lambda: now(node, BLOCKS) > begun, SECONDS)
+        assert read_epoch(node, begun, BLOCKS).faults() == []
+    finally:
+        second.kill()
+    killed = now(node, BLOCKS)
+    over = calls.until("its credit has run out", lambda: epoch_drawn_by(node, {first}), 2 * SECONDS)
+    calls.until("the chain goes on without it", lambda: now(node, BLOCKS) > over, SECONDS)
+    records = [read_epoch(node, epoch, BLOCKS) for epoch in range(killed, over + 1)]
+    assert [fault for record in records for fault in record.faults()] == []
+    assert turns_after(records[1:], address) == sum(record.missed[address] for record in records[1:])
+    assert set(records[-1].turns_of_work) <= {first}
+
+
+def epoch_drawn_by(node: Node, names: set[str]) -> int:
+    """The epoch under way, where credit of just these draws its leaders; else 0."""
+    epoch = now(node, BLOCKS)
+    credit, tickets = credit_of(node, epoch)
+    drawn_by = {name for name, amount in credit.items() if amount}
+    return epoch if drawn_by == names and tickets >= WORK_TICKETS_MIN else 0
+
+
+def turns_after(records: list[EpochRecord], address: str) -> int:
+    """Views that a worker was drawn for, by the draw alone."""
+    views = [(record, view) for record in records for view in (*record.led, *record.skipped)]
+    return sum(record.by_work(view) and record.due(view) == address for record, view in views)
 
 
 @pytest.mark.parametrize(
