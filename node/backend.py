@@ -10,6 +10,7 @@ from typing import Final
 
 from datalayer.store import ContentStore
 from node.application import ChainApplication
+from node.beginning import peers_shown
 from node.config import Config
 from node.content_house import ContentHouse
 from node.driver import Driver
@@ -164,19 +165,7 @@ class NodeBackend:
         )
 
     def peers(self) -> Sequence[PeerStatus]:
-        return [
-            PeerStatus(
-                peer_id=peer.peer_id.hex(),
-                address=f"{peer.host}:{peer.port}",
-                name=peer.name,
-                version="",
-                inbound=not peer.outbound,
-                height=peer.head.height,
-                score=peer.score,
-                connected_ms=TimeMs(peer.connected_ms),
-            )
-            for peer in self._network.peers()
-        ]
+        return peers_shown(self._network)
 
     def metrics(self) -> bytes:
         self._metrics.peers.set(len(self._network.peers()))

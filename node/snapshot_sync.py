@@ -14,6 +14,7 @@ import structlog
 
 from node import keys as node_keys
 from node import snapshot_work, trust
+from node.beginning import Stage, serving
 from node.config import Config
 from node.snapshot_part import Part, begun, discard_all
 from omnitensor.protocol import limits
@@ -90,10 +91,11 @@ async def begin(config: Config) -> bool:
             address_book=config.home / "peers.json",
         ),
     )
+    stage = Stage()
     await network.start()
     try:
-        fetch = SnapshotFetch(network, config, genesis, checkpoint)
-        return await fetch.run()
+        async with serving(config, genesis, network, stage):
+            return await SnapshotFetch(network, config, genesis, checkpoint, stage).run()
     finally:
         await network.stop()
 
@@ -122,8 +124,15 @@ class SnapshotFetch:
     """Hears what peers offer, takes the newest that can be believed, and makes the chain of it."""
 
     def __init__(
-        self, network: Host, config: Config, genesis: Genesis, checkpoint: trust.Checkpoint | None
+        self,
+        network: Host,
+        config: Config,
+        genesis: Genesis,
+        checkpoint: trust.Checkpoint | None,
+        stage: Stage,
     ) -> None:
+        """``stage`` is told how far it is."""
+        self.stage = stage
         self._network = network
         self._config = config
         self._genesis = genesis
@@ -133,6 +142,7 @@ class SnapshotFetch:
         self._refused: set[Hash] = set()
         self._offers: dict[Hash, Offer] = {}
         self._strikes: Counter[PeerId] = Counter()
+        self._dialled: set[PeerId] = set()
 
     async def run(self) -> bool:
         """Whether the chain is there now; False where for a while nobody gave what could be believed."""
@@ -152,10 +162,13 @@ class SnapshotFetch:
                 return True
             except (SnapshotError, AskError) as error:
                 log.warning("snapshot not taken", height=offer.manifest.height, reason=str(error))
+                self.stage.said, self.stage.height = "asking peers for another snapshot", 0
                 self._refused.add(manifest_id(offer.encoded))
                 if offer.encoded == begun(self._config.snapshots_path) and not offer.peers - offer.guessed:
                     discard_all(self._config.snapshots_path)
-                end = loop.time() + OFFER_SECONDS
+                # Whoever dials in with ever new offers does not keep this node from beginning at all.
+                if offer.peers & self._dialled:
+                    end = loop.time() + OFFER_SECONDS
         log.warning(
             "no peer gave a snapshot that can be believed; beginning with the first block",
             peers=len(self._asked),
@@ -171,7 +184,9 @@ class SnapshotFetch:
             self._offers[manifest_id(encoded)] = Offer(encoded, manifest, set())
 
     async def _hear_offers(self) -> None:
-        fresh = [peer.peer_id for peer in self._network.peers() if peer.peer_id not in self._asked]
+        peers = self._network.peers()
+        self._dialled |= {peer.peer_id for peer in peers if peer.outbound}
+        fresh = [peer.peer_id for peer in peers if peer.peer_id not in self._asked]
         self._asked |= set(fresh)
         await asyncio.gather(*(self._hear(peer_id) for peer_id in fresh))
 
@@ -194,22 +209,34 @@ class SnapshotFetch:
                 other.guessed.add(peer_id)
 
     def _best(self) -> Offer | None:
-        """The newest that was not refused; what is under way before others, while somebody may have it."""
+        """The newest that was not refused; what is under way before others, while somebody may have it.
+
+        And what a peer gives that this node dialled before what only such give as dialled it: an invented one is the newest of
+        all, costs half a minute to find out, and identities cost nothing.
+        """
+        under_way = begun(self._config.snapshots_path)
         able = [
-            (other.encoded == begun(self._config.snapshots_path), other.manifest.height, digest)
+            (
+                other.encoded == under_way,
+                bool(other.peers & self._dialled - self._bad_peers),
+                other.manifest.height,
+                digest,
+            )
             for digest, other in self._offers.items()
             if digest not in self._refused
             and other.peers - self._bad_peers
             and other.manifest.genesis_hash == self._genesis.hash
             and (self._checkpoint is not None or other.manifest.first_step == 0)
         ]
-        return self._offers[max(able)[2]] if able else None
+        return self._offers[max(able)[3]] if able else None
 
     async def _take(self, offer: Offer) -> None:
         """Raises SnapshotError where it is not what it should be, AskError where nobody gives all of it."""
         manifest, folder = offer.manifest, self._config.snapshots_path
         log.info("fetching a snapshot", height=manifest.height, rows=manifest.rows, peers=len(offer.peers))
+        self.stage.said = f"following the validators to the one of height {manifest.height}"
         steps = await self._steps(offer)
+        self.stage.height = manifest.height
         part = Part(folder, offer.encoded)
         try:
             await _Chunks(self, part, offer).run()
@@ -226,9 +253,12 @@ class SnapshotFetch:
             path,
             self._config.sync_checkpoint,
             replace=False,
-            tell=lambda done, of: None,
+            tell=self._loaded,
         )
         log.info("begun with a snapshot", height=manifest.height, seconds=round(time.monotonic() - began, 1))
+
+    def _loaded(self, done: int, of: int) -> None:
+        self.stage.said = f"loading the one of height {self.stage.height}, {done} of {of} chunks"
 
     async def _steps(self, offer: Offer) -> list[bytes]:
         """All steps up to the snapshot's, followed as they come; all of one peer, so that no other is blamed for them."""
@@ -314,6 +344,7 @@ class _Chunks:
         self._part = part
         self._offer = offer
         self._waiting = part.missing()[::-1]
+        self._of = sum(chunk.size > 0 for chunk in offer.manifest.chunks)
         self._under_way: set[asyncio.Task[None]] = set()
         self._busy: Counter[PeerId] = Counter()
 
@@ -322,6 +353,7 @@ class _Chunks:
         try:
             while self._waiting or self._under_way:
                 self._begin()
+                self._say()
                 if not self._under_way:
                     raise AskError(
                         "nobody is left who gives this snapshot", value=self._offer.manifest.height
@@ -335,6 +367,10 @@ class _Chunks:
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _say(self) -> None:
+        left, stage = len(self._waiting) + len(self._under_way), self._fetch.stage
+        stage.said = f"fetching the one of height {stage.height}, {self._of - left} of {self._of} chunks"
 
     def _begin(self) -> None:
         for peer_id in self._fetch.able(self._offer):

@@ -9,6 +9,7 @@ from omnitensor import light
 from omnitensor.light import Checkpoint as Checkpoint
 from omnitensor.light import ProofError, TrustedPoint
 from omnitensor.light import TrustError as TrustError
+from omnitensor.protocol.epochs import boundary_of
 from omnitensor.protocol.types import Epoch, Height
 from omnitensor.protocol.votes import ValidatorEntry, ValidatorTable, ValidatorTableError
 from state.genesis import Genesis
@@ -47,7 +48,10 @@ class Follower:
             self._voters = genesis.table.entries
 
     def take(self, step: StepRow) -> None:
-        """The next step. Raises ProofError or TrustError where it does not follow; the follower is of no use then."""
+        """The next step. Raises ProofError or TrustError where it does not follow; the follower is of no use then.
+
+        Below the checkpoint nothing shows whether a step is true, so there are none of those above it: UntrustedError.
+        """
         epoch, before = step.header.epoch, self._voters
         if before is None and epoch == 0:
             before = (
@@ -70,6 +74,10 @@ class Follower:
             point = light.begin(step.header, table, self._checkpoint, self._genesis.chain_id)
             own = None if before is None else ValidatorTable(Epoch(epoch), before)
             self._believe(step, own, point)
+        elif self._checkpoint is not None and self._checkpoint.height <= boundary_of(
+            Epoch(epoch), self._genesis.params
+        ):
+            raise self._passed_by(boundary_of(Epoch(epoch), self._genesis.params))
 
     def _believe(self, step: StepRow, own: ValidatorTable | None, following: TrustedPoint) -> None:
         if self.first is None:
@@ -77,16 +85,20 @@ class Follower:
             self._first_voters = following.table.entries
         self._point, self._table = following, own
 
+    def _passed_by(self, height: int) -> UntrustedError:
+        """For steps that went on beyond the checkpoint and were none of them its own."""
+        assert self._checkpoint is not None, "genesis is trusted without one"
+        return UntrustedError(
+            "the checkpoint is of no boundary below the snapshot, or of another chain",
+            value=self._checkpoint,
+            remedy="give the height and hash of an epoch's last block, at or below the snapshot "
+            f"({height}), from somebody whom you trust",
+        )
+
     def check(self, manifest: Manifest) -> None:
         """After the last step: that the snapshot's header is final, and its proof true. Raises SnapshotError or ProofError."""
         if self._point is None:
-            assert self._checkpoint is not None, "genesis is trusted without one"
-            raise UntrustedError(
-                "the checkpoint is of no boundary below the snapshot, or of another chain",
-                value=self._checkpoint,
-                remedy="give the height and hash of an epoch's last block, at or below the snapshot "
-                f"({manifest.height}), from somebody whom you trust",
-            )
+            raise self._passed_by(manifest.height)
         if self.first is None or self._point.header != manifest.header:
             raise SnapshotError(
                 "the snapshot's header is not the one that its steps lead to", value=manifest.header.hash

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from node import config as configuration
 from node import snapshot_sync
@@ -16,8 +20,11 @@ from node.service import Node
 from node.snapshot_part import Part, begun
 from node.snapshot_serving import SnapshotShelf
 from node.snapshot_work import listed
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import Epoch, Height
+from omnitensor.protocol.types import Epoch, Hash, Height
+from p2p.config import HostConfig, Seed
+from p2p.host import Host
 from p2p.messages import (
     BlocksRequest,
     BlocksResponse,
@@ -30,12 +37,16 @@ from p2p.messages import (
     SnapshotPieceRequest,
     SnapshotQuery,
     StepsRequest,
+    StepsResponse,
 )
 from p2p.ranges import assemble_blocks
+from rpc.server import RpcServer
 from state.chain import Chain
 from state.genesis import Genesis
+from state.history import root_of
 from state.snapshots import taking
-from tests.node.node_kit import Folders, Stranger, height_of, make_folders, node_at, until
+from state.snapshots.manifest import Manifest, read_manifest
+from tests.node.node_kit import Folders, Stranger, height_of, make_folders, node_at, transfer, until
 from tests.storage.test_storage_node import NET
 
 EPOCH_BLOCKS = NET.epoch_blocks
@@ -293,3 +304,156 @@ async def test_a_snapshot_whose_block_is_pruned_is_not_given(giver: Giver) -> No
 async def test_it_is_not_begun_on_a_chain_that_has_blocks(folders: Folders) -> None:
     config = configuration.load(folders.homes[0], configuration.Sources(environment={}))
     assert not await snapshot_sync.begin(config)
+
+
+async def test_meanwhile_it_says_how_far_it_is(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over JSON-RPC, as a node that syncs from genesis would; and it leaves port and folders to the node itself."""
+    servers: list[RpcServer] = []
+    start, go_on, given = RpcServer.start, asyncio.Event(), 0
+
+    async def noted(self: RpcServer) -> None:
+        await start(self)
+        servers.append(self)
+
+    async def slow(peer_id: PeerId, request: Request) -> Response | None:
+        nonlocal given
+        given += 1
+        if given > 3:
+            await go_on.wait()
+        return giver.answer(peer_id, request)
+
+    monkeypatch.setattr(RpcServer, "start", noted)
+    honest = await peer(folders, giver.answers() | {SnapshotPieceRequest: slow})
+    config = new_config(folders, "new", honest)
+    begin = asyncio.create_task(snapshot_sync.begin(config))
+    try:
+        await until("some chunks are asked for", lambda: given > 3 or begin.done())
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{servers[0].port}") as http:
+            async with http.get("/health") as answer:
+                assert (answer.status, (await answer.json())["height"]) == (200, 0)
+            async with http.get("/ready") as answer:
+                assert answer.status == 503
+                reason = (await answer.json())["reason"]
+            height = listed(folders.homes[0])[0].height
+            fetching = f"beginning with a snapshot: fetching the one of height {height}, "
+            assert reason.startswith(fetching)
+            status = await result(http, "chain.status")
+            assert (status["height"], status["syncing"], status["sync_target"]) == (0, True, height)
+            info = await result(http, "node.info")
+            assert (info["ready"], info["peers"]) == (False, 1)
+            assert info["not_ready_reason"].startswith(fetching)
+            assert (await result(http, "p2p.peers"))["peers"][0]["peer_id"] == honest.identity.public.hex()
+            refused = await said(http, "tx.submit", tx=transfer("alice", 0).encoded.hex())
+            assert refused["error"]["data"]["code"] == "beginning"
+        go_on.set()
+        assert await begin
+    finally:
+        go_on.set()
+        await honest.stop()
+        await asyncio.gather(begin, return_exceptions=True)
+    assert not (config.home / "beginning").exists()
+    node = node_at(config.home)
+    await node.start()
+    assert height_of(node) == height
+    await node.stop()
+
+
+async def said(http: aiohttp.ClientSession, method: str, **params: object) -> dict[str, Any]:
+    """The whole answer to a call."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    async with http.post("/", json=call) as answer:
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
+async def result(http: aiohttp.ClientSession, method: str) -> dict[str, Any]:
+    answer = await said(http, method)
+    assert "result" in answer, answer
+    found: dict[str, Any] = answer["result"]
+    return found
+
+
+def invented(giver: Giver) -> Manifest:
+    """A manifest in good form far above the chain: only its steps would show that it is not so."""
+    offer = giver.shelf.serve(SnapshotQuery(), giver.chain.reader())
+    assert isinstance(offer, SnapshotOffer)
+    true = read_manifest(offer.manifest)
+    below = (Hash(b"\x07" * 32),)
+    header = replace(true.header, height=Height(2**40), epoch=Epoch(2**30), history_root=root_of(below))
+    candidate = replace(true.proof.candidate, block_hash=header.hash)
+    found = replace(true, header=header, below=below, proof=replace(true.proof, candidate=candidate))
+    return read_manifest(encode(found))
+
+
+async def test_what_is_offered_by_whoever_dials_in_comes_last(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Identities cost nothing: a new node that tried every newest offer first would never begin."""
+    hosts: list[Host] = []
+    start, heard = Host.start, asyncio.Event()
+    invention = SnapshotOffer(encode(invented(giver)))
+
+    async def noted(self: Host) -> None:
+        await start(self)
+        hosts.append(self)
+
+    def lie(peer_id: PeerId, request: Request) -> Response:
+        heard.set()
+        return invention
+
+    async def late(peer_id: PeerId, request: Request) -> Response | None:
+        await heard.wait()
+        return giver.answer(peer_id, request)
+
+    honest = await peer(folders, giver.answers() | {SnapshotQuery: late})
+    liar = Stranger(folders.genesis, 99, {SnapshotQuery: lie})
+    monkeypatch.setattr(Host, "start", noted)
+    config = new_config(folders, "new", honest)
+    begin = asyncio.create_task(snapshot_sync.begin(config))
+    await until("it listens", lambda: hosts)
+    identity = PeerId(hosts[0].peer_id)
+    liar._host = Host(
+        liar.identity,
+        folders.genesis.chain_id,
+        folders.genesis.hash,
+        liar,
+        HostConfig(persistent=(Seed("127.0.0.1", hosts[0].listen_port, identity),), exchange=False),
+    )
+    await liar.host.start()
+    try:
+        assert await begin
+    finally:
+        await liar.stop()
+        await honest.stop()
+    assert heard.is_set()
+    assert not [asked for asked in liar.asked if isinstance(asked, StepsRequest)]
+    assert head_of(config) == listed(folders.homes[0])[0].height
+
+
+async def test_steps_beyond_a_checkpoint_are_not_taken_without_end(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing shows that those below it are true, and a liar has as many as a new node has memory."""
+    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 5.0)
+    monkeypatch.setattr(snapshot_sync, "GATHER_SECONDS", 0.1)
+    step, invention, given = giver.chain.reader().step(Epoch(0)), SnapshotOffer(encode(invented(giver))), 0
+    assert step is not None
+    template = replace(step, voters=folders.genesis.table.entries)
+
+    def endless(peer_id: PeerId, request: Request) -> Response | None:
+        nonlocal given
+        assert isinstance(request, StepsRequest)
+        given += 1
+        epochs = range(request.from_epoch, request.from_epoch + request.count)
+        steps = (replace(template, header=replace(template.header, epoch=Epoch(epoch))) for epoch in epochs)
+        return None if given > 20 else StepsResponse(tuple(encode(each) for each in steps))
+
+    liar = await peer(folders, {SnapshotQuery: lambda peer_id, request: invention, StepsRequest: endless})
+    config = dataclasses.replace(new_config(folders, "new", liar), sync_checkpoint=f"5:{'ab' * 32}")
+    try:
+        assert not await snapshot_sync.begin(config)
+    finally:
+        await liar.stop()
+    assert given == 1
