@@ -41,7 +41,7 @@ from state.pages import StoredPages
 from state.reader import Head, Reader
 from state.rows import CommittedRows
 from state.schema import PROOFS
-from state.signatures import SignatureChecker
+from state.signatures import Checking, SignatureChecker
 from state.store import Store
 
 HEADER_ROOM_BYTES: Final = 1_024
@@ -193,7 +193,9 @@ class Chain:
         room = limits.block_bytes_max - HEADER_ROOM_BYTES
         executed = execute(tip, ctx, transactions[: limits.block_transactions_max], self._pages.read, room)
         block = Block(
-            self._header(tip, ctx, beacon_reveal, executed, attendance),
+            self._header(
+                tip, ctx, beacon_reveal, executed, attendance, root_of_transactions(executed.transactions)
+            ),
             tuple([prepared.transaction for prepared in executed.transactions]),
         )
         self._keep(pending_of(tip, assemble(block, executed.transactions), executed), tip)
@@ -215,13 +217,19 @@ class Chain:
         upgrades.check_known(Overlay(tip.base), Height(tip.header.height + 1))
         self._check_before_execution(tip, prepared)
         ctx = self._context_of(tip, header)
+        checking = self.signatures.begin(prepared.transactions)
         try:
             executed = execute(tip, ctx, prepared.transactions, self._pages.read)
         except Unpayable as refusal:
             raise BlockError(
                 f"a transaction can't stand in the block: {refusal.reason}", value=refusal.value
             ) from refusal
-        expected = self._header(tip, ctx, header.beacon_reveal, executed, header.attendance)
+        finally:
+            # Whatever execution came to, a signature that is none is what is wrong with the block.
+            self._check_signatures(prepared, checking)
+        expected = self._header(
+            tip, ctx, header.beacon_reveal, executed, header.attendance, header.transactions_root
+        )
         judging.compare(header, expected)
         assert header == expected
         self._keep(pending_of(tip, prepared, executed), tip)
@@ -242,7 +250,8 @@ class Chain:
             executed = execute(tip, ctx, prepared.transactions, self._pages.read)
         except (Unpayable, SupplyError):
             return tip.header, None
-        return tip.header, self._header(tip, ctx, header.beacon_reveal, executed, header.attendance)
+        root = root_of_transactions(prepared.transactions)
+        return tip.header, self._header(tip, ctx, header.beacon_reveal, executed, header.attendance, root)
 
     def _check_before_execution(self, tip: Tip, prepared: PreparedBlock) -> None:
         """What is wrong without executing, the cheap things first. Raises BlockError."""
@@ -268,7 +277,11 @@ class Chain:
         message = beacon_message(self.chain_id, Height(parent.height + 1))
         judging.check_proposer(Overlay(tip.base), table, header, message, self.scheme)
         check_attendance(header, parent, table, self.scheme)
-        bad = self.signatures.first_bad(prepared.transactions)
+
+    @staticmethod
+    def _check_signatures(prepared: PreparedBlock, checking: Checking) -> None:
+        """Waits until a block's signatures are checked. Raises BlockError."""
+        bad = checking.first_bad()
         if bad is not None:
             raise BlockError(
                 f"the signature of transaction {bad} does not verify", value=prepared.transactions[bad].id
@@ -331,7 +344,9 @@ class Chain:
         beacon_reveal: bytes,
         executed: Executed,
         attendance: Attendance | None,
+        transactions_root: Hash,
     ) -> Header:
+        """What execution makes the header of, with the root over its transactions, which is known where a block is checked."""
         table = self._table_above(tip)
         return Header(
             version=HEADER_VERSION,
@@ -345,7 +360,7 @@ class Chain:
             beacon=ctx.beacon,
             base_fee=ctx.base_fee,
             weight_used=executed.weight_used,
-            transactions_root=root_of_transactions(executed.transactions),
+            transactions_root=transactions_root,
             receipts_root=executed.receipts_root,
             work_root=work_root(executed.work),
             state_root=executed.commitment.root(),

@@ -136,7 +136,7 @@ def test_kintsugi_a_known_transaction_under_another_signature_is_not_known(chain
         header = replace(honest.header, transactions_root=transactions_root((forged.transaction,)))
         with pytest.raises(BlockError, match="signature"):
             chain.check(Block(header, (forged.transaction,)))
-    checker = SignatureChecker(threads=1)
+    checker = SignatureChecker()
     checker.check(order(key("a0"), 0, good.transaction.body))
     assert checker.first_bad([good]) is None
 
