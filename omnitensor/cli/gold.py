@@ -44,6 +44,27 @@ answers_option = click.option(
 bond_option = click.option("--bond", metavar="OMNIT", help="Bond of each piece  [default: the least]")
 
 
+def hand_in_options(command: F) -> F:
+    """Who hands gold in."""
+    homes = click.option(
+        "--hand-in-home",
+        "homes",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Home of another account that hands files in (made with: otensor-cli login --home FOLDER); may be repeated.",
+    )
+    api_keys = click.option(
+        "--hand-in-api-key-file",
+        "api_keys",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="API key of scope upload of such an account; may be repeated.",
+    )
+    return homes(api_keys(command))
+
+
 def source_option(*, required: bool) -> Callable[[F], F]:
     return click.option(
         "--from",
@@ -98,20 +119,34 @@ def gold_check(app: App, task_id: str, source: Path, sidecar: Path | None) -> No
 @source_option(required=False)
 @answers_option
 @bond_option
+@hand_in_options
 @pass_app
-def gold_commit(app: App, task_id: str, source: Path | None, sidecar: Path | None, bond: str | None) -> None:
-    """Bind a campaign to answers, once, before their files are handed in. Keeps them in the home: do not lose it."""
+def gold_commit(
+    app: App,
+    task_id: str,
+    source: Path | None,
+    sidecar: Path | None,
+    bond: str | None,
+    homes: tuple[Path, ...],
+    api_keys: tuple[Path, ...],
+) -> None:
+    """Bind a campaign to answers, once, before their files are handed in. Keeps them in the home: do not lose it.
+
+    In a private campaign name the accounts that will hand them in: each file is bound as one of them encrypts it, and that one
+    has to hand it in (gold run does so by itself).
+    """
     if source is None and sidecar is None:
         raise InputError("no answers are named", remedy="give a folder with --from, or a file with --answers")
     wallet = app.wallet()
+    by = _helpers(app, homes, api_keys)
     each = None if bond is None else int(parse_omnit(bond))
 
     async def send(client: AsyncClient) -> TransactionResult:
         acting = AsyncGold(wallet, client=client)
         if source is None:
             assert sidecar is not None
-            return await acting.commit(task_id, sidecar, bond_each=each)
-        return await acting.commit(task_id, source, sidecar=sidecar, bond_each=each)
+            return await acting.commit(task_id, sidecar, bond_each=each, by=by)
+        return await acting.commit(task_id, source, sidecar=sidecar, bond_each=each, by=by)
 
     show_final(app, app.run(send), f"campaign {task_id} is bound to the answers")
 
@@ -121,22 +156,7 @@ def gold_commit(app: App, task_id: str, source: Path | None, sidecar: Path | Non
 @source_option(required=False)
 @answers_option
 @bond_option
-@click.option(
-    "--hand-in-home",
-    "homes",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Home of another account that hands files in (made with: otensor-cli login --home FOLDER); may be repeated.",
-)
-@click.option(
-    "--hand-in-api-key-file",
-    "api_keys",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="API key of scope upload of such an account; may be repeated.",
-)
+@hand_in_options
 @click.option(
     "--share",
     type=click.FloatRange(0, 100, min_open=True),
@@ -161,8 +181,7 @@ def gold_run(
     Leave it running. Stopped or killed anywhere, the same command goes on where it was.
     """
     wallet = app.wallet()
-    by = [_wallet_of(app, folder) for folder in homes]
-    by += [Wallet.from_api_key(read_secret_file(path)) for path in api_keys]
+    by = _helpers(app, homes, api_keys)
     each = None if bond is None else int(parse_omnit(bond))
 
     def watch(moment: GoldMoment) -> None:
@@ -186,6 +205,12 @@ def gold_run(
             ("bonds burned", found.burned),
         ]
     )
+
+
+def _helpers(app: App, homes: tuple[Path, ...], api_keys: tuple[Path, ...]) -> list[Wallet]:
+    """Wallets of the accounts that hand gold in."""
+    found = [_wallet_of(app, folder) for folder in homes]
+    return found + [Wallet.from_api_key(read_secret_file(path)) for path in api_keys]
 
 
 def _wallet_of(app: App, folder: Path) -> Wallet:

@@ -17,6 +17,7 @@ import msgspec
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.bodies import GoldCommit, GoldRetire, GoldReveal
 from omnitensor.protocol.limits import gold_retired_per_order_max
+from omnitensor.protocol.sealing import sealed_size
 from omnitensor.protocol.types import BPS, Amount, BatchId, CampaignId
 from omnitensor.sdk import bundles, results
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
@@ -33,11 +34,13 @@ from omnitensor.sdk.errors import (
 from omnitensor.sdk.faults import Fault, FaultsError
 from omnitensor.sdk.gold_book import GoldBook, Piece, Progress, Tree, book_bytes_max, same_answers
 from omnitensor.sdk.gold_files import Answer, answers_in
+from omnitensor.sdk.gold_private import check_accounts, is_by, sealed_pieces
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import Blocking, blocking
 from omnitensor.sdk.orders import POLL_S, Order
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.results_report import BatchLine
+from omnitensor.sdk.sealing import check_sealed_size
 from omnitensor.sdk.wallet import Wallet
 
 if TYPE_CHECKING:
@@ -74,14 +77,18 @@ class AsyncGold(AsyncActor):
         *,
         sidecar: str | Path | None = None,
         bond_each: int | None = None,
+        by: Sequence[Wallet] = (),
     ) -> results.TransactionResult:
         """Bind a campaign to the answers in a folder or a file of answers; the files themselves are handed in afterwards.
 
-        Interrupted, and called again, it goes on: nothing is committed to twice, and no salt is lost. Raises FaultsError,
-        InputError, FundsError or RefusedError.
+        In a private campaign `by` are wallets of the accounts that will hand them in: each file is bound as one of them encrypts
+        it. Interrupted, and called again, it goes on: nothing is committed to twice, and no salt is lost. Raises FaultsError,
+        InputError, FundsError, CampaignStateError or RefusedError.
         """
         number = campaign_number(campaign)
         found = await self.client.campaign(number)
+        signers = [await self.client.bind(each) for each in by]
+        check_accounts((await self.wallet()).text, signers)
         pieces = await asyncio.to_thread(pieces_from, found, Path(source), sidecar)
         path = await self.path_of(number)
         with self.home.locked(path):
@@ -95,6 +102,13 @@ class AsyncGold(AsyncActor):
                         remedy=f"a campaign commits to gold once; its answers lie in {path}",
                     )
                 book = None  # never signed: nothing rests on it
+            if (
+                book is not None
+                and progress.commit is None
+                and found.gold is None
+                and not is_by(book, signers)
+            ):
+                book = None  # likewise, and made for accounts that are not here
             if progress.commit is not None:
                 try:
                     return await self.client.deliver(progress.commit)
@@ -105,7 +119,10 @@ class AsyncGold(AsyncActor):
                     "the campaign has its gold", value=number, remedy="a campaign commits to gold once"
                 )
             if book is None:
-                book = GoldBook(number, await self.client.chain_id(), pieces)
+                chain_id = await self.client.chain_id()
+                if found.spec.is_private:
+                    pieces = await asyncio.to_thread(sealed_pieces, found, pieces, signers, chain_id)
+                book = GoldBook(number, chain_id, pieces)
                 self.home.write(path, book)
             return await self._bind(path, found, Tree(book), bond_each)
 
@@ -285,7 +302,8 @@ class AsyncGold(AsyncActor):
     ) -> GoldRun:
         """Everything about a campaign's gold from wherever it is until the campaign is over: see `GoldRunner`.
 
-        `by`: wallets of the accounts that hand the files in, as the campaign grows, so that they are a share of its items.
+        `by`: wallets of the accounts that hand the files in, as the campaign grows, so that they are a share of its items; in a
+        private campaign they give reviewers the keys, too.
         """
         from omnitensor.sdk.gold_run import GoldRunner  # which needs this module
 
@@ -367,12 +385,6 @@ def pieces_from(campaign: results.Campaign, source: Path, sidecar: str | Path | 
             value=campaign.campaign,
             remedy="commit before it closes",
         )
-    if campaign.spec.is_private:
-        raise CampaignStateError(
-            "a private campaign's items are ciphertext, so answers to plain files bind nothing there",
-            value=campaign.campaign,
-            remedy="leave gold out of it",
-        )
     faults: list[Fault] = []
     pieces: dict[str, Piece] = {}
     for answer in answers_in(source, None if sidecar is None else Path(sidecar)):
@@ -400,6 +412,8 @@ def _piece(campaign: results.Campaign, answer: Answer) -> Piece:
     tier = bundles.choose_tier(campaign.spec, answer.tier)
     category = bundles.choose_category(campaign.spec, answer.category)
     item = bundles.declare(answer.path, campaign, tier=tier, category=category)
+    if campaign.spec.is_private:
+        check_sealed_size(answer.path, sealed_size(item.size), campaign)
     return Piece.new(item.chunk_root, answer.bits, str(answer.path), tier, category)
 
 

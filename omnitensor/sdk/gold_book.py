@@ -34,6 +34,15 @@ class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
     """The file's path, for handing it in."""
     tier: int | None = None
     category: str | int | None = None
+    plain: str = ""
+    """Of a private item the plain file's chunk root; `chunk_root` is the encrypted one's."""
+    signer: str = ""
+    """Of a private item the public key whose secret encrypts it: no other can hand it in."""
+
+    @property
+    def file_root(self) -> str:
+        """Of the file that was answered for, as it lies on the disk."""
+        return self.plain or self.chunk_root
 
     @classmethod
     def new(
@@ -114,7 +123,7 @@ class Tree:
 
 
 def same_answers(book: GoldBook, pieces: Sequence[Piece]) -> bool:
-    """Whether a book holds exactly these answers, whatever their salts, names and order."""
-    return {piece.chunk_root: piece.bits for piece in book.pieces} == {
-        piece.chunk_root: piece.bits for piece in pieces
+    """Whether a book holds exactly these answers, whatever their salts, names, order, and who encrypts them."""
+    return {piece.file_root: piece.bits for piece in book.pieces} == {
+        piece.file_root: piece.bits for piece in pieces
     }

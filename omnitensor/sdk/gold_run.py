@@ -1,7 +1,8 @@
 """A campaign's gold from a folder to the last bond, in one procedure that may be stopped anywhere and goes on when run again.
 
 It binds the campaign, hands the files in from other accounts as the campaign grows, answers every batch that asks, and opens what
-was never met. Answering runs beside handing in, so that nothing that is slow or fails there makes it miss a batch.
+was never met. Answering runs beside handing in, so that nothing that is slow or fails there makes it miss a batch; so does giving
+reviewers the keys of what was handed in to a private campaign.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from omnitensor.sdk.contributor import AsyncContributor
 from omnitensor.sdk.errors import InputError, NotFoundError, RefusedError, SdkError
 from omnitensor.sdk.gold import REFUSALS_MAX, AsyncGold
 from omnitensor.sdk.gold_book import HandIn, Piece, Tree
+from omnitensor.sdk.gold_private import check_accounts
 from omnitensor.sdk.orders import POLL_S
+from omnitensor.sdk.private import AsyncPrivate, PrivateMoment
 from omnitensor.sdk.reads import campaign_number
 from omnitensor.sdk.wallet import Wallet
 
@@ -34,7 +37,7 @@ RETRY_S: Final = 5.0
 
 
 class GoldMoment(msgspec.Struct, frozen=True):
-    """Something to show: `kind` is bound, handed_in, answered, retired, trouble or over."""
+    """Something to show: `kind` is bound, handed_in, keys, answered, retired, trouble or over."""
 
     kind: str
     text: str
@@ -75,6 +78,7 @@ class GoldRunner:
         self._gold = AsyncGold(wallet, client=client)
         self._client = client
         self._number = campaign_number(campaign)
+        self._wallets = list(by)
         self._by = [AsyncContributor(each, client=client) for each in by]
         self._share_bps = share_bps
         self._watch = watch or (lambda moment: None)
@@ -100,24 +104,18 @@ class GoldRunner:
             await self._bind(source, sidecar, bond_each)
             tree = await self._gold.tree(self._number)
             handing = asyncio.create_task(self._hand_in_all(tree), name="gold-hand-in")
+            giving = await self._give_keys()
             try:
                 await self._answer_to_the_end(handing)
             finally:
-                handing.cancel()
-                await asyncio.gather(handing, return_exceptions=True)
+                for task in (handing, *giving):
+                    task.cancel()
+                await asyncio.gather(handing, *giving, return_exceptions=True)
             await self._retire_rest()
             return await self._outcome(tree)
 
     async def _check_accounts(self) -> None:
-        """Who hands in is not the sponsor: everybody would know its files for gold."""
-        sponsor = (await self._gold.wallet()).text
-        for each in self._by:
-            if (await each.wallet()).text == sponsor:
-                raise InputError(
-                    "gold handed in by its sponsor is known for gold",
-                    value=sponsor,
-                    remedy="hand it in from another account that has money for bonds and fees",
-                )
+        check_accounts((await self._gold.wallet()).text, [await each.wallet() for each in self._by])
 
     async def _bind(
         self, source: str | Path | None, sidecar: str | Path | None, bond_each: int | None
@@ -137,9 +135,26 @@ class GoldRunner:
             raise InputError(
                 "the campaign has no gold yet", value=self._number, remedy="name a folder with --from"
             )
-        await self._gold.commit(self._number, source, sidecar=sidecar, bond_each=bond_each)
+        await self._gold.commit(self._number, source, sidecar=sidecar, bond_each=bond_each, by=self._wallets)
         count = len((await self._gold.book(self._number)).pieces)
         self._say("bound", f"the campaign is bound to {count} answers", count)
+
+    async def _give_keys(self) -> list[asyncio.Task[int]]:
+        """In a private campaign, what gives each account's keys to the seats that are drawn."""
+        if not (await self._client.campaign(self._number)).spec.is_private:
+            return []
+        return [
+            asyncio.create_task(
+                AsyncPrivate(each, client=self._client).watch(watch=self._tell_keys), name="gold-keys"
+            )
+            for each in self._wallets
+        ]
+
+    def _tell_keys(self, moment: PrivateMoment) -> None:
+        if moment.kind == "given":
+            self._say("keys", moment.text, batch=moment.batch)
+        else:
+            self._say_trouble(moment.text)
 
     # -- answering
 
@@ -173,15 +188,25 @@ class GoldRunner:
                 if campaign.status != "open":
                     return
                 left = await self._not_planned(tree)
-                if not left:
+                here = [place for place in left if self._who_may(tree.book.pieces[place])]
+                if len(here) < len(left):
+                    self._say_trouble(
+                        f"{len(left) - len(here)} pieces were bound for accounts not named here"
+                    )
+                if not here:
                     return
-                due = await self._due(campaign, tree, len(left))
+                due = min(await self._due(campaign, tree, len(left)), len(here))
                 if due:
-                    await self._hand_in_some(tree, self._chance.sample(left, due))
+                    await self._hand_in_some(tree, self._chance.sample(here, due))
             except SdkError as error:
                 self._say_trouble(f"handing in: {error}")
                 await asyncio.sleep(RETRY_S)
             await self._client.ticker.tick(POLL_S)
+
+    def _who_may(self, piece: Piece) -> list[int]:
+        """Places of the accounts that can hand a piece in: a private one's, that whose key encrypts it."""
+        keys = [wallet.public.hex() for wallet in self._wallets]
+        return [who for who, key in enumerate(keys) if piece.signer in ("", key)]
 
     async def _due(self, campaign: results.Campaign, tree: Tree, left: int) -> int:
         """How many pieces to hand in now, so that they are the wanted share of what the campaign has."""
@@ -203,8 +228,8 @@ class GoldRunner:
         progress = await self._gold.progress(self._number)
         plans: dict[tuple[int, object, object], list[int]] = {}
         for place in places:
-            who = self._chance.randrange(len(self._by))
             piece = tree.book.pieces[place]
+            who = self._chance.choice(self._who_may(piece))
             plans.setdefault((who, piece.tier, piece.category), []).append(place)
         fresh = [HandIn((await self._by[who].wallet()).text, group) for (who, _, _), group in plans.items()]
         path = await self._gold.path_of(self._number)
@@ -213,14 +238,14 @@ class GoldRunner:
 
     async def _finish_begun(self, tree: Tree) -> None:
         """Sees every planned hand-in through. One that fails holds up no other; the first fault is raised after all of them."""
-        by_account = {(await each.wallet()).text: each for each in self._by}
         faults: list[SdkError] = []
         for place, plan in enumerate((await self._gold.progress(self._number)).hand_ins):
-            contributor = by_account.get(plan.account)
-            if plan.done or contributor is None or self._refused[place] >= REFUSALS_MAX:
+            able = [self._by[who] for who in self._who_may(tree.book.pieces[plan.places[0]])]
+            contributors = [each for each in able if (await each.wallet()).text == plan.account]
+            if plan.done or not contributors or self._refused[place] >= REFUSALS_MAX:
                 continue
             try:
-                await self._hand_in(tree, place, plan, contributor)
+                await self._hand_in(tree, place, plan, contributors[0])
             except SdkError as error:
                 self._refused[place] += isinstance(error, RefusedError)
                 faults.append(error)
@@ -233,12 +258,26 @@ class GoldRunner:
         if not await self._is_on_chain(plan.account, pieces):
             first = pieces[0]
             names = [piece.name for piece in pieces]
+            await self._check_unchanged(contributor, pieces)
             await contributor.upload(self._number, names, tier=first.tier, category=first.category)
         hand_ins = list((await self._gold.progress(self._number)).hand_ins)
         hand_ins[place] = msgspec.structs.replace(plan, done=True)
         self._gold.keep(await self._gold.path_of(self._number), hand_ins=hand_ins)
         self._handed_in += len(pieces)
         self._say("handed_in", f"{len(pieces)} pieces are handed in", len(pieces))
+
+    async def _check_unchanged(self, contributor: AsyncContributor, pieces: Sequence[Piece]) -> None:
+        """What would be handed in is what the campaign is bound to. Raises InputError."""
+        first, names = pieces[0], [piece.name for piece in pieces]
+        planned = await contributor.plan(self._number, names, tier=first.tier, category=first.category)
+        wanted = {piece.chunk_root for piece in pieces}
+        for item in planned:
+            if item.chunk_root not in wanted:
+                raise InputError(
+                    "the file is not as the campaign was bound to it",
+                    value=item.path,
+                    remedy="put the file back as it was: its bond returns unused otherwise",
+                )
 
     async def _is_on_chain(self, account: str, pieces: Sequence[Piece]) -> bool:
         """Whether an account's items have all of these contents."""

@@ -46,12 +46,7 @@ def sealed_item(item: BundleItem, campaign: Campaign, wallet: Wallet, chain_id: 
     path, digest, number = Path(item.path), bytes_of(item.sha256), campaign.campaign
     key = wallet.item_key(chain_id, number, digest)
     content = _sealed_content(path, item, key, wallet, chain_id, number)
-    if content.size > campaign.spec.item_bytes_max:
-        raise FileError(
-            f"encrypted the file has {content.size} bytes, over the campaign's limit of {campaign.spec.item_bytes_max}",
-            value=path,
-            remedy="split or compress it",
-        )
+    check_sealed_size(path, content.size, campaign)
     plain = sealing.plain_commitment(key, digest, item.size)
     context = sealing.sponsor_context(chain_id, number, content.chunk_root, wallet.address)
     return msgspec.structs.replace(
@@ -66,6 +61,16 @@ def sealed_item(item: BundleItem, campaign: Campaign, wallet: Wallet, chain_id: 
             wallet.seal_item_key(chain_id, number, plain, key).hex(),
         ),
     )
+
+
+def check_sealed_size(path: Path, size: int, campaign: Campaign) -> None:
+    """That a file is not too large for its campaign once it is encrypted. Raises FileError."""
+    if size > campaign.spec.item_bytes_max:
+        raise FileError(
+            f"encrypted the file has {size} bytes, over the campaign's limit of {campaign.spec.item_bytes_max}",
+            value=path,
+            remedy="split or compress it",
+        )
 
 
 def seal_for_upload(item: BundleItem, wallet: Wallet, chain_id: str, campaign: int, target: Path) -> None:

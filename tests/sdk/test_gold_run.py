@@ -17,7 +17,6 @@ import pytest
 from msgspec.structs import replace
 
 from omnitensor.sdk import (
-    CampaignStateError,
     Client,
     Contributor,
     Gold,
@@ -220,17 +219,6 @@ def test_a_book_of_any_size_can_be_read_again(tmp_path: Path) -> None:
     ]
     home.write(tmp_path / "book.json", GoldBook(1, "chain", pieces))
     assert home.read(tmp_path / "book.json", GoldBook, book_bytes_max) == GoldBook(1, "chain", pieces)
-
-
-def test_private_campaigns_take_no_gold(
-    chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path
-) -> None:
-    campaign = open_campaign(chain, wallet("sponsor"), home, private=True)
-    with (
-        Gold(wallet("sponsor"), endpoint=chain.endpoint, home=home) as gold,
-        pytest.raises(CampaignStateError, match="ciphertext"),
-    ):
-        gold.commit(campaign, gold_folder(tmp_path / "gold"))
 
 
 def test_wrong_inputs(chain: SmallChain, home: Path, tmp_path: Path, wallet: Wallets) -> None:
