@@ -371,7 +371,7 @@ WORK_EPOCHS = Table(0x5F, WorkEpoch, "work epochs", (INT,))
 # -- state: private campaigns (0x64 .. 0x67)
 READING_KEYS = Table(0x64, ReadingKeyRow, "reading keys", (ADDRESS,))
 """By validator."""
-PRIVATE_ITEMS = Table(0x65, PrivateItem, "private items", (INT,))
+PRIVATE_ITEMS = Table(rows.PRIVATE_ITEMS_PREFIX, PrivateItem, "private items", (INT,))
 """By item."""
 SEALED_SEATS = Table(0x66, SealedSeat, "sealed seats", (INT, ADDRESS))
 """By batch and validator, until the batch is done."""

@@ -18,9 +18,8 @@ from omnitensor.light import Checkpoint
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.dataset import Checked, Exported, Exporter, Manifest, check
 from omnitensor.sdk.dataset.bundle import read_manifest
-from omnitensor.sdk.dataset.decrypt import INDEX, Decrypted
+from omnitensor.sdk.dataset.decrypt import INDEX, NEAR, NEAR_BITS
 from omnitensor.sdk.dataset.decrypt import decrypt as make_plain
-from omnitensor.sdk.private import AsyncPrivate
 
 
 @click.group(cls=Group)
@@ -89,23 +88,31 @@ def verify(app: App, folder: Path, online: bool, checkpoint: str | None, trust_d
 @click.option(
     "--to", "target", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A new folder."
 )
+@click.option(
+    "--near-bits",
+    type=click.IntRange(0, 128),
+    default=NEAR_BITS,
+    show_default=True,
+    metavar="BITS",
+    help="Report files whose fingerprints differ in no more bits as near duplicates.",
+)
 @pass_app
-def decrypt(app: App, folder: Path, target: Path) -> None:
-    """Make plain files of a private campaign's data set, as its sponsor. They are for their owner alone.
+def decrypt(app: App, folder: Path, target: Path, near_bits: int) -> None:
+    """Make plain files of a private campaign's data set, as its sponsor, without a node. They are for their owner alone.
 
-    Each is checked against what its contributor declared. Check the data set itself with: dataset verify.
+    Each is checked against what its contributor declared. Check the data set itself with: dataset verify. Beside the files lies
+    what each is, and which nearly repeat an earlier one.
     """
     wallet = app.wallet()
-
-    async def work(client: AsyncClient) -> Decrypted:
-        with _progress(quiet=app.as_json) as watch:
-            return await make_plain(AsyncPrivate(wallet, client=client), folder, target, watch)
-
-    done = app.run(work)
+    with _progress(quiet=app.as_json) as watch:
+        done = make_plain(wallet, folder, target, watch, near_bits=near_bits)
     if app.as_json:
-        print_json({"folder": str(done.folder), "items": done.items, "bytes": done.bytes})
-    else:
-        say(f"{done.items} plain files are in {done.folder}, listed in {INDEX}")
+        told = {"folder": str(done.folder), "items": done.items, "bytes": done.bytes}
+        print_json(told | {"near_duplicates": done.near})
+        return
+    say(f"{done.items} plain files are in {done.folder}, listed in {INDEX}")
+    if done.near:
+        say(f"{done.near} of them nearly repeat an earlier one: see {NEAR} there")
 
 
 @dataset.command(cls=Command)

@@ -358,6 +358,8 @@ content_note_bytes_max: Final = 2 * KIB
 """What a node notes of a content it stores, beside it."""
 near_duplicate_bytes_min: Final = 256
 """Shorter contents are not compared: what they share is mostly form."""
+near_duplicates_compared_max: Final = 16_384
+"""Earlier items with which a sponsor's own program compares one that it decrypted."""
 near_duplicate_candidates_max: Final = 1_024
 """Items of a campaign, the newest first, that a batch is compared with."""
 fingerprinted_bytes_per_call_max: Final = 32 * MIB

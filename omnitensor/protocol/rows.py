@@ -36,6 +36,7 @@ from omnitensor.protocol.types import (
 ACCOUNTS_PREFIX: Final = 0x11
 CAMPAIGNS_PREFIX: Final = 0x20
 ITEMS_PREFIX: Final = 0x24
+PRIVATE_ITEMS_PREFIX: Final = 0x65
 DELEGATIONS_PREFIX: Final = 0x30
 
 FIXED_BYTES: Final = 16
@@ -58,6 +59,11 @@ def campaign_key(campaign: CampaignId) -> bytes:
 def item_key(item: ItemId) -> bytes:
     """Key of an ``Item``."""
     return bytes([ITEMS_PREFIX]) + item.to_bytes(8, "big")
+
+
+def private_item_key(item: ItemId) -> bytes:
+    """Key of a ``PrivateItem``: what an encrypted item was declared with."""
+    return bytes([PRIVATE_ITEMS_PREFIX]) + item.to_bytes(8, "big")
 
 
 def multisig_key(address: Address) -> bytes:

@@ -181,19 +181,9 @@ class AsyncPrivate(AsyncActor):
         """The key of an item that this wallet handed in, or that it sponsors. Raises InputError, SealError."""
         wallet, chain_id = await self.wallet(), await self.client.chain_id()
         if info.contributor == wallet.text:
-            return wallet.open_item_key(chain_id, info.campaign, hash_of(info.plain), bytes_of(info.own))
+            return key_for(wallet, chain_id, info, "")
         campaign = await self.client.campaign(info.campaign)
-        reading = wallet.reading_key(chain_id)
-        if campaign.spec.reading_key != reading.public.hex():
-            raise InputError(
-                "the campaign's items are encrypted for another key",
-                value=reading.public.hex(),
-                remedy="log in as the sponsor, with the key that opened the campaign",
-            )
-        context = sealing.sponsor_context(
-            chain_id, info.campaign, hash_of(info.content.chunk_root), parse_address(info.contributor)
-        )
-        return reading.unwrap(bytes_of(info.sponsor), context)
+        return key_for(wallet, chain_id, info, campaign.spec.reading_key)
 
     async def read(self, item: int, target: str | Path) -> PrivateItemInfo:
         """Fetch an item and put its plain bytes at `target`, mode 0600, checked. For its contributor and the sponsor.
@@ -222,6 +212,23 @@ class AsyncPrivate(AsyncActor):
         if (await self.client.reading_key(wallet.address)).key != key.hex():
             await self.client.execute(wallet, ReadingKeySet(key))
         return key.hex()
+
+
+def key_for(wallet: Wallet, chain_id: str, info: PrivateItemInfo, reading_key: str) -> bytes:
+    """The key of an item for whoever handed it in, or holds the campaign's reading key. Raises InputError, SealError."""
+    if info.contributor == wallet.text:
+        return wallet.open_item_key(chain_id, info.campaign, hash_of(info.plain), bytes_of(info.own))
+    reading = wallet.reading_key(chain_id)
+    if reading_key != reading.public.hex():
+        raise InputError(
+            "the campaign's items are encrypted for another key",
+            value=reading.public.hex(),
+            remedy="log in as the sponsor, with the key that opened the campaign",
+        )
+    context = sealing.sponsor_context(
+        chain_id, info.campaign, hash_of(info.content.chunk_root), parse_address(info.contributor)
+    )
+    return reading.unwrap(bytes_of(info.sponsor), context)
 
 
 def open_checked(sealed: Path, target: Path, key: bytes, info: PrivateItemInfo, chain_id: str) -> Plain:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pytest
 from msgspec.structs import replace
 
 from omnitensor.sdk import Validator, Wallet
+from omnitensor.sdk.dataset import bundle, tables
 from tests.cli.people import Person
 from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import FAST, SmallChain
+from tests.sdk.test_dataset import rewrite_table, rewritten
 
 pytestmark = [pytest.mark.xdist_group("cli-private"), pytest.mark.timeout(280)]
 
@@ -64,14 +68,16 @@ def test_a_private_campaign_from_its_file_to_its_plain_data_set(
     assert "private" in contributor.must("campaign", "show", number).out
 
     texts = write_texts(tmp_path / "texts", 2)
-    contents = sorted(path.read_bytes() for path in texts)
+    nearly = tmp_path / "texts" / "nearly.txt"
+    nearly.write_text(texts[0].read_text(encoding="utf-8") + "\nOne sentence more.\n", encoding="utf-8")
+    contents = sorted(path.read_bytes() for path in (*texts, nearly))
     said = contributor.must("upload-data", "--task-id", number, "--file", str(tmp_path / "texts"))
     assert f"otensor-cli private watch --until-settled {number}" in said.err
     chain.until(lambda: len(contributor.must("private", "list", "--json").json["seats"]) == len(READERS))
-    assert "2" in contributor.must("private", "list").out
+    assert "3" in contributor.must("private", "list").out
     assert "3 reviewers wait for keys of yours" in contributor.must("check-status", "--task-id", number).out
     assert people["second"].must("private", "give").out.startswith("nothing was given")
-    assert "6 keys given to 3 seats" in contributor.must("private", "give").out
+    assert "9 keys given to 3 seats" in contributor.must("private", "give").out
     assert contributor.must("private", "list").out.startswith("no seat waits")
     threads = [
         threading.Thread(
@@ -91,7 +97,7 @@ def test_a_private_campaign_from_its_file_to_its_plain_data_set(
     for thread in threads:
         thread.join(100)
     items = contributor.must("check-status", "--task-id", number, "--json").json["items"]
-    assert [item["status"] for item in items] == ["paid", "paid"]
+    assert [item["status"] for item in items] == ["paid"] * 3
 
     one, target = str(items[0]["item"]), tmp_path / "one"
     assert sponsor.must("private", "read", one, "--to", str(target)).out
@@ -134,7 +140,7 @@ def _check_data_set(people: dict[str, Person], number: str, contents: list[bytes
     """Anybody exports and verifies what is encrypted; the sponsor alone makes plain files of it."""
     made = folder / "pages"
     said = people["second"].must("dataset", "export", "--task-id", number, "--to", str(made), "--json").json
-    assert said["rows"] == 2
+    assert said["rows"] == 3
     verified = people["second"].must(
         "dataset", "verify", str(made), "--checkpoint", said["checkpoint"], "--json"
     )
@@ -143,18 +149,63 @@ def _check_data_set(people: dict[str, Person], number: str, contents: list[bytes
         assert not [path for path in made.rglob("*") if path.is_file() and text[:100] in path.read_bytes()]
     assert "otensor-cli dataset decrypt" in (made / "README.md").read_text(encoding="utf-8")
     plain = folder / "plain"
+    for person in people.values():
+        person.endpoint = (
+            "http://127.0.0.1:1"  # nobody serves there: the folder and the key are all that it takes
+        )
     refused = people["second"].type("dataset", "decrypt", str(made), "--to", str(plain))
-    assert refused.code != 0
+    assert refused.code == 2
+    assert "encrypted for another key" in refused.err
     assert not plain.exists()
-    people["sponsor"].must("dataset", "decrypt", str(made), "--to", str(plain))
+    told = people["sponsor"].must("dataset", "decrypt", str(made), "--to", str(plain))
+    assert "1 of them nearly repeat an earlier one" in told.out
     lines = [json.loads(line) for line in (plain / "items.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted((plain / line["file"]).read_bytes() for line in lines) == contents
-    assert [line["media_type"] for line in lines] == ["text/plain"] * 2
+    assert [line["media_type"] for line in lines] == ["text/plain"] * 3
+    for line in lines:
+        assert line["sha256"] == sha256((plain / line["file"]).read_bytes()).hexdigest()
+        assert line["facts"]["characters"] == len((plain / line["file"]).read_text(encoding="utf-8"))
+        assert line["facts"]["language"] == "en"
+    report = json.loads((plain / "near-duplicates.json").read_text(encoding="utf-8"))
+    assert (report["bits_max"], report["compared"], report["not_compared"]) == (40, 3, 0)
+    (near,) = report["near"]
+    assert near["of"] < near["item"]
+    assert 0 < near["distance"] <= 40
+    one, two = (next(line["file"] for line in lines if line["item"] == near[name]) for name in ("item", "of"))
+    assert {len((plain / name).read_bytes()) for name in (one, two)} == {
+        len(content) for content in contents if content[:200] == (plain / one).read_bytes()[:200]
+    }
+    _check_forgeries(people["second"], made, said["checkpoint"])
     for path in plain.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     assert stat.S_IMODE(plain.stat().st_mode) == 0o700
     assert not list(plain.glob(".*"))
     assert not list(folder.glob("*.partial"))
+
+
+def _check_forgeries(person: Person, made: Path, checkpoint: str) -> None:
+    """Keys of items can't be changed, left out or taken from another item, though all hashes fit."""
+    path = made / bundle.PRIVATE_PROOFS
+    rows = list(tables.rows_in(path))
+    assert [row["item"] for row in rows] == sorted(row["item"] for row in rows)
+    value = bytes([*rows[0]["value"][:-1], rows[0]["value"][-1] ^ 1])
+    for forged in (
+        [rows[0] | {"value": value}, *rows[1:]],
+        rows[1:],
+        [rows[1] | {"item": rows[0]["item"]}, *rows[1:]],
+        None,
+    ):
+        copy = made.with_name("forged")
+        shutil.copytree(made, copy)
+        if forged is None:
+            (copy / bundle.PRIVATE_PROOFS).unlink()
+        else:
+            rewrite_table(copy / bundle.PRIVATE_PROOFS, tables.proof_schema("item"), lambda _: forged)  # noqa: B023
+        rewritten(copy)
+        said = person.type("dataset", "verify", str(copy), "--checkpoint", checkpoint)
+        assert (said.code, said.err.count("\n")) == (1, 1), said
+        shutil.rmtree(copy)
+    assert person.type("dataset", "verify", str(made), "--checkpoint", checkpoint).code == 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from consensus.work.fingerprint import features, fingerprint, fingerprint_progra
 from consensus.work.programs import Program
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.models import read_model
+from omnitensor.sdk import fingerprints
 from omnitensor.sdk.models import PlainProgram, operands_of
 from omnitensor.sdk.models.card import FORMAT, Card, Outputs
 from tests.work import vectors
@@ -77,3 +78,4 @@ def test_fingerprints(case: dict[str, Any]) -> None:
     (plain,) = PlainProgram(program.file).run([operands.tobytes()])
     assert plain.hex() == case["outputs"]
     assert fingerprint(content).hex() == case["fingerprint"]
+    assert fingerprints.fingerprint(content).hex() == case["fingerprint"]

@@ -11,6 +11,7 @@
     proofs/chain           the final block that all hangs on, as a canonical record
     proofs/items.parquet   each item as the ledger holds it, and its path to a block
     proofs/seats.parquet   each reviewer's seat as the ledger holds it, likewise
+    proofs/private.parquet of a private campaign, with what each item was declared: its key for the sponsor, likewise
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ REPORTS: Final = "reports.parquet"
 CHAIN_PROOF: Final = "proofs/chain"
 ITEM_PROOFS: Final = "proofs/items.parquet"
 SEAT_PROOFS: Final = "proofs/seats.parquet"
+PRIVATE_PROOFS: Final = "proofs/private.parquet"
 FOLDERS: Final = (DATA, FILES, "proofs")
 
 INLINE_BYTES_MAX: Final = 16 * limits.MIB

@@ -29,7 +29,7 @@ from omnitensor.protocol.content import ContentHasher, ContentId
 from omnitensor.protocol.datasets import ACCEPTED, dataset_root, row_of
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import format_address, parse_address
-from omnitensor.protocol.rows import Campaign, Item, ItemStatus, campaign_key, item_key
+from omnitensor.protocol.rows import Campaign, Item, ItemStatus, campaign_key, item_key, private_item_key
 from omnitensor.protocol.rows_review import Batch, batch_key, seat_key
 from omnitensor.protocol.state_proof import StateProof
 from omnitensor.protocol.types import BatchId, Hash, ItemId
@@ -147,6 +147,7 @@ class _Checker:
         self._same("licence", manifest.licence, campaign.spec.licence)
         self._same("sponsor", manifest.sponsor, format_address(campaign.sponsor))
         self._data(campaign, items)
+        self._private(campaign, items)
         self._reports(items)
         return campaign
 
@@ -224,6 +225,25 @@ class _Checker:
         if data is None and isinstance(name, str):
             return _content_of(_pieces(bundle.inside(self._folder, name))), name
         raise DatasetError("a row has no bytes", value=row["item"])
+
+    def _private(self, campaign: Campaign, items: dict[ItemId, Item]) -> None:
+        """Of a private campaign, what every item was declared with, in order; of another nothing."""
+        path = self._folder / bundle.PRIVATE_PROOFS
+        if (campaign.spec.reading_key != b"") != path.exists():
+            raise DatasetError(
+                "keys of items belong to the data sets of private campaigns, and to no others",
+                value=bundle.PRIVATE_PROOFS,
+                remedy="export again",
+            )
+        if not path.exists():
+            return
+        found = []
+        for row in tables.rows_in(path):
+            number = ItemId(row["item"])
+            self._under(row["height"], private_item_key(number), row["value"], _proof(row))
+            found.append(number)
+        if found != list(items):
+            raise DatasetError("the keys are not those of the items", value=bundle.PRIVATE_PROOFS)
 
     def _reports(self, items: dict[ItemId, Item]) -> None:
         """Every report, from batches and seats that are proven, and no other."""

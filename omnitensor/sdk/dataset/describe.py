@@ -46,7 +46,8 @@ _ENCRYPTED: Final = (
     "## What can be read",
     "",
     "The campaign was private: `content` holds each item encrypted, `size`, `sha256` and `chunk_root` are of the encrypted bytes,"
-    " and `media_type` is what the plain file is. Whoever holds the key that reads the campaign makes plain files of them:",
+    " and `media_type` is what the plain file is. Each item's key lies in `proofs/private.parquet`, wrapped to the key that reads"
+    " the campaign. Whoever holds that makes plain files, without asking a node:",
     "",
     "```sh",
     "otensor-cli dataset decrypt . --to plain",

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from omnitensor.light import check_finality, check_header_chain
 from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.codec import decode
-from omnitensor.protocol.rows import Item, campaign_key, item_key
+from omnitensor.protocol.rows import Item, campaign_key, item_key, private_item_key
 from omnitensor.protocol.rows_review import Batch, batch_key, seat_key
 from omnitensor.protocol.types import Address, BatchId, CampaignId, Height, ItemId
 from omnitensor.protocol.votes import FinalityProof, ValidatorTable
@@ -78,8 +78,9 @@ class Exporter:
         )
         writer = await asyncio.to_thread(Writer(building, settled_only).begin, number, items)
         rows = await self._reports(items)
-        chain = await self._chain(number, [*items.values(), *rows.values()])
-        done = await asyncio.to_thread(writer.finish, chain, rows)
+        private = await self._private(number, list(items))
+        chain = await self._chain(number, [*items.values(), *rows.values(), *private.values()])
+        done = await asyncio.to_thread(writer.finish, chain, rows, private)
         await asyncio.to_thread(os.replace, building, target)
         return Exported(target, done)
 
@@ -147,6 +148,12 @@ class Exporter:
             for seat in decode(Batch, found[key].value).seats
         ]
         return found | await self._proven("proving reports", seats, self._row)
+
+    async def _private(self, number: CampaignId, items: Sequence[ItemId]) -> dict[ItemId, ProvenRow]:
+        """What the items of a private campaign were declared with: their keys for the sponsor. Nothing of another's."""
+        if not (await self._client.campaign(number)).spec.is_private:
+            return {}
+        return await self._proven("proving keys", items, lambda item: self._row(private_item_key(item)))
 
     # -- the block that all hangs on
 

@@ -54,16 +54,24 @@ class Writer:
             self._items[item_id] = item
         return self
 
-    def finish(self, chain: ChainProof, rows: dict[bytes, ProvenRow]) -> Manifest:
-        """Writes everything, the manifest last."""
+    def finish(
+        self, chain: ChainProof, rows: dict[bytes, ProvenRow], private: dict[ItemId, ProvenRow]
+    ) -> Manifest:
+        """Writes everything, the manifest last. ``private``: what each item of a private campaign was declared with."""
         campaign = decode(Campaign, chain.campaign_row)
         self._is_private = campaign.spec.reading_key != b""
+        if self._is_private != bool(private):
+            raise DatasetError(
+                "the node does not say whether the campaign is private as the chain does",
+                value=int(self._number),
+                remedy="ask another node",
+            )
         column = tables.column_for(
             {item.media_type for item in self._items.values()}, is_private=self._is_private
         )
         self._write_data(campaign, column)
         reports = self._write_reports(rows)
-        self._write_proofs(chain, rows)
+        self._write_proofs(rows, private)
         (self._folder / bundle.CHAIN_PROOF).write_bytes(encode(chain))
         shutil.rmtree(self._folder / ".parts")
         manifest = Manifest(
@@ -118,16 +126,22 @@ class Writer:
         writer.close()
         return count
 
-    def _write_proofs(self, chain: ChainProof, rows: dict[bytes, ProvenRow]) -> None:
-        writer = tables.TableWriter(self._folder / bundle.ITEM_PROOFS, tables.proof_schema("item"))
-        for number, row in self._proofs.items():
-            writer.add({"item": int(number)} | _proof_row(row), len(row.value) + len(row.proof.page) + 1_024)
-        writer.close()
+    def _write_proofs(self, rows: dict[bytes, ProvenRow], private: dict[ItemId, ProvenRow]) -> None:
+        self._write_items(bundle.ITEM_PROOFS, self._proofs)
+        if private:
+            self._write_items(bundle.PRIVATE_PROOFS, private)
         writer = tables.TableWriter(
             self._folder / bundle.SEAT_PROOFS, tables.proof_schema("batch", "round", "validator")
         )
         for key, row in sorted(rows.items()):
             writer.add(_names_of(key) | _proof_row(row), len(row.value) + len(row.proof.page) + 1_024)
+        writer.close()
+
+    def _write_items(self, name: str, rows: dict[ItemId, ProvenRow]) -> None:
+        """A table of proven rows by item."""
+        writer = tables.TableWriter(self._folder / name, tables.proof_schema("item"))
+        for number, row in rows.items():
+            writer.add({"item": int(number)} | _proof_row(row), len(row.value) + len(row.proof.page) + 1_024)
         writer.close()
 
 
