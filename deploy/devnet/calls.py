@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 
 from deploy.devnet.process import DevnetError
 
-CALL_SECONDS_MAX: Final = 10.0
+CALL_SECONDS_MAX: Final = 60.0
+"""A node that runs answers in milliseconds; on a machine where everything waits for a processor, in seconds."""
 POLL_SECONDS: Final = 0.1
 
 T = TypeVar("T")
@@ -62,15 +63,24 @@ def until(
     every_s: float = POLL_SECONDS,
     on_wait: Callable[[], None] | None = None,
 ) -> T:
-    """What ``ready`` returns once that is true. Raises DevnetError saying ``what`` did not happen."""
+    """What ``ready`` returns once that is true. Raises DevnetError saying ``what`` did not happen.
+
+    A node that does not answer is asked again: it may be starting, or the machine busy.
+    """
     deadline = time.monotonic() + timeout_s
-    while not (found := ready()):
+    while True:
+        seen: T | Unanswered
+        try:
+            seen = ready()
+            if seen:
+                return seen
+        except Unanswered as silence:
+            seen = silence
         if time.monotonic() > deadline:
-            raise DevnetError(f"did not happen within {timeout_s:.0f} s: {what}", value=found)
+            raise DevnetError(f"did not happen within {timeout_s:.0f} s: {what}", value=seen)
         if on_wait is not None:
             on_wait()
         time.sleep(every_s)
-    return found
 
 
 def _request(request: urllib.request.Request, timeout_s: float) -> tuple[int, bytes]:

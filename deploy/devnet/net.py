@@ -19,7 +19,7 @@ from omnitensor.protocol.keys import SigningKey, format_address, format_secret
 from omnitensor.protocol.private_files import write_private
 from omnitensor.protocol.types import NANO
 
-READY_SECONDS_MAX: Final = 60.0
+READY_SECONDS_MAX: Final = 240.0
 STAKE: Final = 100_000 * NANO
 VALIDATOR_BALANCE: Final = 1_000 * NANO
 """nanoOMNIT that a validator has besides its stake, for fees."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from deploy.devnet import process
 from deploy.devnet.process import DevnetError
 
-CLI_SECONDS_MAX: Final = 120.0
+CLI_SECONDS_MAX: Final = 300.0
 
 Show = Callable[[str], None]
 """Called with each command line as a person would type it, secrets left out."""

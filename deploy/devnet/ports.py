@@ -14,6 +14,9 @@ _FREE_TO: Final = 31_000
 """Below where systems take ports for outgoing connections, so that a free one stays free."""
 _STRIDE: Final = 997
 
+_given: Final[set[int]] = set()
+"""What this process has handed out: a node that is down, or that has not begun to listen, has its port all the same."""
+
 
 def fixed_ports(count: int, first: int = FIRST_PORT) -> list[int]:
     """``count`` ports from ``first`` on. Raises DevnetError naming the one that is taken."""
@@ -29,10 +32,11 @@ def fixed_ports(count: int, first: int = FIRST_PORT) -> list[int]:
 
 
 def free_ports(count: int) -> list[int]:
-    """``count`` ports that nobody listens on. Two processes that ask at one time get different ones, mostly."""
+    """``count`` ports that nobody listens on, each given once. Two processes that ask at one time get different ones, mostly."""
     found: list[int] = []
     for port in _candidates():
-        if _is_free(port):
+        if port not in _given and _is_free(port):
+            _given.add(port)
             found.append(port)
             if len(found) == count:
                 return found

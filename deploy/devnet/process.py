@@ -18,7 +18,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 NODE: Final = "node.cli"
 CLI: Final = "omnitensor.cli.main"
 
-STOP_SECONDS_MAX: Final = 15.0
+STOP_SECONDS_MAX: Final = 60.0
+RUN_SECONDS_MAX: Final = 180.0
+"""Seconds that a program which ends by itself may take, however busy the machine."""
 LOG_TAIL_BYTES: Final = 6_000
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -46,7 +48,7 @@ def run(
     *arguments: str,
     extra: Mapping[str, str] | None = None,
     given: str = "",
-    timeout_s: float = 60.0,
+    timeout_s: float = RUN_SECONDS_MAX,
     folder: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end and returns its output and exit code. Raises DevnetError when it takes too long."""

@@ -64,7 +64,7 @@ def test_same_seed_same_trace_in_processes_with_different_hash_seeds() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
         ).stdout
         for hash_seed in ("1", "4242")
     ]
@@ -162,7 +162,7 @@ def test_command_line_tells_what_it_did(option: list[str]) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

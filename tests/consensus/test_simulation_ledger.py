@@ -68,7 +68,7 @@ def test_same_seed_same_trace_on_the_ledger_in_processes_with_different_hash_see
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
         ).stdout.split()
         for hash_seed in ("1", "4242")
     ]

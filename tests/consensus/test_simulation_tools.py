@@ -156,7 +156,7 @@ def test_an_interrupt_brings_the_summary_so_far(number: signal.Signals) -> None:
         assert "playing seeds 0 to 99999" in process.stdout.readline()
         time.sleep(1)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=100)
+        said, _ = process.communicate(timeout=600)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -175,7 +175,7 @@ def test_the_command_line_shrinks_and_replays(tmp_path: Path) -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr

@@ -177,7 +177,7 @@ def test_same_seed_same_trace_with_workers_whatever_the_hash_seed() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
         ).stdout
         for hash_seed in ("1", "4242")
     ]

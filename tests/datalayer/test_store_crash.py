@@ -123,7 +123,7 @@ def test_large_file_in_constant_memory(tmp_path: Path) -> None:
     peaks = {}
     for chunks in (2, 200):
         process = start(tmp_path / str(chunks), chunks, "finish")
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=600)
         assert process.returncode == 0
         lines = printed.splitlines()
         assert "stored" in lines

@@ -234,7 +234,7 @@ def test_a_keeper_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         keeper = psutil.Process(int(user.stdout.readline()))
         user.kill()
     with contextlib.suppress(psutil.NoSuchProcess):
-        keeper.wait(timeout=60)
+        keeper.wait(timeout=240)
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def balance(node: Node, name: str) -> int:
 
 
 async def test_sent_again_while_it_waits_and_when_it_is_final(node: Node) -> None:
-    pay = transfer("alice", 0, amount=NANO, valid_until=height_of(node) + 20)
+    pay = transfer("alice", 0, amount=NANO, valid_until=height_of(node) + 40)
     for _ in range(3):
         assert await node._backend.submit(pay.encoded) == pay.id
     await until("it is final", lambda: node.application.reader().receipt(pay.id))
@@ -39,14 +39,16 @@ async def test_sent_again_while_it_waits_and_when_it_is_final(node: Node) -> Non
 
 
 async def test_another_with_the_same_nonce_is_refused_with_the_remedy(node: Node) -> None:
-    first = transfer("alice", 0, amount=1)
+    # It waits for the nonce before it, so that no block takes it while another is offered in its place.
+    first = transfer("alice", 1, amount=1)
     await node._backend.submit(first.encoded)
     with pytest.raises(TransactionError, match="tenth more"):
-        await node._backend.submit(transfer("alice", 0, amount=2).encoded)
+        await node._backend.submit(transfer("alice", 1, amount=2).encoded)
+    await node._backend.submit(transfer("alice", 0).encoded)
     await until("it is final", lambda: node.application.reader().receipt(first.id))
-    with pytest.raises(TransactionError, match="next nonce is 1"):
-        await node._backend.submit(transfer("alice", 0, amount=2).encoded)
-    assert node._backend.next_nonce(account_key("alice").address) == 1
+    with pytest.raises(TransactionError, match="next nonce is 2"):
+        await node._backend.submit(transfer("alice", 1, amount=2).encoded)
+    assert node._backend.next_nonce(account_key("alice").address) == 2
 
 
 async def test_what_is_no_transaction_is_refused(node: Node) -> None:

@@ -29,7 +29,7 @@ WRONG_ROOT = Hash(b"x" * 32)
 
 def get(node: Node, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{node._rpc.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{node._rpc.port}{path}", timeout=120) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -41,7 +41,7 @@ def call(node: Node, method: str) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{node._rpc.port}/", body, {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return json.load(answer)["result"]
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from datalayer import files
 from datalayer.quota import NODE_OWNER
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
+from node import fetching, relaying
 from node.fetching import serve
 from node.relaying import Relay
 from node.service import Node
@@ -50,6 +52,17 @@ from tests.node.node_kit import (
 DATA = b"".join(sha256(bytes([place])).digest() * 4096 * 8 for place in range(5)) + b"the end"
 """Two chunks and a half."""
 CONTENT = content_id_of(DATA)
+STALL_SECONDS = limits.content_stall_ms_max / 1_000
+
+
+class Clock:
+    """What a fetch takes for the time since something came: stands still but for what a test adds, however slow the machine."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        shown = SimpleNamespace(monotonic=lambda: self.seconds, monotonic_ns=time.monotonic_ns)
+        for module in (fetching, relaying):
+            monkeypatch.setattr(module, "time", shown)
 
 
 def keep(store: ContentStore, data: bytes) -> ContentId:
@@ -225,22 +238,33 @@ async def test_a_fetch_goes_on_as_long_as_something_comes(
     folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gigabytes from far away take as long as they take; what is given up is a fetch that brings nothing."""
-    monkeypatch.setattr(limits, "content_stall_ms_max", 1_000)
-
-    one_by_one = asyncio.Lock()
+    clock, gates, all_at_once = Clock(monkeypatch), dict[int, asyncio.Event](), False
 
     async def slow(_: PeerId, request: Request) -> Response | None:
         assert isinstance(request, ChunkRequest)
-        async with one_by_one:
-            await asyncio.sleep(0.15)
+        if not all_at_once:
+            await gates.setdefault(request.index, asyncio.Event()).wait()
         return serve(truth, request)
 
+    def closed() -> list[asyncio.Event]:
+        return [gate for gate in gates.values() if not gate.is_set()]
+
     async with stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=slow)):
-        started = time.monotonic()
         fetch = asyncio.create_task(node._fetcher.fetch(CONTENT))
-        await until("a chunk is here", lambda: node._fetcher.here(CONTENT.chunk_root) >= limits.chunk_bytes)
+        for _ in range(CONTENT.chunks - 1):
+            await until("a chunk is asked for", closed)
+            before = node._fetcher.here(CONTENT.chunk_root)
+            closed()[0].set()
+            await until(
+                "it is here",
+                lambda before=before: node._fetcher.here(CONTENT.chunk_root) > before,  # type: ignore[misc]
+            )
+            clock.seconds += 0.9 * STALL_SECONDS
+        all_at_once = True
+        for gate in closed():
+            gate.set()
         assert await fetch
-        assert time.monotonic() - started > 1, "it took longer than a fetch without progress may"
+        assert clock.seconds > STALL_SECONDS, "it took longer than a fetch without progress may"
     assert stored(node) == DATA
     assert node._fetcher.here(CONTENT.chunk_root) == 0, "nothing is on its way"
 
@@ -249,8 +273,7 @@ async def test_a_fetch_of_which_nothing_comes_is_given_up_and_gone_on_with(
     folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Withheld bytes: the peer says that it has the content, gives one chunk, and then says nothing more."""
-    monkeypatch.setattr(limits, "content_stall_ms_max", 1_500)
-    given: list[ChunkRequest] = []
+    clock, given = Clock(monkeypatch), list[ChunkRequest]()
 
     async def stops(_: PeerId, request: Request) -> Response | None:
         assert isinstance(request, ChunkRequest)
@@ -260,7 +283,10 @@ async def test_a_fetch_of_which_nothing_comes_is_given_up_and_gone_on_with(
         return serve(truth, request)
 
     async with stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=stops)):
-        assert not await node._fetcher.fetch(CONTENT)
+        fetch = asyncio.create_task(node._fetcher.fetch(CONTENT))
+        await until("a chunk is here", lambda: node._fetcher.here(CONTENT.chunk_root) > 0)
+        clock.seconds += 1.1 * STALL_SECONDS
+        assert not await fetch
     fetched = node.metrics.content_fetched._value.get()
     assert fetched == limits.chunk_bytes
     async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
@@ -334,7 +360,7 @@ async def test_what_nobody_holds_is_soon_known_not_to_be_had(
 ) -> None:
     """Each would wait for the other for ever if a node that looks for it said that it comes."""
     names_it(node, middle)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         assert await asyncio.gather(node._fetcher.fetch(CONTENT), middle._fetcher.fetch(CONTENT)) == [
             False,
             False,
@@ -355,16 +381,16 @@ async def test_nobody_has_a_node_fetch_what_the_chain_does_not_name(
 async def test_a_peer_that_only_says_that_it_comes_is_not_waited_for_for_ever(
     folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "content_stall_ms_max", 1_500)
-    said = []
+    clock, said = Clock(monkeypatch), list[bool]()
 
     def liar(_: PeerId, request: Request) -> Response | None:
         assert isinstance(request, ContentQuery)
         said.append(request.relay)
+        clock.seconds += 0.4 * STALL_SECONDS
         return ContentComing(min(len(said), 3)) if request.relay else None
 
     async with stranger(folders.genesis, node, answers={ContentQuery: liar}):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             assert not await node._fetcher.fetch(CONTENT)
         assert said[0] is False
         assert sum(said) > 1
@@ -376,6 +402,7 @@ async def test_a_node_fetches_few_contents_for_others_and_none_again_at_once(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = {content_id_of(bytes([place])).chunk_root: content_id_of(bytes([place])) for place in range(4)}
+    monkeypatch.setattr(relaying, "IN_VAIN_SECONDS", 1_000.0)
     released, fetched = asyncio.Event(), []
 
     class Slow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from node.waiting import WaitingTransactions
 from omnitensor.protocol import bls, limits
 from omnitensor.protocol.types import Hash, View
 from p2p.errors import AskError
+from state.mempool import Mempool
 from tests.node.node_kit import make_folders, node_at, transfer
 
 SECRET = bls.keygen(b"k" * 32)
@@ -78,7 +80,9 @@ async def test_forgeries_of_one_source_do_not_hold_up_another(
     ]
     await asyncio.sleep(0)
     assert await verifier.verify(PUBLIC, b"m" * 32, SIGNATURE, "honest")
-    assert len(batches) <= 2, "it waited for one batch at most"
+    # Another batch may have begun by now.
+    (place,) = (n for n, items in enumerate(batches) if (PUBLIC, b"m" * 32, SIGNATURE) in items)
+    assert place <= 1, "it waited for one batch at most"
     assert all(len(items) <= limits.votes_per_source_and_batch_max + 1 for items in batches)
     # The liar is banned: its connection ends, and nobody waits for the rest.
     for task in forged:
@@ -86,7 +90,7 @@ async def test_forgeries_of_one_source_do_not_hold_up_another(
     await asyncio.gather(*forged, return_exceptions=True)
     looked_at = sum(map(len, batches))
     assert await verifier.verify(PUBLIC, b"m" * 32, SIGNATURE, "honest")
-    assert sum(map(len, batches)) <= looked_at + 1 + limits.votes_per_source_and_batch_max
+    assert sum(map(len, batches)) <= looked_at + 1 + limits.votes_per_source_and_batch_max < 200
     assert not verifier.full
     await verifier.stop()
 
@@ -135,26 +139,35 @@ async def test_a_block_is_built_in_the_middle_of_a_flood_of_transactions() -> No
     waiting.close()
 
 
-async def test_the_loop_goes_on_while_thousands_are_judged(tmp_path: Path) -> None:
-    """Checking signatures and ranking is not the event loop's work."""
+async def test_the_loop_goes_on_while_thousands_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checking signatures and ranking is not the event loop's work, and between a few of them it has a turn."""
     node = node_at(make_folders(tmp_path, validators=1).homes[0])
     encoded = [transfer("alice", nonce).encoded for nonce in range(limits.mempool_per_sender_max)]
-    longest = last = 0.0
+    judged_by: Counter[int] = Counter()
+    turns, real = 0, Mempool.add
+
+    def add(mempool: Mempool, one: bytes) -> Any:
+        judged_by[threading.get_ident()] += 1
+        return real(mempool, one)
 
     async def watch() -> None:
-        nonlocal longest, last
-        last = time.perf_counter()
+        nonlocal turns
         while True:
             await asyncio.sleep(0)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
+            turns += 1
 
+    monkeypatch.setattr(Mempool, "add", add)
     watcher = asyncio.create_task(watch())
     faults = await node.application.waiting.add_each(encoded * 8)
     watcher.cancel()
     assert faults[: len(encoded)] == [None] * len(encoded)
     assert all(fault is not None for fault in faults[len(encoded) :])
-    assert longest < 0.5, "seconds; a machine under load gives other threads their turns"
+    assert judged_by.total() == len(faults)
+    assert len(judged_by) == 1
+    assert threading.get_ident() not in judged_by, "the event loop's own thread judges none"
+    assert turns >= len(faults) // limits.transactions_judged_at_once_max
     await node.stop()
 
 

@@ -92,7 +92,7 @@ async def test_two_hundred_blocks_and_then_block_by_block(history: History) -> N
             peer.host.broadcast(voters.certificate(VoteKind.FINALIZE, 211, candidate.id))
             await until("the next block by consensus", lambda: height_of(node) == 211)
             assert not [one for one in peer.heard if getattr(one, "signer", None) is not None]
-            assert node._backend.status().ready
+            await until("it is ready", lambda: node._backend.status().ready)
     finally:
         await node.stop()
 

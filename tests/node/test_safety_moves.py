@@ -26,7 +26,7 @@ def safety(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

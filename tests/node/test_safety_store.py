@@ -242,7 +242,7 @@ def test_a_second_process_is_refused(folder: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     assert "StorageError another process uses this safety store" in done.stdout
 

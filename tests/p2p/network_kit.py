@@ -44,6 +44,8 @@ from p2p.messages import (
 )
 
 CHAIN = "test-chain"
+SECONDS_MAX = 120.0
+"""What happens soon by itself may take so long on a busy machine."""
 GENESIS = Hash(sha256(b"genesis").digest())
 
 
@@ -195,7 +197,7 @@ async def nodes() -> AsyncIterator[Nodes]:
         await asyncio.gather(*(node.host.stop() for node in all_nodes.started))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = SECONDS_MAX) -> None:
     """Waits for a condition; fails naming nothing but the time, so give a telling assert after it."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -252,7 +254,7 @@ class RawPeer:
 
     async def hear(self) -> Envelope | None:
         """The next message; None when the host closed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS_MAX):
             while (item := self.frames.next_frame()) is None:
                 data = await self.reader.read(2**16)
                 if not data:

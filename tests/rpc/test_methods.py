@@ -534,7 +534,7 @@ async def test_items_are_heard_of(client: Client, backend: TestBackend) -> None:
         story.contribute()
         await socket.send_json({"jsonrpc": "2.0", "id": "end", "method": "chain.status"})
         heard = []
-        while (one := await socket.receive_json(timeout=5)).get("id") != "end":
+        while (one := await socket.receive_json(timeout=120)).get("id") != "end":
             heard.append(one["params"])
     of_campaign = [one["event"] for one in heard if one["subscription"] == "1"]
     assert [one["kind"] for one in of_campaign][:2] == ["item.revealed", "item.queued"]

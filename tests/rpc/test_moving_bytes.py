@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
+from deploy.devnet.ports import free_ports
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import ProtocolError, StorageError
@@ -20,7 +21,7 @@ from omnitensor.protocol.keys import format_secret
 from omnitensor.protocol.types import Hash
 from omnitensor.sdk import Wallet
 from omnitensor.sdk import content as moving
-from omnitensor.sdk.content import download_file, upload_file
+from omnitensor.sdk.content import _Patience, download_file, upload_file
 from omnitensor.sdk.errors import ConnectionFailed, NotFoundError, RpcError
 from omnitensor.sdk.transport import Retry, Transport
 from rpc.server import RpcServer
@@ -30,7 +31,7 @@ from tests.state.chain_fixtures import key
 DATA = hashlib.shake_256(b"moving").digest(65_539) * 100  # six chunks and a quarter
 CONTENT = content_id_of(DATA)
 WALLET = Wallet.from_secret(format_secret(key("a0")))
-FAST = Retry(attempts=3, first_delay_s=0.02, delay_max_s=0.05, timeout_s=10)
+FAST = Retry(attempts=3, first_delay_s=0.02, delay_max_s=0.05, timeout_s=120)
 
 
 @pytest.fixture
@@ -47,12 +48,6 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 async def before_its_end(task: asyncio.Task[None], event: asyncio.Event) -> None:
     """Waits for something that happens while a task runs."""
     happens = asyncio.create_task(event.wait())
@@ -66,7 +61,7 @@ async def test_a_node_that_is_started_anew_is_sent_only_what_it_lost(
     """Tokens end with the process, and for a while nobody listens; the upload goes on all the same."""
     monkeypatch.setattr(moving, "ASK_AGAIN_S", 0.02)
     monkeypatch.setattr(moving, "PARALLEL_CHUNKS", 1)
-    port, waited = free_port(), list[str]()
+    (port,), waited = free_ports(1), list[str]()
     first = await serve(backend, port=port)
     reached = asyncio.Event()
 
@@ -139,14 +134,25 @@ async def test_content_on_its_way_from_peers_is_waited_for_while_it_comes(
 ) -> None:
     monkeypatch.setattr(limits, "rpc_wait_ms", 20)
     monkeypatch.setattr(moving, "ASK_AGAIN_S", 0.02)
-    monkeypatch.setattr(moving, "PATIENCE_S", 0.4)
-    begun = []
+    begun, now, real = [], [0.0], _Patience.got
+    shown = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(moving, "time", shown)
+    heard: dict[object, int] = {}
+
+    def got(patience: _Patience, done: int, where: str = "here") -> None:
+        heard[patience] = max(done, heard.get(patience, 0))
+        real(patience, done, where)
+
+    monkeypatch.setattr(_Patience, "got", got)
 
     async def slow(root: Hash) -> bool:
         begun.append(root)
         for index in range(CONTENT.chunks):
-            await asyncio.sleep(0.15)
             backend.arrived[root] = (index + 1) * MIB
+            # All three have heard of it before the time goes on, for most of what they are patient.
+            while len(heard) < 3 or min(heard.values()) < (index + 1) * MIB:
+                await asyncio.sleep(0.01)
+            now[0] += 0.9 * moving.PATIENCE_S
         store_content(backend.content, DATA, b"")
         return True
 
@@ -209,7 +215,7 @@ async def test_a_download_outlives_its_node(
 ) -> None:
     """Killed at every megabyte, it comes down in as many parts; no byte twice."""
     store_content(backend.content, DATA, b"")
-    port, served = free_port(), 0
+    (port,), served = free_ports(1), 0
     server = await serve(backend, port=port)
     transport = Transport(f"http://127.0.0.1:{port}", FAST)
     target, part = tmp_path / "target", tmp_path / "target.part"

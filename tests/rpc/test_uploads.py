@@ -128,7 +128,9 @@ async def test_finishing_twice_at_once_is_finishing_once(
     monkeypatch.setattr(backend.content, "finish", slow)
     path = f"/uploads/{begun['upload']}/finish"
     impatient = asyncio.create_task(client.send("POST", path, begun["token"]))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(120):
+        while not finished:
+            await asyncio.sleep(0.01)
     impatient.cancel()
     answers = await asyncio.gather(*(client.send("POST", path, begun["token"]) for _ in range(3)))
     assert [status for status, _ in answers] == [200] * 3
@@ -338,15 +340,18 @@ async def test_content_comes_from_peers(client: Client, backend: TestBackend) ->
 async def test_too_many_wait_for_peers(
     client: Client, backend: TestBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released = asyncio.Event()
+    released, begun = asyncio.Event(), list[object]()
 
-    async def slow(_: object) -> bool:
+    async def slow(root: object) -> bool:
+        begun.append(root)
         await released.wait()
         return False
 
     monkeypatch.setattr(backend, "fetch", slow)
     asks = [asyncio.create_task(client.send("GET", f"/content/{number:064x}")) for number in range(16)]
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(120):
+        while len(begun) < len(asks):
+            await asyncio.sleep(0.01)
     assert await code_of(client, "GET", "/content/" + "f" * 64) == (503, "busy")
     released.set()
     assert {status for status, _ in await asyncio.gather(*asks)} == {404}
