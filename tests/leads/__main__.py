@@ -33,7 +33,7 @@ PLAN: Final = Plan(
     chain_id="omnitensor-leaders",
     balances=dict.fromkeys(SPEEDS, workers.WORKER_BALANCE_OMNIT * NANO),
     params={
-        "block_interval_ms": 250,  # shorter ones leave a small machine no time to compute anything
+        "block_interval_ms": 500,  # shorter ones leave a small machine no time to compute anything
         "delta_ms": 1_500,
         "standstill_ms": 1_000,
         "epoch_blocks": BLOCKS,
@@ -69,7 +69,9 @@ class Run:
         for node in self.net.nodes:
             workers.make_judge_key(self.net, node)
         for name in SPEEDS:
-            self.workers[name] = workers.join_worker(self.net, name)
+            node = self.workers[name] = workers.join_worker(self.net, name)
+            # Ports are free until somebody listens there: one after the other.
+            calls.until(f"{name} serves", node.is_ready, STALL_SECONDS, on_wait=self._look_after)
             self._brake(name)
         self.say(f"four validators agree on blocks; {', '.join(SPEEDS)} join")
 
@@ -107,6 +109,7 @@ class Run:
     def follow(self, enough: Callable[[], bool]) -> None:
         """Reads epochs as they end. Raises DevnetError where the chain stands or a node ends."""
         while not enough():
+            self._look_after()
             epoch = len(self.records)
             calls.until(
                 f"epoch {epoch} ends",

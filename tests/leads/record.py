@@ -6,7 +6,9 @@ made here once more. Judges chance nowhere; that is ``fit``'s.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,12 +16,16 @@ from typing import Any, Final
 
 import msgspec
 
+from deploy.devnet import calls
 from deploy.devnet.net import Node
+from deploy.devnet.process import DevnetError
 from omnitensor.protocol.keys import format_address
 from omnitensor.protocol.types import Address
 
 WORKER_SETS_PREFIX: Final = 0x51
 WORK_TICKETS_MIN: Final = 8
+BATCH: Final = 30
+"""Calls in one request."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +118,19 @@ def read_epoch(node: Node, epoch: int, blocks: int) -> EpochRecord:
     skipped: list[int] = []
     told: Counter[str] = Counter()
     below: dict[str, Any] = {}
-    for height in range(first, boundary + 1):
-        header = node.call("chain.block", height=height)["header"]
+    heights = range(first, boundary + 1)
+    blocks_of_it, events_of_it = (
+        _of_each(node, method, heights) for method in ("chain.block", "chain.events")
+    )
+    for block, events in zip(blocks_of_it, events_of_it, strict=True):
+        header = block["header"]
         named = header["attendance"]
         if below and named is not None:
             led[named["view"]] = below["proposer"]
             skipped += range(named["parent_view"] + 1, named["view"])
-            for event in node.call("chain.events", height=height)["events"]:
-                if event["kind"] == "worker.missed":
-                    told[event["worker"]] += event["views"]
+        for event in events["events"]:
+            if event["kind"] == "worker.missed":
+                told[event["worker"]] += event["views"]
         below = header
     credit, tickets = credit_of(node, epoch)
     return EpochRecord(
@@ -136,6 +146,23 @@ def read_epoch(node: Node, epoch: int, blocks: int) -> EpochRecord:
         tuple(skipped),
         told,
     )
+
+
+def _of_each(node: Node, method: str, heights: Sequence[int]) -> list[dict[str, Any]]:
+    """What a method says of each height. Raises DevnetError for the first that it says nothing of."""
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(heights), BATCH):
+        asked = [
+            {"jsonrpc": "2.0", "id": height, "method": method, "params": {"height": height}}
+            for height in heights[start : start + BATCH]
+        ]
+        _, body = calls.post(node.endpoint, json.dumps(asked).encode(), 60.0)
+        answers = {each["id"]: each for each in json.loads(body)}
+        for height in heights[start : start + BATCH]:
+            if "result" not in answers[height]:
+                raise DevnetError(f"{method} says nothing of a block", value=answers[height].get("error"))
+            found.append(answers[height]["result"])
+    return found
 
 
 def credit_of(node: Node, epoch: int) -> tuple[dict[str, int], int]:
