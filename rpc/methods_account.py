@@ -118,8 +118,10 @@ class SessionShown(Result, frozen=True):
 @TABLE.method("account.session")
 def session(context: Context, params: KeyParams) -> SessionShown:
     """The account that lets a session key sign, for what, and how much it may still spend."""
-    row = context.reader.get(SESSION_KEYS, PublicKey(hash_of(params.key)))
-    if row is None or not row.scopes:  # never added, or removed
+    key = PublicKey(hash_of(params.key))
+    row = context.reader.get(SESSION_KEYS, key)
+    # The row of one that was removed stays, for evidence; it is listed no more.
+    if row is None or context.reader.get(SESSION_KEYS_BY_OWNER, Address(row.owner), key) is None:
         raise not_found("session key", params.key, "make one with: otensor-cli api-key create")
     return SessionShown(
         owner=shown(row.owner),

@@ -2,7 +2,7 @@
 
 from omnitensor.protocol import keys
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.bodies import ReportCommit, ReportContradiction, ReportLeak
+from omnitensor.protocol.bodies import ReportCommit, ReportContradiction, ReportLeak, Scope
 from omnitensor.protocol.codec import decode
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.reviews import report_commitment
@@ -15,9 +15,10 @@ from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.seats import Seated, batch_and_seat, slash, take
+from state.ledger.sessions import could_sign
 from state.ledger.view import ReadView, View
-from state.records_review import BatchPhase, SeatState
-from state.schema import OPEN_SEATS, SESSION_KEYS
+from state.records_review import BatchPhase, Seat, SeatState
+from state.schema import OPEN_SEATS
 
 
 def leak(view: View, ctx: BlockContext, sender: Address, body: ReportLeak) -> tuple[Event, ...]:
@@ -78,6 +79,8 @@ def contradiction(
     batch, seat = batch_and_seat(view, first.sender, one.batch, one.round)
     if view.get(OPEN_SEATS, first.sender, one.batch, one.round) is None:
         raise _no_contradiction(f"the seat is {SeatState(seat.state).label}, and holds nothing", one.batch)
+    for transaction in (first, second):
+        _check_signer(view, seat, transaction)
     campaign = campaign_of(view, batch.campaign)
     campaign, charged = slash(
         view,
@@ -105,20 +108,28 @@ def contradiction(
 
 
 def _signed_commit(view: ReadView, ctx: BlockContext, encoded: bytes) -> Transaction:
-    """A transaction of this chain that commits a report, signed for its sender. Raises Rejected."""
+    """A transaction of this chain that commits a report, with a signature of its signer's. Raises Rejected."""
     try:
         transaction = decode(Transaction, encoded)
     except ProtocolError as error:
         raise _no_contradiction("one is no transaction", encoded[:16]) from error
     if not isinstance(transaction.body, ReportCommit) or transaction.chain_id != ctx.chain_id:
         raise _no_contradiction("one is no commitment to a report on this chain", transaction.chain_id)
-    if not keys.is_own_key(transaction.sender, transaction.signer):
-        held = view.get(SESSION_KEYS, transaction.signer)
-        if held is None or held.owner != transaction.sender:
-            raise _no_contradiction("one is signed by a key that is not the sender's", transaction.signer)
     if not ctx.verify_key(transaction.signer, transaction.id, transaction.signature):
         raise _no_contradiction("one has a signature that does not verify", transaction.id)
     return transaction
+
+
+def _check_signer(view: ReadView, seat: Seat, transaction: Transaction) -> None:
+    """Raises Rejected where a key signed that could not have committed the seat's report.
+
+    Whoever stole a key that only uploads, or one that was taken back before, must not reach the validator's stake with it.
+    """
+    sender, signer = transaction.sender, transaction.signer
+    if not keys.is_own_key(sender, signer) and not could_sign(
+        view, seat.drawn_at, sender, signer, Scope.REVIEW
+    ):
+        raise _no_contradiction("one is signed by a key that could not have committed the report", signer)
 
 
 def _no_contradiction(reason: str, value: object) -> Rejected:

@@ -71,15 +71,17 @@ def add(view: View, ctx: BlockContext, sender: Address, body: SessionKeyAdd) -> 
 
 
 def remove(view: View, ctx: BlockContext, sender: Address, body: SessionKeyRemove) -> tuple[Event, ...]:
-    """Takes a key's power away, from the next transaction on."""
-    if view.get(SESSION_KEYS_BY_OWNER, sender, body.key) is None:
+    """Takes a key's power away, from the next transaction on. Scopes and last height stay, for ``could_sign``."""
+    held = view.get(SESSION_KEYS, body.key)
+    if held is None or view.get(SESSION_KEYS_BY_OWNER, sender, body.key) is None:
         raise Rejected(
             "session_unknown",
             "the account has no such session key",
             value=body.key,
             remedy="list the account's keys with: otensor-cli api-key list",
         )
-    view.put(SESSION_KEYS, SessionKey(sender, 0, Height(0), Amount(0)), body.key)
+    last = min(held.valid_until, Height(ctx.height - 1))
+    view.put(SESSION_KEYS, SessionKey(sender, held.scopes, last, Amount(0)), body.key)
     view.delete(SESSION_KEYS_BY_OWNER, sender, body.key)
     return (event("session.removed", owner=sender, key=body.key),)
 
@@ -107,6 +109,14 @@ def check_session(view: ReadView, height: Height, sender: Address, signer: Publi
         raise Unpayable(
             "session_scope", f"{body.KIND} needs {needed}", value=signer, remedy="sign with another key"
         )
+
+
+def could_sign(view: ReadView, since: Height, sender: Address, signer: PublicKey, scope: Scope) -> bool:
+    """Whether a session key of the sender held a scope at a height or later, even if it was removed meanwhile."""
+    held = view.get(SESSION_KEYS, signer)
+    return (
+        held is not None and held.owner == sender and bool(held.scopes & scope) and held.valid_until >= since
+    )
 
 
 def check_session_tip(tip: int, fee: int) -> None:

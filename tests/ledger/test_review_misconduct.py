@@ -6,11 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import (
+    SCOPES_ALL,
     DuplicateOf,
     ReportCommit,
     ReportContradiction,
     ReportLeak,
     ReportReveal,
+    Scope,
     SessionKeyAdd,
     SessionKeyRemove,
 )
@@ -19,9 +21,19 @@ from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.reviews import Flag, encode_report
 from omnitensor.protocol.transactions import Transaction, signed, unsigned
 from omnitensor.protocol.types import Amount, BatchId, Hash, Height, ItemId
+from state.ledger import sessions
 from state.ledger.accounts import Pot, pot
+from state.records import Account
 from state.records_review import BatchPhase, ItemStatus, SeatState
-from state.schema import BATCHES, OPEN_SEATS, REVIEWERS, SEATS, VALIDATORS
+from state.schema import (
+    ACCOUNTS,
+    BATCHES,
+    OPEN_SEATS,
+    REVIEWERS,
+    SEATS,
+    SESSION_KEYS_BY_OWNER,
+    VALIDATORS,
+)
 from tests.ledger.test_review_flow import started
 from tests.ledger.test_review_second import finish
 from tests.ledger.world import (
@@ -147,6 +159,54 @@ def test_a_session_key_contradicts_for_its_owner_alone() -> None:
     assert world.do("ben", body).code == "contradiction"
     assert world.do("cyd", SessionKeyAdd(session.public, 1, Height(500), Amount(10**12))).ok
     assert world.do("ben", body).code == "contradiction", "a key of somebody else's"
+
+
+@pytest.mark.parametrize("ended", ["scope", "removed", "expired", "made room"])
+def test_a_session_key_that_could_not_commit_the_report_jails_nobody(ended: str) -> None:
+    """Else whoever has a key that uploads, or one that was taken back long ago, takes the bond of each seat that follows."""
+    world = World(validators=5)
+    signer, key = Signer(world), SigningKey(b"\x08" * 32)
+    world.view.put(ACCOUNTS, Account(Amount(0), 0), signer.address)
+    until = 3 if ended in ("expired", "made room") else 500
+    scopes = Scope.UPLOAD | Scope.WORK | Scope.REPORT if ended == "scope" else SCOPES_ALL
+    sessions.add(
+        world.view,
+        world.context(1),
+        signer.address,
+        SessionKeyAdd(key.public, scopes, Height(until), Amount(1)),
+    )
+    if ended == "removed":
+        sessions.remove(world.view, world.context(1), signer.address, SessionKeyRemove(key.public))
+    if ended == "made room":
+        world.view.delete(SESSION_KEYS_BY_OWNER, signer.address, key.public)
+    _, number = started(world)
+    assert world.height > 3
+    assert signer.address in world.batch(number).seats
+    body = ReportContradiction(signer.commit(number, "one", key), signer.commit(number, "other", key))
+    receipt = world.do("ben", body)
+    assert receipt.code == "contradiction"
+    assert "could not" in receipt.reason
+    row = world.view.get(VALIDATORS, signer.address)
+    assert row is not None
+    assert (row.stake, row.jailed) == (world.stake, False)
+
+
+@pytest.mark.parametrize("ended", ["not", "removed", "removed twice"])
+def test_a_session_key_that_could_commit_the_report_contradicts_it(ended: str) -> None:
+    """Also where it was removed after the seat was drawn: nobody gets away with two reports by taking back the key."""
+    world, signer, _, number = drawn()
+    key = SigningKey(b"\x08" * 32)
+    view, ctx = world.view, world.context(world.height + 1)
+    order = SessionKeyAdd(key.public, Scope.REVIEW, Height(500), Amount(1))
+    sessions.add(view, ctx, signer.address, order)
+    if ended != "not":
+        sessions.remove(view, ctx, signer.address, SessionKeyRemove(key.public))
+    if ended == "removed twice":
+        sessions.add(view, ctx, signer.address, order)
+        sessions.remove(view, ctx, signer.address, SessionKeyRemove(key.public))
+    body = ReportContradiction(signer.commit(number, "one"), signer.commit(number, "two", key))
+    world.block()
+    assert world.do("ben", body).ok
 
 
 @pytest.mark.parametrize("lie", ["same", "seat", "chain", "forged", "bytes", "kind"])

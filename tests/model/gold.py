@@ -185,6 +185,10 @@ class Gold(Ground):
         refuse_if(not same or one.commitment == other.commitment, "contradiction")
         _, seat = self._seat(first.sender, one)
         refuse_if(seat.state > 3 or not self._holds(one.batch), "contradiction")
+        for each in (first, second):
+            owner, scopes, until, _ = self.sessions.get(each.signer, (b"", 0, 0, 0))
+            mine = owner == each.sender and scopes & 1 and until >= seat.drawn_at
+            refuse_if(each.sender != b"\0" + each.signer and not mine, "contradiction")
         self.charge(one.batch, first.sender, seat.bond, CONTRADICTED)
         self.validators[first.sender].jailed = True
         absent = self.downtime.get(first.sender, (0, 0, 0, 0))[0]
@@ -198,9 +202,6 @@ class Gold(Ground):
         transaction = self.transaction_of(encoded)
         refuse_if(transaction is None or transaction.body.KIND != "report_commit", "contradiction")
         refuse_if(transaction.chain_id != self.chain_id, "contradiction")
-        if transaction.sender != b"\0" + transaction.signer:
-            owner = self.sessions.get(transaction.signer, (b"",))[0]
-            refuse_if(owner != transaction.sender, "contradiction")
         signed = tagged("transaction", encoded[:-66])
         if not self.scheme.verify_key(transaction.signer, signed, transaction.signature):
             raise Refused("contradiction")

@@ -197,12 +197,14 @@ def report_contradiction(scene: Scene, chance: Any) -> Made | None:
         return None
     who, number, round_ = chance.choice(sitting)
     wrong = chance.choice(["", "", "", "same", "seat", "chain", "forged", "bytes", "kind", "signer"])
+    keys = [key for key, row in model.sessions.items() if row[0] == who]
+    own = chance.choice(keys) if keys and chance.randrange(3) == 0 else PublicKey(who[1:])
 
     def commits(text: bytes, chain: str = CHAIN, batch: int = number) -> bytes:
         body: Any = bodies.ReportCommit(batch, round_, Hash(sha256(text).digest()), b"")
         if wrong == "kind" and text == b"two":
             body = bodies.SeatAccept(batch, round_)
-        signer = PublicKey(who[1:]) if wrong != "signer" else PublicKey(sha256(b"x").digest())
+        signer = own if wrong != "signer" else PublicKey(sha256(b"x").digest())
         made = unsigned(
             chain_id=chain,
             sender=Address(who),

@@ -50,4 +50,5 @@ class Sessions(Ground):
         mine = self.listed.get(sender, ())
         refuse_if(body.key not in mine, "session_unknown")
         self.listed[sender] = tuple(key for key in mine if key != body.key)
-        self.sessions[body.key] = (sender, 0, 0, 0)
+        _, scopes, until, _ = self.sessions[body.key]
+        self.sessions[body.key] = (sender, scopes, min(until, self.height - 1), 0)

@@ -20,6 +20,7 @@ from omnitensor.protocol.bodies import (
     Scope,
     SeatDecline,
     SessionKeyAdd,
+    SessionKeyRemove,
     StakeWithdraw,
     SubmissionCommit,
     SubmissionReveal,
@@ -462,6 +463,8 @@ async def test_accounts_and_validators(client: Client, backend: TestBackend) -> 
         "allowance": str(10**12),
     }
     assert await client.fault("account.session", {"key": "00" * 32}) == (-32001, "not_found")
+    backend.commit((SPONSOR, SessionKeyRemove(session.public)))
+    assert await client.fault("account.session", {"key": session.public.hex()}) == (-32001, "not_found")
     empty = await client.call("account.get", address=format_address(POOR.address))
     assert (empty["balance"], empty["nonce"], empty["session_keys"]) == ("0", 0, [])
     nothing = await client.call("account.rewards", address=format_address(POOR.address))
@@ -474,7 +477,7 @@ async def test_accounts_and_validators(client: Client, backend: TestBackend) -> 
     info = await client.call("stake.validator", address=format_address(validator.address))
     assert info["name"] == "v0"
     assert info["stake"] == str(99_990 * NANO)
-    assert info["unbonding"] == [{"amount": str(10 * NANO), "height": 3 + PARAMS.unbonding_blocks}]
+    assert info["unbonding"] == [{"amount": str(10 * NANO), "height": 4 + PARAMS.unbonding_blocks}]
     assert (info["jailed"], info["commission_bps"], info["reputation"]) == (False, 1_000, 2_500)
     assert (await client.call("account.get", address=format_address(validator.address)))["stake"] == info[
         "stake"
