@@ -18,7 +18,7 @@ QUEUED_WORK = 6
 TAKEN_WORK = 40
 """Units for taking one item off a queue into a batch."""
 DRAW_WORK = 500
-LOOK_WORK = 5
+LOOK_WORK = 20
 """Units for looking at one registered validator in a draw: a row of the register is never deleted."""
 SEAT_WORK = 10
 ITEM_WORK = 150

@@ -57,9 +57,9 @@ def eligible(
 ) -> tuple[dict[Address, int], bool]:
     """Weight in the draw of everyone who may sit, by address; and whether members of the first round are among them.
 
-    A registered validator, not jailed, with stake free for the bond, and a reading key where the campaign is private; not the
-    sponsor, nobody with an item in the batch, nobody who appealed or sat in it. In a second round, nobody of the first either,
-    where enough others exist.
+    A validator that was registered when the batch was formed, not jailed, with stake free for the bond, and a reading key where
+    the campaign is private; not the sponsor, nobody with an item in the batch, nobody who appealed or sat in it. In a second
+    round, nobody of the first either, where enough others exist.
     """
     barred = {campaign.sponsor, *batch.contributors, *batch.seats, batch.appellant}
     if not batch.origin:
@@ -82,6 +82,8 @@ def _weights(
     for key, row in view.scan(VALIDATORS):
         address = Address(key)
         if row.jailed or address in barred or row.stake - row.held < batch.bond or row.stake == 0:
+            continue
+        if row.registered_at >= batch.formed_at:  # else an address could be looked for that wins the draw
             continue
         if private and view.get(READING_KEYS, address) is None:
             continue

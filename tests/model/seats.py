@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 from tests.model.ground import BPS, Ground, Thing, packed, parts_of, refuse_if, tagged
@@ -16,6 +18,18 @@ def report_commitment(
     chain_id: str, batch: int, round_: int, sender: bytes, salt: bytes, report: bytes
 ) -> bytes:
     return tagged("report", packed((chain_id, batch, round_, sender, salt, report)))
+
+
+def log2_of(number: int) -> int:
+    """Binary logarithm times 2**32: each bit by squaring a mantissa in [1, 2), kept to 63 bits behind the point."""
+    whole = len(bin(number)) - 3
+    mantissa, found = floor(Fraction(number, 2**whole) * 2**63), whole * 2**32
+    for place in range(31, -1, -1):
+        mantissa = mantissa**2 // 2**63
+        if mantissa >= 2**64:
+            mantissa //= 2
+            found += 2**place
+    return found
 
 
 class Seats(Ground):
@@ -261,6 +275,8 @@ class Seats(Ground):
                 continue
             if self.is_private(batch.campaign) and address not in self.reading_keys:
                 continue
+            if row.registered_at >= batch.formed_at:
+                continue
             scale = max(1000, min(BPS, 2500 + self.quality(address) * 3 // 2))
             everybody[address] = self.power(address) * scale // BPS
         first = self.batches[batch.origin].seats if batch.origin else ()
@@ -274,19 +290,13 @@ class Seats(Ground):
         """How many were drawn."""
         weights, thin = self.weights(batch)
         seed = tagged("seats", self.beacon, packed((number, batch.round, batch.draws)))
-        drawn: list[bytes] = []
-        for turn in range(len(fills)):
-            pool = sorted(address for address in weights if weights[address] and address not in drawn)
-            left = sum(weights[address] for address in pool)
-            if not left:
-                break
-            point = int.from_bytes(tagged("draw", seed, turn.to_bytes(8, "big")), "big") % left
-            reached = 0
-            for address in pool:
-                reached += weights[address]
-                if point < reached:
-                    drawn.append(address)
-                    break
+        times = {
+            address: Fraction(256 * 2**32 - log2_of(int.from_bytes(tagged("draw", seed, address), "big") + 1))
+            / weight
+            for address, weight in weights.items()
+            if weight
+        }
+        drawn = sorted(times, key=lambda address: (floor(times[address] * 2**96), address))[: len(fills)]
         if drawn or not keep_attempt:
             batch.draws += 1
             batch.thin |= thin
