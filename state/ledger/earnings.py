@@ -1,4 +1,4 @@
-"""Lifetime earnings of accounts, by kind, and with them the leaderboards. Records what was moved; moves nothing."""
+"""Lifetime earnings of accounts, by kind, and with them reviewers' places. Records what was moved; moves nothing."""
 
 from msgspec.structs import replace
 
@@ -45,7 +45,6 @@ def record(
     row = replace(row, recent=(payment, *row.recent[: recent_payments_max - 1]))
     if kind == CONTRIBUTION:
         row = replace(row, contribution=lifetime_sum(row.contribution, amount))
-        standings.contributed(view, account, amount, campaign)
     elif kind == REVIEW:
         row = replace(row, review=lifetime_sum(row.review, amount))
         standings.reviewed(view, account, amount)

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.types import BPS, Amount, BatchId, ItemId
-from state.ledger import earnings, escrow, participation
+from state.ledger import earnings, escrow, participation, standings
 from state.ledger.accounts import Pot, move
 from state.ledger.context import BlockContext
 from state.ledger.events import event
-from state.ledger.pay import contributor_pay
+from state.ledger.pay import contributor_pay, first_round
 from state.ledger.view import ReadView, View
 from state.records_review import Campaign, Escalation, Item, ItemStatus, StatusChange
 from state.schema import CONTENT_DIGESTS, CONTENT_ROOTS, ITEMS
@@ -273,7 +273,7 @@ def settle(view: View, ctx: BlockContext, campaign: Campaign, number: ItemId, it
         amount=item.paid + rest,
     )
     bond = return_bond(view, ctx, number, item, item.bond)
-    return campaign, (*paid, *bond, done, *participation.settled(view, ctx, number, item))
+    return campaign, (*paid, *bond, done, *participation.settled(view, ctx, campaign.spec, number, item))
 
 
 def _settle_rejection(
@@ -359,6 +359,10 @@ def _pay(
         return campaign, ()
     campaign = escrow.pay_contributor(view, campaign, item.contributor, amount)
     earnings.record(view, ctx, item.contributor, earnings.CONTRIBUTION, amount, item.campaign, item=number)
+    # Whoever pays itself gets the pay back, but not what its reviewers cost: no more than that counts for the season.
+    most = first_round(campaign.spec, item.fee)
+    scored = min(most, item.paid + amount) - min(most, item.paid)
+    standings.contributed(view, item.contributor, amount, scored, item.campaign)
     return campaign, (
         event("pay.contributor", to=item.contributor, amount=amount, campaign=item.campaign, item=number),
     )

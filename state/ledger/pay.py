@@ -35,7 +35,12 @@ def reserve(spec: CampaignSpec, tier: int, category: int) -> Reserve:
     fee = spec.review_fee * tier_bps // BPS
     reward = spec.unit_price * tier_bps * spec.categories[category].importance_bps // (BPS * BPS)
     escalation = spec.second_seats * fee * SECOND_ROUND_RESERVED_BPS // BPS
-    return Reserve(fee, reward, spec.first_seats * fee, escalation)
+    return Reserve(fee, reward, first_round(spec, fee), escalation)
+
+
+def first_round(spec: CampaignSpec, fee: int) -> int:
+    """What an item's first round may cost its campaign, and its reviewers together earn at most; ``fee`` is the item's."""
+    return spec.first_seats * fee
 
 
 def contributor_pay(reward_max: int, score: int) -> int:

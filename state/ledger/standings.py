@@ -58,9 +58,9 @@ def career(view: ReadView, account: Address) -> Career:
     return view.get(CAREERS, account) or NO_CAREER
 
 
-def contributed(view: View, account: Address, amount: int, campaign: CampaignId) -> None:
-    """Counts what an accepted item paid its contributor, for the season and for the campaign."""
-    score(view, board_of(view, Role.CONTRIBUTOR), account, amount)
+def contributed(view: View, account: Address, amount: int, scored: int, campaign: CampaignId) -> None:
+    """Counts what an accepted item paid its contributor: ``scored`` of it for the season, and all for the campaign."""
+    score(view, board_of(view, Role.CONTRIBUTOR), account, scored)
     score(view, campaign_board(campaign), account, amount)
 
 

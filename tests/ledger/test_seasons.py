@@ -23,7 +23,7 @@ from state.ledger.supply import check_everything
 from state.overlay import DictBase, Overlay
 from state.records import PotTotal
 from state.schema import BADGES, CAREERS, LEADERBOARDS, PAYOUTS, POTS, SEASONS, STANDINGS, number
-from tests.ledger.world import BAD, GOOD, OMNIT, QUICK, World, address_of, declaration, review
+from tests.ledger.world import BAD, GOOD, OMNIT, QUICK, SPEC, World, address_of, declaration, review
 
 SHORT = replace(
     QUICK,
@@ -98,6 +98,32 @@ def test_scores_are_what_was_paid_for_accepted_work() -> None:
     careers = {key: row.items for key, row in world.view.scan(CAREERS) if row.items}
     assert careers == {address_of(who): 2 for who in ("ann", "ben", "cyd")}
     assert world.replayed() == world.base.encoded
+
+
+def test_whoever_pays_itself_pays_its_reviewers_for_its_place() -> None:
+    """A sponsor gets back what it pays an account of its own: a place, and a reward, must cost what does not return."""
+    world = World(params=replace(SHORT, participation_reward=Amount(OMNIT)))
+    hostile = replace(SPEC, unit_price=Amount(100_000 * OMNIT), review_fee=Amount(2), item_bond=Amount(0))
+    campaigns = world.open(hostile, 1_000_000 * OMNIT, "dan"), world.open()
+    world.submit("ann", campaigns[0], declaration("mine", tier=0))
+    world.submit("ben", campaigns[1], declaration("honest"))
+    for _ in range(40):
+        review(world, GOOD, 1)
+    paid: Counter[bytes] = Counter()
+    for said in world.said("pay.contributor"):
+        paid[said["to"]] += said["amount"]  # type: ignore[index,operator] # an address, an amount
+    assert paid[address_of("ann")] > 1_000 * paid[address_of("ben")] > 0
+    values: Counter[bytes] = Counter()
+    for season in range(3):
+        values.update(dict(on_board(world, Board(Role.CONTRIBUTOR, season))))
+    assert values == {address_of("ann"): 5, address_of("ben"): paid[address_of("ben")]}
+    rewards = {said["to"]: said["amount"] for said in world.said("pay.participation")}
+    assert rewards == {address_of("ann"): 5, address_of("ben"): OMNIT}
+    for who, campaign in zip(("ann", "ben"), campaigns, strict=True):
+        board = standings.campaign_board(CampaignId(campaign))
+        assert on_board(world, board) == [(address_of(who), paid[address_of(who)])], (
+            "its sponsor's own prizes go by pay"
+        )
 
 
 def test_rejected_items_score_nothing() -> None:
@@ -346,7 +372,7 @@ def settled_item(world: World, who: Address, reward: int) -> list[str]:
     """One more accepted item of somebody, settled for good."""
     sample = SAMPLE.item(1)
     item = replace(sample, contributor=who, reward=Amount(reward))
-    said = participation.settled(world.view, world.context(world.height + 1), ItemId(1), item)
+    said = participation.settled(world.view, world.context(world.height + 1), SPEC, ItemId(1), item)
     return [event.kind for event in said]
 
 

@@ -203,7 +203,7 @@ class Campaigns(Ground):
     ) -> None:
         if not amount:
             return
-        self.score_payment(address, kind, amount, campaign)
+        self.score_payment(address, kind, amount, campaign, item)
         row = self.earned(address)
         payment = (self.height, self.time_ms, kind, amount, campaign, item, batch)
         row.recent = (payment, *row.recent)[:16]

@@ -54,16 +54,25 @@ class Seasons(Ground):
         row: Thing = self.careers[account]
         return row
 
-    def score_payment(self, account: bytes, kind: str, amount: int, campaign: int) -> None:
-        """Payments for accepted items and for reports count."""
-        boards = {
-            "contribution": [(CONTRIBUTOR, self.season), (CAMPAIGN, campaign)],
-            "review": [(VALIDATOR, self.season)],
-        }
-        for board in boards.get(kind, []):
-            row = self.standing(*board, account)
-            row.value = min(U64_MAX, row.value + amount)
-            row.works += kind == "review"
+    def score_payment(self, account: bytes, kind: str, amount: int, campaign: int, item: int) -> None:
+        """Payments for accepted items and for reports count; for a season an item's no more than its first round may cost."""
+        if kind == "review":
+            self._count_for(VALIDATOR, self.season, account, amount).works += 1
+        if kind == "contribution":
+            paid, most = self.items[item].paid, self.first_round(item)
+            before = paid - amount
+            self._count_for(CONTRIBUTOR, self.season, account, max(0, min(most, paid) - before))
+            self._count_for(CAMPAIGN, campaign, account, amount)
+
+    def _count_for(self, kind: int, of: int, account: bytes, amount: int) -> Thing:
+        row = self.standing(kind, of, account)
+        row.value = min(U64_MAX, row.value + amount)
+        return row
+
+    def first_round(self, number: int) -> int:
+        """What the reviewers of an item's first round may earn together."""
+        item = self.items[number]
+        return int(self.campaigns[item.campaign].spec.first_seats * item.fee)
 
     def count_missed(self, account: bytes) -> None:
         self.standing(VALIDATOR, self.season, account).missed += 1
@@ -87,6 +96,7 @@ class Seasons(Ground):
         amount = min(
             p.participation_reward,
             item.reward,
+            self.first_round(number),
             p.participation_account_max - standing.participation,
             p.participation_pool - season.participation,
             self.pots["reserve"],

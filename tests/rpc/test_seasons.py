@@ -40,7 +40,7 @@ def scored(view: View, ctx: BlockContext) -> tuple[()]:
     """A step of these chains alone: in the second block everybody scores, as if paid."""
     if ctx.height == 2:
         for place, who in enumerate(SCORERS):
-            standings.contributed(view, who, 100 - place, CampaignId(1))
+            standings.contributed(view, who, 100 - place, 100 - place, CampaignId(1))
         standings.reviewed(view, SCORERS[0], 7)
         badges.give(view, ctx, SCORERS[0], BadgeKind.FIRST_ITEM)
     return ()
