@@ -69,7 +69,7 @@ class JobShown(Result, frozen=True):
     deadline: Count
     ended_at: Count | None
     escrow: AmountText
-    under_way: Annotated[Count, Meta(description="Receipts that are not judged yet")]
+    under_way: Annotated[Count, Meta(description="Receipts not judged yet, or still open to objections")]
     done: Annotated[Count, Meta(description="Units with all their replicas")]
     paid: AmountText
     burned: AmountText

@@ -72,7 +72,7 @@ class JobStatus(Labelled):
     """Waits until enough stake has its bytes."""
     OPEN = 1
     CLOSING = 2
-    """Takes no more receipts; those under way are judged."""
+    """Takes no more receipts; those under way are judged, and paid when nobody can object any more."""
     DONE = 3
     EXPIRED = 4
     """Ended by its deadline."""
@@ -109,7 +109,7 @@ class Job(Record, frozen=True):
     status: U16
     """A JobStatus."""
     outcome: U16
-    """While closing, the JobStatus that it will have."""
+    """While closing, the JobStatus that it will have; from DONE it goes back to open where a receipt turns out bad in time."""
     available: bool
     """Enough stake has its bytes; it opens when its model is old enough."""
     posted_at: HeightF
@@ -124,7 +124,7 @@ class Job(Record, frozen=True):
     escrow: AmountF
     """What is left of what was paid for it."""
     under_way: U32
-    """Receipts that are not judged yet."""
+    """Receipts whose money is not settled: not judged yet, or found good and still open to objections."""
     done: U32
     """Units with all their replicas."""
     paid: AmountF

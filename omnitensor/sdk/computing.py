@@ -322,7 +322,7 @@ class AsyncCompute(AsyncActor):
             if text != told:
                 tell(ComputeMoment("units", text, found.done, found.units))
                 told = text
-            if found.status == "done":
+            if found.done == found.units:  # what is paid for them waits until nobody can object any more
                 return found
             if found.is_over:
                 raise InputError(

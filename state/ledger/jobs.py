@@ -304,6 +304,14 @@ def begin_closing(
     return (*events, event("job.closing", job=name, outcome=outcome.label))
 
 
+def receipt_good(view: View, ctx: BlockContext, name: Hash, job: Job) -> tuple[Event, ...]:
+    """A receipt was found good: its money waits until nobody can object any more. With the last one no more are taken."""
+    if job.status == JobStatus.OPEN and job.done == job.units:
+        return begin_closing(view, ctx, name, job, JobStatus.DONE)
+    put_job(view, name, job)
+    return ()
+
+
 def receipt_stood(view: View, job: Job, worker: Address) -> Job:
     """Pays a unit's fee, and burns what burns with it. The changed job, for the caller to go on with."""
     move(view, Pot.WORK, worker, job.fee_unit)
@@ -316,8 +324,25 @@ def receipt_stood(view: View, job: Job, worker: Address) -> Job:
     )
 
 
+def receipt_fell(
+    view: View, ctx: BlockContext, name: Hash, job: Job, unit: int, *, was_full: bool
+) -> tuple[Event, ...]:
+    """A receipt that was found good is bad. Its unit is open again, unless its job takes no more receipts."""
+    events: tuple[Event, ...] = ()
+    if was_full:
+        job = replace(job, done=job.done - 1)
+    if job.status == JobStatus.CLOSING and job.outcome == JobStatus.DONE:
+        if ctx.height < job.deadline:
+            job = replace(job, status=JobStatus.OPEN, outcome=JobStatus.POSTED)
+        else:
+            job = replace(job, outcome=JobStatus.EXPIRED)
+    if job.status == JobStatus.OPEN:
+        events = (event("job.reopened", job=name, unit=unit),)
+    return (*events, *receipt_done(view, ctx, name, job, stood=False))
+
+
 def receipt_done(view: View, ctx: BlockContext, name: Hash, job: Job, *, stood: bool) -> tuple[Event, ...]:
-    """A receipt is not under way any more: the job may have ended with it."""
+    """Nothing can become of a receipt's money any more: the job may have ended with it."""
     job = replace(job, under_way=job.under_way - 1)
     events: tuple[Event, ...] = ()
     if job.status == JobStatus.CLOSING:
@@ -325,8 +350,6 @@ def receipt_done(view: View, ctx: BlockContext, name: Hash, job: Job, *, stood: 
             job, events = _refund(view, name, job, job.cost)
         if job.under_way == 0:
             return (*events, _end(view, ctx, name, job))
-    elif job.done == job.units:
-        return (_end(view, ctx, name, replace(job, outcome=JobStatus.DONE)),)
     put_job(view, name, job)
     return events
 

@@ -8,9 +8,10 @@ from omnitensor.protocol import merkle
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies.work import WorkFraud
 from omnitensor.protocol.params import SPECS
+from omnitensor.protocol.seasons import Role
 from omnitensor.protocol.types import Address, Height
 from omnitensor.protocol.work import FraudProof, JobKind, outputs_root
-from state.ledger import workers
+from state.ledger import jobs, standings, workers
 from state.ledger.accounts import Pot, move
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -91,14 +92,16 @@ def _check_row(proof: FraudProof, row: WorkReceipt, job: Job) -> None:
 
 
 def end_window(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
-    """A receipt can be challenged no more: it holds its worker's bond no longer. One of synthetic work is forgotten."""
+    """A receipt can be challenged no more: it is paid, and holds no bond any longer. One of synthetic work is forgotten."""
     row = view.get(WORK_RECEIPTS, *key)
     if row is None or row.state == ReceiptState.CHALLENGED:
         return ()  # it is looked at again when the challenge is settled
+    events: tuple[Event, ...] = ()
     if row.held:
         workers.hold(view, key[2], -1)
         row = replace(row, held=False)
         put_receipt(view, key, row)
+        events = _pay(view, ctx, key) if row.kind != JobKind.SYNTHETIC else ()
     if row.kind == JobKind.SYNTHETIC:
         # Its unit must not be committed anew while a block of its epoch can still be an anchor.
         last = row.receipt.anchor + ctx.params.epoch_blocks + _ANCHOR_BLOCKS_MAX
@@ -106,4 +109,20 @@ def end_window(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
             look_at(view, last + 1, Due.SETTLED, *key)
         else:
             drop_receipt(view, key, row)
-    return ()
+    return events
+
+
+def _pay(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
+    """A receipt of a job stands for good: its fee is its worker's."""
+    name, unit, worker = key
+    job = view.get(JOBS, name)
+    assert job is not None, "jobs are never deleted"
+    events: tuple[Event, ...] = ()
+    if job.fee_unit:
+        workers.hold(view, worker, 0, fees=job.fee_unit)
+        standings.score(view, standings.board_of(view, Role.WORKER), worker, job.fee_unit, works=1)
+    if job.cost:
+        paid = event("work.paid", job=name, unit=unit, worker=worker, fee=job.fee_unit, burned=job.burn_unit)
+        events = (paid,)
+    job = jobs.receipt_stood(view, job, worker)
+    return (*events, *jobs.receipt_done(view, ctx, name, job, stood=True))

@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies.work import JobVote, ReceiptVote, WorkJudge
-from omnitensor.protocol.seasons import Role
 from omnitensor.protocol.types import BPS, Address, Height
 from omnitensor.protocol.votes import ValidatorTable
 from omnitensor.protocol.work import JobKind
-from state.ledger import epochs, jobs, standings, work_credit, work_proven, work_receipts, workers
+from state.ledger import epochs, jobs, work_credit, work_proven, work_receipts, workers
 from state.ledger.accounts import Pot, move
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -196,27 +195,27 @@ def _found_good(view: View, ctx: BlockContext, key: Key, row: WorkReceipt, macs:
     counted = work_credit.of_receipt(job, unit, macs, ctx.params)
     work_credit.add(view, ctx, worker, len(row.receipt.tickets), macs, counted)
     fee = job.fee_unit if job else 0
-    workers.hold(view, worker, 0, good=1, fees=fee)
+    workers.hold(view, worker, 0, good=1)
     row = replace(row, state=ReceiptState.GOOD, settled_at=ctx.height, macs=macs, credit=counted.credit)
     put_receipt(view, key, row)
     look_at(view, ctx.height + ctx.params.epoch_blocks, Due.SETTLED, *key)
     said = event("work.good", job=name, unit=unit, worker=worker, macs=macs, credit=counted.credit, fee=fee)
     if job is None:
         return (said,)
-    if fee:
-        standings.score(view, standings.board_of(view, Role.WORKER), worker, fee, works=1)
     counts = move_unit(view, name, unit, under_way=-1, good=1)
-    job = jobs.receipt_stood(view, job, worker)
     if counts.good == job.replicas:
         job = replace(job, done=job.done + 1)
     proven = work_proven.keep(view, ctx, key, job)
-    return (said, *proven, *jobs.receipt_done(view, ctx, name, job, stood=True))
+    return (said, *proven, *jobs.receipt_good(view, ctx, name, job))
 
 
 def _settle_challenge(
     view: View, ctx: BlockContext, key: Key, row: WorkReceipt, verdict: Verdict | None
 ) -> tuple[Event, ...]:
-    """Who objected is paid from the worker's bond, or loses its own; without a verdict it has it back."""
+    """Who objected is paid from the worker's bond, or loses its own; without a verdict it has it back.
+
+    What turns out bad is paid to nobody: its unit is run again, or its money returns.
+    """
     job, unit, worker = key
     challenge = view.get(CHALLENGES, *key)
     assert challenge is not None, "a challenged receipt has a challenge"
@@ -230,8 +229,12 @@ def _settle_challenge(
     amount, reward = workers.slash(view, ctx, worker, BPS, challenge.challenger)
     workers.hold(view, worker, -1, bad=1)
     work_credit.take_back(view, ctx, worker, row.credit)
-    work_proven.drop(view, key)
     put_receipt(view, key, replace(row, state=ReceiptState.BAD, held=False))
+    unproven = work_proven.take_back(view, ctx, key)
+    held = view.get(JOBS, job)
+    assert held is not None, "jobs are never deleted"
+    counts = move_unit(view, job, unit, under_way=0, good=-1)
+    was_full = counts.good + 1 == held.replicas
     return (
         event(
             "work.fraud",
@@ -243,6 +246,8 @@ def _settle_challenge(
             bond=challenge.bond,
             reward=reward,
         ),
+        *unproven,
+        *jobs.receipt_fell(view, ctx, job, held, unit, was_full=was_full),
     )
 
 

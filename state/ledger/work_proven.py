@@ -8,7 +8,7 @@ from typing import Final
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.limits import near_duplicate_bytes_min, near_duplicate_candidates_max
-from omnitensor.protocol.types import ItemId
+from omnitensor.protocol.types import Address, CampaignId, Hash, ItemId
 from omnitensor.protocol.work import JobKind
 from state.ledger.context import BlockContext
 from state.ledger.events import event
@@ -16,8 +16,8 @@ from state.ledger.items import item_at
 from state.ledger.view import ReadView, View
 from state.ledger.work_rows import Due, Key, look_at
 from state.records_review import Batch, Item, ItemStatus
-from state.records_work import ItemFingerprint, ItemScores, Job
-from state.schema import BATCHES, FINGERPRINTS, ITEM_SCORES, JOBS, WORK_OUTPUTS, number
+from state.records_work import ItemFingerprint, ItemScores, Job, ReceiptState
+from state.schema import BATCHES, FINGERPRINTS, ITEM_SCORES, JOBS, WORK_OUTPUTS, WORK_RECEIPTS, number
 
 _STANDS_AGAINST_NOBODY: Final = (ItemStatus.REJECTED, ItemStatus.UNDECIDED)
 _KEPT: Final = (JobKind.FINGERPRINT, JobKind.SCORES)
@@ -48,17 +48,63 @@ def keep(view: View, ctx: BlockContext, key: Key, job: Job) -> tuple[Event, ...]
     )
 
 
-def drop(view: View, key: Key) -> None:
-    """Takes back what a receipt proved that turned out to be bad."""
-    job = view.get(JOBS, key[0])
+def take_back(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
+    """Takes back what a receipt proved that turned out to be bad, as far as no other good one of its unit says the same.
+
+    Where there are others the earliest of them says it now, and its items are compared anew; else nothing is proven of them.
+    """
+    name, unit, _ = key
+    job = view.get(JOBS, name)
     if job is None or job.kind not in _KEPT:
-        return
-    batch = _batch_of(view, job)
-    for item in _items_of(batch, job, key[1]):
-        if job.kind == JobKind.SCORES:
-            view.delete(ITEM_SCORES, item)
-        else:
-            view.delete(FINGERPRINTS, batch.campaign, item)
+        return ()
+    batch, width = _batch_of(view, job), job.layers[-1].outputs
+    others = _standing(view, name, unit)
+    changed = 0
+    for place, item in enumerate(_items_of(batch, job, unit)):
+        said = [outputs[place * width : place * width + width] for outputs in others]
+        change = _scored_anew if job.kind == JobKind.SCORES else _printed_anew
+        changed += change(view, ctx, batch.campaign, item, said)
+    if not changed:
+        return ()
+    return (event("work.unproven", job=name, batch=job.batch, campaign=batch.campaign, items=changed),)
+
+
+def _standing(view: ReadView, job: Hash, unit: int) -> list[bytes]:
+    """Outputs of the receipts of a unit that are good, as far as anybody knows; by height of their verdict, then by worker."""
+    found = []
+    for worker, row in view.scan(WORK_RECEIPTS, job, unit):
+        if row.state in (ReceiptState.GOOD, ReceiptState.CHALLENGED):
+            shown = view.get(WORK_OUTPUTS, job, unit, Address(worker))
+            assert shown is not None, "outputs of the chain's own jobs stand on chain"
+            found.append((row.settled_at, worker, shown.outputs))
+    return [outputs for _, _, outputs in sorted(found)]
+
+
+def _scored_anew(
+    view: View, ctx: BlockContext, campaign: CampaignId, item: ItemId, said: list[bytes]
+) -> bool:
+    kept = view.get(ITEM_SCORES, item)
+    if kept is None or kept.scores in said:
+        return False
+    if said:
+        view.put(ITEM_SCORES, ItemScores(said[0]), item)
+    else:
+        view.delete(ITEM_SCORES, item)
+    return True
+
+
+def _printed_anew(
+    view: View, ctx: BlockContext, campaign: CampaignId, item: ItemId, said: list[bytes]
+) -> bool:
+    kept, prints = view.get(FINGERPRINTS, campaign, item), [fingerprint(output) for output in said]
+    if kept is None or kept.bits in prints:
+        return False
+    if prints:
+        view.put(FINGERPRINTS, ItemFingerprint(prints[0]), campaign, item)
+        look_at(view, ctx.height, Due.HINT, unit=item)
+    else:
+        view.delete(FINGERPRINTS, campaign, item)
+    return True
 
 
 def _batch_of(view: ReadView, job: Job) -> Batch:

@@ -317,6 +317,7 @@ def test_a_poster_who_is_the_worker_only_loses_what_burns_and_fees() -> None:
         world.block()
     for unit in range(3):
         world.run_unit("wo0", job, unit)
+    world.blocks(WORK.epoch_blocks)
     assert world.job(job).status == JobStatus.DONE
     spent = before - world.balance("wo0") + sum(int(each["amount"]) for each in world.said("work.pool"))
     assert 9 * OMNIT <= spent < 10 * OMNIT

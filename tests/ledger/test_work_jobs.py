@@ -59,6 +59,7 @@ def test_a_job_is_done_when_every_unit_has_its_replicas() -> None:
     for unit in range(3):
         for place in range(2):
             world.run_unit(world.taker(job, unit, place), job, unit)
+    world.blocks(WORK.epoch_blocks)
     row = world.job(job)
     assert (row.status, row.paid, row.burned, row.refunded) == (JobStatus.DONE, 42 * OMNIT, 18 * OMNIT, 0)
     assert world.pot(Pot.WORK) == 0
@@ -118,6 +119,8 @@ def test_what_its_poster_cancels_is_judged_and_paid_where_it_is_under_way() -> N
     assert world.show(worker, job, 0).ok
     assert world.commit_unit(world.taker(job, 1), job, 1).code == "job_not_open"
     world.judge(worker, job, 0, (True, 5))
+    assert world.job(job).status == JobStatus.CLOSING
+    world.blocks(WORK.epoch_blocks)
     row = world.job(job)
     assert (row.status, row.paid, row.burned, row.refunded) == (
         JobStatus.CANCELLED,
@@ -305,7 +308,7 @@ def test_everything_of_an_ended_job_is_forgotten_after_an_epoch() -> None:
         for place in range(2):
             world.run_unit(world.taker(job, unit, place), job, unit)
     assert len(list(world.view.scan(WORK_RECEIPTS))) == 6
-    world.blocks(max(WORK.work_keep_blocks + 2, world.job(job).deadline - world.height))
+    world.blocks(max(WORK.epoch_blocks + WORK.work_keep_blocks + 2, world.job(job).deadline - world.height))
     for table in (WORK_RECEIPTS, WORK_OUTPUTS, WORK_UNITS, FINDINGS, WORK_DUE):
         rows = [key for key, _ in world.view.scan(table)]
         assert not rows, table

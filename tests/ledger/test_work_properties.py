@@ -17,7 +17,7 @@ from omnitensor.protocol.work import assigned
 from state.ledger.accounts import Pot
 from state.ledger.pay import largest_remainder
 from state.ledger.work_judging import agreed
-from state.records_work import JOBS_ENDED, JobStatus
+from state.records_work import JOBS_ENDED, JobStatus, ReceiptState
 from tests.ledger.test_work_jobs import a_world
 from tests.ledger.work_world import WorkWorld, outputs_of
 from tests.ledger.world import address_of
@@ -53,11 +53,14 @@ def one_history(seed: int) -> Counter[str]:
         row = world.job(job)
         assert row.paid + row.burned + row.refunded == paid_in[job]
         assert row.paid * (row.fee_unit + row.burn_unit) == (row.paid + row.burned) * row.fee_unit
-        stood = [each for each in world.said("work.good") if each["job"] == job]
+        stood = [each for each in world.said("work.paid") if each["job"] == job]
         assert row.paid == row.fee_unit * len(stood)
         assert row.escrow == row.under_way == 0
     assert world.pot(Pot.WORK) == 0
-    return Counter(JobStatus(world.job(job).status).label for job in jobs)
+    ends = Counter(JobStatus(world.job(job).status).label for job in jobs)
+    if world.said("job.reopened"):
+        ends["reopened"] += 1
+    return ends
 
 
 def moved(world: WorkWorld) -> list[tuple[int, dict[str, int]]]:
@@ -67,9 +70,8 @@ def moved(world: WorkWorld) -> list[tuple[int, dict[str, int]]]:
         said = dict(event.fields)
         if event.kind == "job.refunded":
             found.append((height, {"amount": int(said["amount"])}))
-        elif event.kind == "work.good" and said["job"] != bytes(32):
-            row = world.job(Hash(bytes(said["job"])))  # type: ignore[arg-type] # a hash
-            found.append((height, {"amount": row.fee_unit + row.burn_unit}))
+        elif event.kind == "work.paid":
+            found.append((height, {"amount": int(said["fee"]) + int(said["burned"])}))
     return found
 
 
@@ -77,7 +79,7 @@ def act(world: WorkWorld, chance: random.Random, job: Hash, careful: float) -> N
     """Something that somebody does, sensible or not."""
     row, worker = world.job(job), chance.choice(world.workers)
     unit = chance.randrange(row.units)
-    pick = chance.randrange(8)
+    pick = chance.randrange(10)
     if pick == 0 and chance.random() < 0.1:
         world.send("ann", JobCancel(job))
     elif pick < 3:
@@ -89,12 +91,23 @@ def act(world: WorkWorld, chance: random.Random, job: Hash, careful: float) -> N
     elif pick < 6:
         shown = outputs_of(job, unit, row.rows_of(unit))
         world.send(worker, WorkOutputs(job, unit, None, shown))
+    elif pick == 9:
+        good = [name for name in world.workers if is_good(world, name, job, unit)]
+        for name in good[:1]:
+            world.send("ben", world.fraud(name, job, unit, 0))
     else:
-        good = hash_of(job, unit, worker) % 9 > 0
+        kept = world.kept(worker, job, unit)
+        again = "again" if kept is not None and kept.state == ReceiptState.CHALLENGED else ""
+        good = hash_of(job, unit, worker + again) % (2 if again else 9) > 0
         vote = ReceiptVote(job, unit, address_of(worker), good, 100 * good)
         for name in world.validator_names:
             if chance.random() < careful:
                 world.send(name, WorkJudge((), (vote,)))
+
+
+def is_good(world: WorkWorld, worker: str, job: Hash, unit: int) -> bool:
+    row = world.kept(worker, job, unit)
+    return row is not None and row.state == ReceiptState.GOOD
 
 
 def hash_of(job: Hash, unit: int, worker: str) -> int:
@@ -102,11 +115,11 @@ def hash_of(job: Hash, unit: int, worker: str) -> int:
 
 
 def test_every_unit_of_a_jobs_money_is_paid_burned_or_returned() -> None:
-    """Forty histories; between them jobs end in every way that they can end."""
+    """Forty histories; between them jobs end in every way that they can end, and units are opened again."""
     ends: Counter[str] = Counter()
     for seed in range(40):
         ends += one_history(seed)
-    assert set(ends) == {"done", "expired", "cancelled", "refused"}, ends
+    assert set(ends) == {"done", "expired", "cancelled", "refused", "reopened"}, ends
 
 
 # -- the draw

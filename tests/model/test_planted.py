@@ -14,6 +14,7 @@ from omnitensor.protocol.bodies import Transfer
 from state.ledger import (
     delegations,
     draw,
+    jobs,
     pay,
     removal,
     rewards,
@@ -139,6 +140,10 @@ def fee_alone(view: Any, job: Any, worker: Any) -> Any:
     )
 
 
+def done_all_the_same(view: Any, ctx: Any, name: Any, job: Any, unit: int, *, was_full: bool) -> Any:
+    return jobs.receipt_done(view, ctx, name, job, stood=False)
+
+
 def fixed_early(view: Any, epoch: Any, workers: Any) -> None:
     REAL_FIX(view, epoch - 1, workers)
 
@@ -206,6 +211,8 @@ FAULTS: dict[str, Callable[[], Any]] = {
     ),
     "receipts hold no bond": patched("state.ledger.workers.hold", lambda *_, **__: None),
     "credit draws one epoch too early": patched("state.ledger.worker_sets.fix", fixed_early),
+    "a unit that turned out bad stays done": patched("state.ledger.jobs.receipt_fell", done_all_the_same),
+    "what a bad receipt proved stays": patched("state.ledger.work_proven.take_back", lambda *_: ()),
     "a convicted worker keeps its credit": patched(
         "state.ledger.worker_faults._drop_credit", lambda *_: None
     ),

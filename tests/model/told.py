@@ -54,7 +54,7 @@ MONEY_EVENTS = (
     ("worker.paid", "worker", "amount", 1),
     ("job.posted", "poster", "escrow", -1),
     ("job.refunded", "poster", "amount", 1),
-    ("work.good", "worker", "fee", 1),
+    ("work.paid", "worker", "fee", 1),
     ("work.pool", "worker", "amount", 1),
     ("work.judges", "validator", "amount", 1),
     ("work.challenged", "challenger", "bond", -1),

@@ -222,7 +222,7 @@ class Work(Workers):
             self.counters["open jobs"] -= 1
 
     def one_less(self, name: bytes, *, stood: bool) -> None:
-        """A receipt of the job is not under way any more."""
+        """The money of one receipt of the job is nobody's question any more."""
         job = self.jobs[name]
         job.under_way -= 1
         if job.status == CLOSING:
@@ -230,9 +230,33 @@ class Work(Workers):
                 self.give_back(job, job.fee_unit + job.burn_unit)
             if not job.under_way:
                 self.end_job(name)
-        elif job.done == self.units_in(job):
-            job.outcome = DONE
-            self.end_job(name)
+
+    def pay_receipt(self, key: tuple[bytes, int, bytes]) -> None:
+        """Nobody showed a wrong row of it in time."""
+        name, _, address = key
+        job = self.jobs[name]
+        self.move("work", address, job.fee_unit)
+        self.move("work", "burned", job.burn_unit)
+        self.workers[address].fees += job.fee_unit
+        if job.fee_unit:
+            self.score_work(address, job.fee_unit, 1)
+        job.escrow -= job.fee_unit + job.burn_unit
+        job.paid += job.fee_unit
+        job.burned += job.burn_unit
+        self.one_less(name, stood=True)
+
+    def open_again(self, name: bytes, unit: int) -> None:
+        """A good receipt of the unit is none."""
+        job = self.jobs[name]
+        waiting, good = self.units[name, unit]
+        self.units[name, unit] = (waiting, good - 1)
+        job.done -= good == job.replicas
+        if (job.status, job.outcome) == (CLOSING, DONE):
+            if self.height < job.deadline:
+                job.status, job.outcome = TAKES, POSTED
+            else:
+                job.outcome = EXPIRED
+        self.one_less(name, stood=False)
 
     # -- receipts
 
@@ -362,6 +386,8 @@ class Work(Workers):
         if row.held:
             row.held = False
             self.workers[key[2]].held -= 1
+            if row.kind != SYNTHETIC:
+                self.pay_receipt(key)
         if row.kind == SYNTHETIC:
             last = row.receipt.anchor + self.p.epoch_blocks + ANCHOR_BLOCKS_MOST
             if self.height > last:

@@ -206,10 +206,15 @@ def work_outputs(scene: Scene, chance: Chance) -> Made | None:
 
 
 def work_fraud(scene: Scene, chance: Chance) -> Made | None:
-    good = [key for key, row in scene.model.work_receipts.items() if row.state == 2 and row.kind != 3]
+    model = scene.model
+    good = [key for key, row in model.work_receipts.items() if row.state == 2 and row.kind != 3]
     if not good:
         return None
-    key = chance.choice(good)
+    fresh = [
+        key for key in good if model.height <= model.work_receipts[key].settled_at + model.p.epoch_blocks
+    ]
+    own = [key for key in fresh if model.work_receipts[key].kind in (1, 2)]
+    key = chance.choice((own if own and often(chance, 0.5) else fresh) if fresh and often(chance) else good)
     rows = outputs(scene, key)
     place = chance.randrange(len(rows))
     path = merkle.inclusion_proof([merkle.leaf_hash(row) for row in rows], place)
@@ -235,9 +240,11 @@ def work_fraud(scene: Scene, chance: Chance) -> Made | None:
 
 
 def truth(key: Any) -> tuple[bool, int]:
-    """What honest validators find of a receipt."""
+    """What honest validators find of a receipt: of one that somebody objects to, as often this as that."""
     chance = stuff("truth", key)
-    return (False, 0) if chance[0] < 40 else (True, int.from_bytes(chance[1:5], "big"))
+    return (
+        (False, 0) if chance[0] < (128 if key[3] == 6 else 40) else (True, int.from_bytes(chance[1:5], "big"))
+    )
 
 
 def work_judge(scene: Scene, chance: Chance) -> Made | None:
@@ -282,6 +289,6 @@ ORDERS = {
     "work_judge": (30, work_judge),
     "work_commit": (16, work_commit),
     "work_outputs": (14, work_outputs),
-    "work_fraud": (2, work_fraud),
+    "work_fraud": (3, work_fraud),
 }
 """How often each kind is tried, and what makes it."""

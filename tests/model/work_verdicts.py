@@ -11,6 +11,7 @@ from tests.model.seasons import WORKER, split_by_address
 from tests.model.work import (
     BAD,
     CHALLENGED,
+    DONE,
     GOOD,
     HINT,
     JUDGED,
@@ -22,6 +23,7 @@ from tests.model.work import (
     SETTLED,
     SHOWN,
     SYNTHETIC,
+    TAKES,
     VOID,
     Work,
     climbed,
@@ -178,19 +180,12 @@ class WorkVerdicts(Work):
         self.look(self.height + p.epoch_blocks, SETTLED, *key)
         if job is None:
             return
-        worker.fees += job.fee_unit
-        self.move("work", address, job.fee_unit)
-        self.move("work", "burned", job.burn_unit)
-        if job.fee_unit:
-            self.score_work(address, job.fee_unit, 1)
-        job.escrow -= job.fee_unit + job.burn_unit
-        job.paid += job.fee_unit
-        job.burned += job.burn_unit
         waiting, good = self.units[name, unit]
         self.units[name, unit] = (waiting - 1, good + 1)
         job.done += good + 1 == job.replicas
         self.keep_proven(key, job)
-        self.one_less(name, stood=True)
+        if job.status == TAKES and job.done == self.units_in(job):
+            self.close_job(name, DONE)
 
     def share_that_counts(self, job: Thing | None, unit: int) -> Fraction:
         """In whole basis points."""
@@ -224,11 +219,36 @@ class WorkVerdicts(Work):
             if job.kind == SCORES:
                 self.item_scores[item] = output
             elif (self.batches[job.batch].campaign, item) not in self.fingerprints:
-                signed = [each - 256 if each > 127 else each for each in output]
-                found = 0
-                for bit, each in enumerate(signed):
-                    found |= (each > 0) << bit
-                self.fingerprints[self.batches[job.batch].campaign, item] = found.to_bytes(32, "little")
+                self.fingerprints[self.batches[job.batch].campaign, item] = signs(output)
+                self.look(self.height, HINT, unit=item)
+
+    def take_back_proven(self, key: Key) -> None:
+        """What no good receipt of the unit says any more: the earliest that is left says it, or nobody does."""
+        job = self.jobs[key[0]]
+        if job.kind not in (PRINTS, SCORES):
+            return
+        left = [
+            (row.settled_at, of[2])
+            for of, row in self.work_receipts.items()
+            if of[:2] == key[:2] and row.state in (GOOD, CHALLENGED)
+        ]
+        width, campaign = self.width(job), self.batches[job.batch].campaign
+        for place, item in enumerate(self.items_in(job, key[1])):
+            said = [
+                self.shown_outputs[(*key[:2], who)][1][place * width : place * width + width]
+                for _, who in sorted(left)
+            ]
+            table, at = (
+                (self.item_scores, item) if job.kind == SCORES else (self.fingerprints, (campaign, item))
+            )
+            rows = said if job.kind == SCORES else [signs(output) for output in said]
+            if at not in table or table[at] in rows:
+                continue
+            if not rows:
+                del table[at]
+                continue
+            table[at] = rows[0]
+            if job.kind == PRINTS:
                 self.look(self.height, HINT, unit=item)
 
     def items_in(self, job: Thing, unit: int) -> tuple[int, ...]:
@@ -270,13 +290,8 @@ class WorkVerdicts(Work):
             mine = self.work_credit.get((self.epoch, key[2]))
             if mine is not None:
                 mine.credit = max(0, mine.credit - row.credit)
-            job = self.jobs[key[0]]
-            if job.kind in (PRINTS, SCORES):
-                for item in self.items_in(job, key[1]):
-                    if job.kind == SCORES:
-                        self.item_scores.drop(item)
-                    else:
-                        self.fingerprints.drop((self.batches[job.batch].campaign, item))
+            self.take_back_proven(key)
+            self.open_again(key[0], key[1])
             return
         row.state, row.judged_until = GOOD, 0
         self.look(max(self.height + 1, row.settled_at + self.p.epoch_blocks), SETTLED, *key)
@@ -336,3 +351,11 @@ class WorkVerdicts(Work):
             self.move("reserve", who, amount)
         if sums is not None:
             sums.judged, sums.pool = (), sum(worked.values()) + sum(judged.values())
+
+
+def signs(output: bytes) -> bytes:
+    """Which outputs are above zero, the lowest bit of a byte first."""
+    found = 0
+    for bit, each in enumerate(output):
+        found |= (0 < each < 128) << bit
+    return found.to_bytes(32, "little")
