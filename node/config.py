@@ -4,6 +4,7 @@ Reads files; starts nothing.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Endpoint:
 
 def parse_endpoint(value: object) -> Endpoint:
     host, separator, port = str(value).rpartition(":")
-    if not separator or not port.isdigit() or int(port) > 65_535 or not host:
+    if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65_535 or not host:
         raise ValueError("write it as HOST:PORT, for instance 127.0.0.1:9644")
     return Endpoint(host.removeprefix("[").removesuffix("]"), int(port))
 
@@ -75,6 +76,50 @@ def parse_texts(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
         return tuple(value)
     raise ValueError("it must be a list of texts")
+
+
+def parse_peers(value: object) -> tuple[str, ...]:
+    from p2p.config import parse_seed
+
+    peers = parse_texts(value)
+    for peer in peers:
+        _refused_as_value(parse_seed, peer)
+    return peers
+
+
+def parse_checkpoint(value: object) -> str:
+    from node import trust
+
+    text = parse_text(value)
+    _refused_as_value(trust.parse_checkpoint, text)
+    return text
+
+
+def _refused_as_value(parse: Callable[[str], object], text: str) -> None:
+    """Raises ValueError with what to do where another room's reader refuses the text."""
+    try:
+        parse(text)
+    except ProtocolError as error:
+        raise ValueError(f"{error.reason}: {text}; {error.remedy}" if error.remedy else str(error)) from error
+
+
+def parse_pattern(pattern: str, remedy: str) -> Callable[[object], str]:
+    """Text of a form; empty text, which is the default of such settings, is taken."""
+
+    def parse(value: object) -> str:
+        text = parse_text(value)
+        if text and not re.fullmatch(pattern, text):
+            raise ValueError(remedy)
+        return text
+
+    return parse
+
+
+def parse_each(parse: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    def parse_all(value: object) -> tuple[str, ...]:
+        return tuple(parse(part) for part in parse_texts(value))
+
+    return parse_all
 
 
 def parse_choice(*choices: str) -> Callable[[object], str]:
@@ -115,12 +160,17 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "rpc.hosts",
-        parse_texts,
+        parse_each(
+            parse_pattern(r"[^/:\s]+", "write names alone, like node.example.org, without scheme or port")
+        ),
         (),
         "Host names besides loopback that requests may name in their Host header",
     ),
     Setting(
-        "rpc.origins", parse_texts, (), "Web origins that may call from a browser (CORS); none by default"
+        "rpc.origins",
+        parse_each(parse_pattern(r"https?://[^/\s]+", "write them like https://example.org, without a path")),
+        (),
+        "Web origins that may call from a browser (CORS); none by default",
     ),
     Setting(
         "rpc.calls_per_second",
@@ -129,7 +179,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Calls a second of one client, each of a batch counted; 0 for as many as it likes",
     ),
     Setting("p2p.listen", parse_endpoint, "0.0.0.0:9645", "Address that peers connect to"),
-    Setting("p2p.bootstrap", parse_texts, (), "Peers to dial first, as HOST:PORT"),
+    Setting("p2p.bootstrap", parse_peers, (), "Peers to dial first, as HOST:PORT"),
     Setting("p2p.peers_max", parse_count, 64, "Connections with peers at the most"),
     Setting("p2p.peers_per_address_max", parse_count, 8, "Connections from one network address at the most"),
     Setting(
@@ -156,7 +206,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("worker.bond", parse_count, 0, "Bond in OMNIT of a worker that registers; 0 for the least"),
     Setting(
         "worker.engine",
-        parse_text,
+        parse_pattern(r"auto|processes|gpu|dask://.+", "it must be auto, processes, gpu or dask://HOST:PORT"),
         "auto",
         "What computes a worker's units: processes, gpu, dask://HOST:PORT, or auto for a GPU where there is one",
     ),
@@ -185,7 +235,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "sync.checkpoint",
-        parse_text,
+        parse_checkpoint,
         "",
         "Final block of an epoch's end, as height:hash, that a snapshot is believed from; genesis without one",
     ),
@@ -204,7 +254,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "content.remote",
-        parse_text,
+        parse_pattern(r"[a-z0-9+]+://.+", "write it like s3://bucket/folder"),
         "",
         "Object store that accepted data go to besides, as s3://bucket/folder or another URL of fsspec; none by default",
     ),
@@ -370,5 +420,11 @@ def _toml(value: object) -> str:
         return str(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(part) for part in value) + "]"
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return '"' + "".join(_TOML_ESCAPES.get(char) or _toml_char(char) for char in str(value)) + '"'
+
+
+_TOML_ESCAPES: Final = {"\\": "\\\\", '"': '\\"'}
+
+
+def _toml_char(char: str) -> str:
+    return f"\\u{ord(char):04X}" if ord(char) < 32 or ord(char) == 127 else char

@@ -23,11 +23,14 @@ def make_folder(home: Path, genesis_file: Path, settings: Mapping[str, object]) 
         raise StorageError(
             "there is a chain already", value=home / "chain", remedy="start it, or choose another --home"
         )
+    config = configuration.load(
+        home, configuration.Sources(flags=settings)
+    )  # refuses before anything is made
+    _check_kept(home, settings, config)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = node_keys.load(home / "keys") if (home / "keys").exists() else node_keys.create(home / "keys")
     if not (home / configuration.CONFIG_FILE).exists():
         configuration.write_file(home / configuration.CONFIG_FILE, settings)
-    config = configuration.load(home, configuration.Sources(flags=settings))
     if genesis_file.resolve() != config.genesis_path.resolve():
         shutil.copyfile(genesis_file, config.genesis_path)
     safety = _make_safety_store(config, keys, genesis.chain_id)
@@ -39,6 +42,23 @@ def make_folder(home: Path, genesis_file: Path, settings: Mapping[str, object]) 
         ("consensus", keys.consensus_public.hex()),
         ("safety", safety),
     ]
+
+
+def _check_kept(home: Path, settings: Mapping[str, object], config: configuration.Config) -> None:
+    """A configuration that is there already is not overwritten: raises ConfigError where flags would say otherwise."""
+    path = home / configuration.CONFIG_FILE
+    if not path.exists():
+        return
+    kept = configuration.load(home, configuration.Sources(environment={}))
+    for setting in configuration.SETTINGS:
+        if setting.name in settings and getattr(kept, setting.attribute) != getattr(
+            config, setting.attribute
+        ):
+            raise configuration.ConfigError(
+                f"{path} is there already, and says otherwise of {setting.name}",
+                value=settings[setting.name],
+                remedy="write it there, or remove the file, and run init again",
+            )
 
 
 def _make_safety_store(config: configuration.Config, keys: node_keys.NodeKeys, chain_id: str) -> str:

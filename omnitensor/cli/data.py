@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def upload_data(
             f"{len(each.items)} item{'s' if len(each.items) != 1 else ''} submitted to campaign {each.campaign}"
             f" at height {each.height}; fees {money(each.fees)}"
         )
-    _items_table(items, {item.chunk_root: Path(item.path).name for each in done for item in each.items})
+    _items_table(items, _names(done))
     if is_private:
         note(
             f"campaign {task_id} is private. Keep this running, here or on any machine with this key, until all are settled:\n"
@@ -207,9 +207,8 @@ def check_status(app: App, task_id: str, everybody: bool) -> None:
         )
         return
     say(f"campaign {campaign.campaign}: {campaign.spec.title} ({campaign.status})")
-    names = {item.chunk_root: Path(item.path).name for job in _jobs(app) for item in job.items}
     if items:
-        _items_table(items, names)
+        _items_table(items, _names(_jobs(app)))
     else:
         say("no items" if everybody or not account else "no items of yours")
     if seats:
@@ -276,7 +275,12 @@ def scores_text(item: Item) -> str:
     return f"{three} = {item.scores['overall']}" if "overall" in item.scores else three
 
 
-def _items_table(items: Sequence[Item], names: dict[str, str]) -> None:
+def _names(given: Iterable[Job | Submission]) -> dict[tuple[str, str], str]:
+    """Names of files by submission and content: the same bytes may be handed in once more under another name."""
+    return {(each.commitment, item.chunk_root): Path(item.path).name for each in given for item in each.items}
+
+
+def _items_table(items: Sequence[Item], names: dict[tuple[str, str], str]) -> None:
     table(
         [
             "item",
@@ -293,7 +297,7 @@ def _items_table(items: Sequence[Item], names: dict[str, str]) -> None:
         [
             (
                 item.item,
-                names.get(item.content.chunk_root, item.content.chunk_root[:12]),
+                names.get((item.submission, item.content.chunk_root), item.content.chunk_root[:12]),
                 item.media_type,
                 item.status,
                 item.history[-1].height if item.history else "",

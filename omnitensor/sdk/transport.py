@@ -248,6 +248,8 @@ def error_of(rpc_code: int, message: str, data: Any, method: str) -> RpcError | 
 def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no machine of this name is known"
     if isinstance(error, aiohttp.ClientConnectorError):
         return os.strerror(error.os_error.errno).lower() if error.os_error.errno else "connection failed"
     return str(error) or type(error).__name__

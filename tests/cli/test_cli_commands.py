@@ -152,6 +152,21 @@ def test_upload_folder_and_status_as_json(chain: SmallChain, tmp_path: Path) -> 
     assert (again.code, "submitted to campaign" in again.err) == (2, True)
 
 
+def test_the_same_bytes_under_another_name_leave_the_name_of_the_earlier_item(
+    chain: SmallChain, tmp_path: Path
+) -> None:
+    sponsor = person(tmp_path, chain, "sponsor")
+    number = str(sponsor.must(*CAMPAIGN.split(), "--json").json["campaign"])
+    contributor = person(tmp_path, chain, "second")
+    first, second = write_texts(tmp_path / "texts", 2)
+    copy = tmp_path / "the-copy.txt"
+    copy.write_bytes(first.read_bytes())
+    contributor.must("upload-data", "--task-id", number, "--file", str(first), "--file", str(second))
+    contributor.must("upload-data", "--task-id", number, "--file", str(copy))
+    shown = contributor.must("check-status", "--task-id", number).out
+    assert [shown.count(path.name) for path in (first, second, copy)] == [1, 1, 1], shown
+
+
 def test_campaign_commands(chain: SmallChain, tmp_path: Path) -> None:
     sponsor = person(tmp_path, chain, "sponsor")
     toml = tmp_path / "campaign.toml"

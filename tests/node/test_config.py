@@ -64,7 +64,7 @@ def test_an_oversized_file_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     values: dict[str, object] = {
-        "node.name": 'a "quoted" \\ name',
+        "node.name": 'a "quoted" \\ name \x1b[31m, \x7f and\nmore',
         "rpc.listen": "[::1]:80",
         "p2p.bootstrap": ("a:1", "b:2"),
         "validator.enabled": False,

@@ -232,6 +232,44 @@ def test_an_interrupted_init_is_finished_by_another(made: Folders, tmp_path: Pat
     Chain.open(home / "chain", Genesis.load(home / "genesis.json")).close()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "word"),
+    [
+        ("p2p-bootstrap", "localhost", "host:port"),
+        ("p2p-bootstrap", "127.0.0.1:99999", "65535"),
+        ("sync-checkpoint", "abc", "height:hash"),
+        ("worker-engine", "cuda", "dask://HOST:PORT"),
+        ("content-remote", "bucket", "s3://bucket/folder"),
+        ("rpc-origins", "example.org", "https://example.org"),
+        ("rpc-hosts", "https://example.org", "names alone"),
+        ("rpc-listen", "127.0.0.1:\u00b2", "HOST:PORT"),
+        ("storage-mode", "prun", "archive, prune"),
+    ],
+)
+def test_init_refuses_a_wrong_setting_and_leaves_nothing(
+    case: Case, tmp_path: Path, setting: str, value: str, word: str
+) -> None:
+    """Otherwise the file would keep the wrong value, and the next attempt with the right one would not write it."""
+    genesis, home = str(case.folders.genesis_file), tmp_path / "new"
+    code, error = case.run("init", "--home", str(home), "--genesis", genesis, f"--{setting}", value)
+    assert (code, len(error.strip().splitlines())) == (1, 1), error
+    assert word in error
+    assert f"--{setting}" in error
+    assert not home.exists()
+
+
+def test_init_over_a_configuration_says_that_flags_are_not_written(case: Case, tmp_path: Path) -> None:
+    home, genesis = tmp_path / "new", str(case.folders.genesis_file)
+    home.mkdir()
+    (home / "config.toml").write_text("[storage]\nmode = 'archive'\n[p2p]\npeers_max = 9\n")
+    line = ("init", "--home", str(home), "--genesis", genesis, "--p2p-peers-max", "9", "--storage-mode")
+    code, error = case.run(*line, "prune")
+    assert code == 1
+    assert "says otherwise of storage.mode" in error
+    assert sorted(path.name for path in home.iterdir()) == ["config.toml"]
+    assert case.run(*line, "archive")[0] == 0, "what the file says already may be said again"
+
+
 def test_content_in_place_of_a_folder(case: Case) -> None:
     shutil.rmtree(case.home / "content", ignore_errors=True)
     (case.home / "content").write_text("a file")

@@ -226,6 +226,11 @@ def test_no_connection(home: Path, wallet: Wallets) -> None:
         with pytest.raises(ConnectionFailed, match="connection refused") as error:
             client.status()
         assert fault(error)[0] == "http://127.0.0.1:9"
+    with (
+        Client("http://no-such-host.invalid", home=home, retry=fast) as client,
+        pytest.raises(ConnectionFailed, match="no machine of this name"),
+    ):
+        client.status()
     for endpoint in ("ftp://x", "localhost:9644", "http://", "http://host:port", ""):
         if endpoint:
             with pytest.raises(InputError, match="not the address of a node"):
