@@ -68,7 +68,7 @@ class Person:
             input=given,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=600,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 

@@ -21,7 +21,7 @@ from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import FAST, SmallChain
 from tests.sdk.test_dataset import rewrite_table, rewritten
 
-pytestmark = [pytest.mark.xdist_group("cli-private"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("cli-private"), pytest.mark.timeout(1_800)]
 
 READERS = ("v0", "v1", "v2")
 FILE = """\

@@ -24,7 +24,7 @@ from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import FAST, SmallChain
 from tests.sdk.test_sdk_story import open_campaign
 
-pytestmark = [pytest.mark.xdist_group("sponsor-reports"), pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("sponsor-reports"), pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 Wallets = Callable[[str], Wallet]
 REVIEWERS = ("v0", "v1", "v2", "v3")
@@ -92,7 +92,7 @@ class Story:
             giver.upload(self.campaign, self.texts)
             saying = threading.Thread(target=gold.reveal_loop, args=(self.campaign,), daemon=True)
             saying.start()
-            self.chain.until(lambda: all(item.judged for item in giver.items(self.campaign)), 150)
+            self.chain.until(lambda: all(item.judged for item in giver.items(self.campaign)), 600)
             self.judged = giver.items(self.campaign)
             self.live = (
                 Person(self.folder / "looker", self.chain.endpoint)
@@ -100,9 +100,9 @@ class Story:
                 .json
             )
             sponsor.close_campaign(self.campaign)
-            self.chain.until(lambda: sponsor.status(self.campaign).is_over, 150)
-            saying.join(60)
-        self.watched, self.watch_errors = self.watch.communicate(timeout=60)
+            self.chain.until(lambda: sponsor.status(self.campaign).is_over, 600)
+            saying.join(600)
+        self.watched, self.watch_errors = self.watch.communicate(timeout=600)
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_killed_after_signing_it_pays_once(sponsor: Person, owls: Path, chain: S
         program = subprocess.Popen(command, env=sponsor.environment, stdout=subprocess.PIPE, text=True)
         chain.until(lambda: len(chain.submitted) > sent)
         program.send_signal(signal.SIGKILL)
-        program.communicate(timeout=60)
+        program.communicate(timeout=600)
     finally:
         chain.is_paused = False
     found = sponsor.must("campaign", "open", "--yes", "--file", str(owls), "--json").json

@@ -33,7 +33,7 @@ def at_terminal(who: Person, *arguments: str, answers: tuple[tuple[str, str], ..
         stderr=follower,
     )
     os.close(follower)
-    shown, left, end = "", list(answers), time.monotonic() + 100
+    shown, left, end = "", list(answers), time.monotonic() + 600
     while time.monotonic() < end:
         if select.select([leader], [], [], 0.1)[0]:
             try:
@@ -45,7 +45,7 @@ def at_terminal(who: Person, *arguments: str, answers: tuple[tuple[str, str], ..
             os.write(leader, left.pop(0)[1].encode() + b"\n")
     os.close(leader)
     assert left == [], shown
-    return program.wait(10), shown
+    return program.wait(600), shown
 
 
 def test_login_upload_logout(chain: SmallChain, tmp_path: Path) -> None:
@@ -121,4 +121,4 @@ def test_scores_by_hand(chain: SmallChain, tmp_path: Path) -> None:
     assert "scored by hand" in shown
     assert "poisoned" in shown
     for loop in loops:
-        assert loop.wait(120) == 0
+        assert loop.wait(600) == 0

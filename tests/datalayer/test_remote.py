@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from datalayer.remote import RemoteError, RemoteStore
+from deploy.devnet.ports import free_ports
 from omnitensor.protocol import limits, merkle
 from omnitensor.protocol.content import ContentId, content_id_of
 
@@ -26,19 +27,17 @@ LEAVES = tuple(merkle.leaf_hash(chunk) for chunk in CHUNKS)
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of an S3 server of its own process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection(("127.0.0.1", port), 10).close()
                 break
             except OSError:
                 assert server.poll() is None, "the server ended"
@@ -47,7 +46,7 @@ def s3() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from omnitensor.protocol.content import content_id_of
 from omnitensor.protocol.keys import format_secret
 from omnitensor.protocol.types import NANO
 from tests.e2e.conftest import REVIEWED_BY_SNIPPET
-from tests.e2e.town import Town, sum_fees
+from tests.e2e.town import PATIENCE_S, Town, sum_fees
 from tests.shared_data import shared_path
 
 COMMANDS = """\
@@ -47,7 +47,7 @@ validation_results = validator.validate(data_batch)
 validator.submit_results(validation_results)
 """
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.timeout(1_200), pytest.mark.xdist_group("e2e")]
 
 
 def typed(line: str, **values: str) -> list[str]:
@@ -130,18 +130,14 @@ def test_exact_copy_of_somebody_elses_file(town: Town, told: dict[str, Any]) -> 
 
 def test_killed_validator_comes_back_and_takes_part(town: Town, told: dict[str, Any]) -> None:
     """kill -9 once seats are drawn, while reports are being committed."""
-    calls.until("seats are drawn", lambda: any(item.get("batch") for item in all_items(town, told)), 60)
+    calls.until(
+        "seats are drawn", lambda: any(item.get("batch") for item in all_items(town, told)), PATIENCE_S
+    )
     victim = town.nodes[1]
     victim.kill()
-    height = town.first.height()
-    town.wait_blocks(town.first, 3)
+    reached = town.wait_blocks(town.first, 3)
     victim.start()
-    calls.until(
-        "it catches up",
-        lambda: victim.height() >= max(height, town.first.height() - 2),
-        30,
-        on_wait=town.check,
-    )
+    calls.until("it catches up", lambda: victim.height() >= reached, PATIENCE_S, on_wait=town.check)
     told["victim"] = victim
 
 
@@ -155,7 +151,7 @@ def test_everything_is_judged_and_paid(town: Town, told: dict[str, Any]) -> None
         )
         return items if done else None
 
-    items = calls.until("all items are settled", settled, 200, every_s=0.5, on_wait=town.check)
+    items = calls.until("all items are settled", settled, 2 * PATIENCE_S, every_s=0.5, on_wait=town.check)
     assert items is not None
     told["items"] = items
     own = [item for item in items if item["contributor"] == town.net.address("contributor")]
@@ -178,12 +174,16 @@ def test_killed_validator_took_part(town: Town, told: dict[str, Any]) -> None:
     address = told["victim"].address
     seats = review_seats(town, told)
     assert "revealed" in seats[address], seats
-    lines = town.first.call("chain.blocks", limit=100)["blocks"]
-    assert any(line["proposer"] == address for line in lines), "it leads blocks that become final"
+
+    def leads() -> bool:
+        lines = town.first.call("chain.blocks", limit=100)["blocks"]
+        return any(line["proposer"] == address for line in lines)
+
+    calls.until("it leads blocks that become final", leads, PATIENCE_S)
 
 
 def test_snippet_reviewed(town: Town, told: dict[str, Any]) -> None:
-    output, _ = told["snippet"].communicate(timeout=60)
+    output, _ = told["snippet"].communicate(timeout=PATIENCE_S)
     assert told["snippet"].returncode == 0, output
     assert "revealed" in review_seats(town, told)[town.nodes[REVIEWED_BY_SNIPPET].address]
 
@@ -205,9 +205,10 @@ def test_rewards_are_what_was_paid(town: Town, told: dict[str, Any]) -> None:
     answer = json.loads(contributor.cli(*typed(rewards, wallet_address=address), "--json"))
     assert answer
     paid = sum(int(item["paid"]) for item in told["items"] if item["contributor"] == address)
+    before = town.balance("contributor")
     found = town.first.call("account.rewards", address=address)
     assert int(found["earned"]["contribution"]) == paid
-    assert int(found["balance"]) == town.balance("contributor")
+    assert before <= int(found["balance"]) <= town.balance("contributor"), "something may be paid meanwhile"
 
 
 def test_balances_add_up(town: Town, told: dict[str, Any]) -> None:
@@ -217,7 +218,8 @@ def test_balances_add_up(town: Town, told: dict[str, Any]) -> None:
     rewards = town.first.call("account.rewards", address=address)
     bonds_lost, extra = int(rewards["penalties"]), int(rewards["earned"]["participation"])
     paid = sum(int(item["paid"]) for item in told["items"] if item["contributor"] == address)
-    assert town.balance("contributor") == told["before"]["contributor"] + paid + extra - fees - bonds_lost
+    # The balance is of the same answer: something may be paid between two.
+    assert int(rewards["balance"]) == told["before"]["contributor"] + paid + extra - fees - bonds_lost
     for node in town.nodes:
         earned = town.first.call("account.rewards", address=node.address)["earned"]
         assert int(earned.get("review", 0)) > 0, node.name

@@ -173,7 +173,7 @@ def run_python(town: Town, code: str) -> CompletedProcess[str]:
         env=process.environment(extra),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=process.RUN_SECONDS_MAX,
         check=False,
     )
 

@@ -9,7 +9,6 @@ import json
 import re
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.limits import rpc_batch_calls_max, rpc_body_bytes_max
 from omnitensor.protocol.transactions import Transaction, signed, unsigned
 from omnitensor.protocol.types import Amount, Height
-from tests.e2e.town import Town
+from tests.e2e.town import PATIENCE_S, Town
 
 
 @pytest.fixture
@@ -40,6 +39,8 @@ pytestmark = [pytest.mark.usefixtures("alive"), pytest.mark.xdist_group("e2e")]
 
 
 INVALID_PARAMS = -32602
+WHOLE_LOG = 10**9
+"""Bytes: busy nodes write much between a line and the look at it."""
 
 
 def answer_to(town: Town, body: bytes) -> Any:
@@ -107,13 +108,17 @@ def refusal(town: Town, transaction: bytes) -> dict[str, Any]:
 
 def test_transaction_of_another_chain(town: Town) -> None:
     key = town.net.accounts["contributor"]
-    before = town.first.call("account.get", address=town.net.address("contributor"))
-    found = refusal(
-        town, encode(transfer(town, chain_id="omnitensor-other", key=key, nonce=before["next_nonce"]))
-    )
+    before = nonces(town)
+    found = refusal(town, encode(transfer(town, chain_id="omnitensor-other", key=key, nonce=before[1])))
     assert "omnitensor-other" in found["value"] + found["reason"]
     assert found["remedy"]
-    assert town.first.call("account.get", address=town.net.address("contributor")) == before
+    assert nonces(town) == before
+
+
+def nonces(town: Town) -> tuple[int, int]:
+    """Of the contributor: the nonce of the next block's transaction, and behind what waits. Its balance may move by itself."""
+    found = town.first.call("account.get", address=town.net.address("contributor"))
+    return int(found["nonce"]), int(found["next_nonce"])
 
 
 def test_transaction_with_a_wrong_key_or_damaged(town: Town) -> None:
@@ -143,10 +148,9 @@ def test_transaction_without_money(town: Town) -> None:
     ],
 )
 def test_malformed_frame(town: Town, sent: bytes) -> None:
-    """The node hangs up by itself, soon, and says nothing that a stranger could use."""
-    with socket.create_connection(("127.0.0.1", town.first.p2p_port), timeout=15) as stranger:
+    """The node hangs up by itself, and says nothing that a stranger could use."""
+    with socket.create_connection(("127.0.0.1", town.first.p2p_port), timeout=PATIENCE_S) as stranger:
         stranger.sendall(sent)
-        began = time.monotonic()
         received = 0
         try:
             while piece := stranger.recv(4_096):
@@ -154,11 +158,10 @@ def test_malformed_frame(town: Town, sent: bytes) -> None:
         except ConnectionResetError:
             pass
         assert received < 4_096
-        assert time.monotonic() - began < 14
     calls.until(
         "the refusal is in the log",
-        lambda: "refused a connection" in town.first.tail(200_000) or None,
-        5,
+        lambda: "refused a connection" in town.first.tail(WHOLE_LOG) or None,
+        PATIENCE_S,
     )
 
 
@@ -187,8 +190,8 @@ def test_node_of_another_chain_is_refused(town: Town, other: Net) -> None:
 
     calls.until(
         "a log names both chains",
-        lambda: said(town.first.tail(400_000)) or said(stranger.tail(400_000)),
-        20,
+        lambda: said(town.first.tail(WHOLE_LOG)) or said(stranger.tail(WHOLE_LOG)),
+        PATIENCE_S,
     )
     assert stranger.call("p2p.peers")["peers"] == []
     known = {peer["peer_id"] for peer in town.first.call("p2p.peers")["peers"]}
@@ -212,7 +215,7 @@ def test_second_process_on_one_database(town: Town) -> None:
     assert str(home) in second.stderr
     assert "Traceback" not in second.stderr
     assert "(" in second.stderr.splitlines()[-1], "it says what to do"
-    assert town.first.is_ready()
+    calls.until("the first is ready", town.first.is_ready, PATIENCE_S)
 
 
 def test_second_genesis_over_a_chain(town: Town, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import pytest
 from deploy.devnet import calls, ports, process
 from deploy.devnet.net import Node
 from omnitensor.protocol.keys import SigningKey
-from tests.e2e.town import Town
+from tests.e2e.town import PATIENCE_S, Town
 
-pytestmark = pytest.mark.xdist_group("e2e")
+pytestmark = [pytest.mark.timeout(1_200), pytest.mark.xdist_group("e2e")]
 
 QUIET_SECONDS = 4.0
 """Eight block intervals."""
+UNDER_WAY_MAX = 3
+"""Blocks above the highest final one for which whoever is killed may have signed enough already."""
 
 
 def heights(nodes: Sequence[Node]) -> dict[str, int]:
@@ -28,13 +30,15 @@ def test_blocks_go_on_with_one_of_four_down(town: Town) -> None:
     last, others = town.nodes[3], town.nodes[:3]
     last.kill()
     reached = town.wait_blocks(others[0], 6)
-    assert all(node.height() >= reached - 2 for node in others)
+    for node in others:
+        calls.until(f"{node.name} is there", lambda node=node: node.height() >= reached, PATIENCE_S)  # type: ignore[misc]
     assert last.height() == -1
 
 
 def test_blocks_stop_with_two_down(town: Town) -> None:
     up = town.nodes[:2]
     town.nodes[2].kill()
+    last = max(heights(up).values()) + UNDER_WAY_MAX
     stood_since, before = time.monotonic(), heights(up)
 
     def stands() -> bool:
@@ -44,27 +48,27 @@ def test_blocks_stop_with_two_down(town: Town) -> None:
             stood_since, before = time.monotonic(), now
         return time.monotonic() - stood_since > QUIET_SECONDS
 
-    # What was under way when the third fell may still become final; nothing may after that.
-    calls.until("blocks stop", stands, 30)
+    # What was under way when the third fell may still become final, on a busy machine late; nothing may after that.
+    calls.until("blocks stop", stands, PATIENCE_S)
     assert all(height > 0 for height in before.values()), "they answer nevertheless"
     time.sleep(QUIET_SECONDS)
-    assert heights(up) == before, "two of four made a block final"
+    assert max(heights(up).values()) <= last, "two of four made a block final"
 
 
 def test_blocks_go_on_when_one_returns(town: Town) -> None:
     first, third = town.nodes[0], town.nodes[2]
     stopped_at = first.height()
     third.start()
-    calls.until("blocks go on", lambda: first.height() > stopped_at + 3, 40)
-    calls.until("the third catches up", lambda: third.height() >= first.height() - 2, 20)
+    calls.until("blocks go on", lambda: first.height() > stopped_at + 3, PATIENCE_S)
+    calls.until("the third catches up", lambda: third.height() > stopped_at + 3, PATIENCE_S)
 
 
 def test_the_last_one_catches_up_and_votes(town: Town) -> None:
     last = town.nodes[3]
     last.start()
     goal = town.first.height()
-    calls.until("the last one catches up", lambda: last.height() >= goal, 30)
-    calls.until("all four serve", lambda: all(node.is_ready() for node in town.nodes), 30)
+    calls.until("the last one catches up", lambda: last.height() >= goal, PATIENCE_S)
+    calls.until("all four serve", lambda: all(node.is_ready() for node in town.nodes), PATIENCE_S)
     since = last.height()
     town.wait_blocks(town.first, 12)
 
@@ -72,7 +76,7 @@ def test_the_last_one_catches_up_and_votes(town: Town) -> None:
         lines = town.first.call("chain.blocks", limit=100)["blocks"]
         return any(line["proposer"] == last.address and line["height"] > since for line in lines)
 
-    calls.until("it leads a block that becomes final", leads, 40, every_s=0.5)
+    calls.until("it leads a block that becomes final", leads, PATIENCE_S, every_s=0.5)
 
 
 def test_validator_that_lost_its_chain_fetches_it_again(town: Town) -> None:
@@ -85,11 +89,11 @@ def test_validator_that_lost_its_chain_fetches_it_again(town: Town) -> None:
     made = process.run(process.NODE, "init", "--home", str(node.home), "--genesis", genesis)
     assert made.returncode == 0, made.stderr
     assert (node.home / "safety" / "votes").read_bytes() == votes
-    town.witness.seen_by[node.name] = 0  # it may answer with lower heights while it catches up
+    town.witness.forget(node)
     node.start()
     goal = town.first.height()
-    calls.until("it has all blocks again", lambda: node.height() >= goal, 60, on_wait=town.check)
-    calls.until("it votes again", lambda: "finalize" in votes_of(node), 30)
+    calls.until("it has all blocks again", lambda: node.height() >= goal, PATIENCE_S, on_wait=town.check)
+    calls.until("it votes again", lambda: "finalize" in votes_of(node), PATIENCE_S)
 
 
 def test_new_node_without_stake_follows(town: Town) -> None:
@@ -108,7 +112,7 @@ def test_new_node_without_stake_follows(town: Town) -> None:
     try:
         observer.start()
         goal = town.first.height() + 3
-        calls.until("it follows the chain", lambda: observer.height() >= goal, 60)
+        calls.until("it follows the chain", lambda: observer.height() >= goal, PATIENCE_S)
         theirs = town.first.call("chain.block", height=goal)["header"]["hash"]
         assert observer.call("chain.block", height=goal)["header"]["hash"] == theirs
         assert votes_of(observer) == ""

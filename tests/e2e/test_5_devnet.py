@@ -13,7 +13,7 @@ from deploy.devnet import process
 pytestmark = pytest.mark.xdist_group("e2e")
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1_300)
 def test_story_reaches_paid(tmp_path: Path) -> None:
     folder = tmp_path / "net"
     told = subprocess.run(
@@ -22,7 +22,7 @@ def test_story_reaches_paid(tmp_path: Path) -> None:
         cwd=process.ROOT,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1_200,
         check=False,
     )
     assert told.returncode == 0, told.stdout[-6_000:] + told.stderr[-3_000:]

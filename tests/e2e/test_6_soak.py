@@ -18,21 +18,21 @@ from tests.soak.places import missing
 pytestmark = pytest.mark.xdist_group("e2e")
 
 
-def namespaces() -> set[str]:
+def namespaces(pid: int) -> set[str]:
+    """What a soak in that process has made and not removed; another may run beside it."""
     folder = Path("/run/netns")
-    return {path.name for path in folder.glob("ot-*")} if folder.is_dir() else set()
+    return {path.name for path in folder.glob(f"ot-{pid}-*")} if folder.is_dir() else set()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_200)
 def test_a_short_soak(tmp_path: Path) -> None:
     if reason := missing():
         pytest.skip(reason)
-    before = namespaces()
     assert run(0, tmp_path, print) == []
-    assert namespaces() <= before
+    assert namespaces(os.getpid()) == set()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_an_interrupted_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     if reason := missing():
         pytest.skip(reason)
@@ -45,17 +45,16 @@ def test_an_interrupted_soak_leaves_nothing_behind(tmp_path: Path) -> None:
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-    mine = f"ot-{soak.pid}-"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not (nodes := nodes_of(tmp_path)):
             assert time.monotonic() < deadline, log.read_text()
             assert soak.poll() is None, log.read_text()
             time.sleep(0.1)
-        assert [name for name in namespaces() if name.startswith(mine)]
+        assert namespaces(soak.pid)
         soak.send_signal(signal.SIGINT)
-        assert soak.wait(60) == EXIT_INTERRUPTED, log.read_text()
-        assert not [name for name in namespaces() if name.startswith(mine)]
+        assert soak.wait(240) == EXIT_INTERRUPTED, log.read_text()
+        assert not namespaces(soak.pid)
         assert not nodes_of(tmp_path), nodes
         assert [path.name for path in tmp_path.iterdir()] == ["log"]
         assert "Traceback" not in log.read_text()

@@ -5,7 +5,9 @@ Real processes and real sockets; the tests see what any user sees.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,8 @@ from deploy.devnet.people import Person
 from deploy.devnet.process import DevnetError, Program
 
 WITNESS_SECONDS: Final = 0.4
+PATIENCE_S: Final = 240.0
+"""For what comes soon by itself: nothing waits so long but on a machine where everything waits for a processor."""
 SUPPLY: Final = 10**9 * 10**9
 
 
@@ -26,6 +30,7 @@ class Witness:
         self._nodes = nodes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
+        self._asking = threading.Lock()
         self.hashes: Final[dict[int, str]] = {}
         self.seen_by: Final[dict[str, int]] = {node.name: 0 for node in nodes}
         self.disagreements: Final[list[str]] = []
@@ -36,13 +41,19 @@ class Witness:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE_S)
+
+    def forget(self, node: Node) -> None:
+        """From now on a node may answer with lower heights than it did: it has lost its chain."""
+        with self._asking:
+            self.seen_by[node.name] = 0
 
     def _run(self) -> None:
         while not self._stop.wait(WITNESS_SECONDS):
             for node in self._nodes:
                 try:
-                    self._ask(node)
+                    with self._asking:
+                        self._ask(node)
                 except (calls.Unanswered, calls.CallError):
                     continue
 
@@ -50,7 +61,7 @@ class Witness:
         # Everything since the last look, and the block before it: what was final is asked for again.
         known = self.seen_by[node.name]
         page = node.call("chain.blocks", limit=10)["blocks"]
-        while page and page[-1]["height"] > max(known, 1):
+        while page and page[-1]["height"] > known:
             page += node.call("chain.blocks", before=page[-1]["height"], limit=10)["blocks"]
         for line in page:
             height, found = int(line["height"]), str(line["hash"])
@@ -103,11 +114,11 @@ class Town:
         found: list[dict[str, Any]] = self.first.call("item.list", campaign=campaign, limit=100)["items"]
         return found
 
-    def wait_blocks(self, node: Node, more: int, timeout_s: float = 30.0) -> int:
-        """Until the node has so many more final blocks; its height then."""
+    def wait_blocks(self, node: Node, more: int, timeout_s: float = PATIENCE_S) -> int:
+        """Until the node has so many more final blocks; the height of the last of them."""
         goal = node.height() + more
         calls.until(f"{node.name} reaches height {goal}", lambda: node.height() >= goal, timeout_s)
-        return node.height()
+        return goal
 
     def check(self) -> None:
         """Raises DevnetError where a process that should run has ended."""
@@ -127,10 +138,25 @@ def sum_fees(node: Node, address: str) -> int:
             return found
 
 
+def files_with(folders: Iterable[Path], mark: bytes) -> list[Path]:
+    """Files below folders that hold some bytes, while processes write, move and remove there; read anew until nothing moves."""
+    while True:
+        found, moved = [], False
+        for folder in folders:
+            for parent, _, names in os.walk(folder):
+                for path in (Path(parent, name) for name in names):
+                    try:
+                        found += [path] if mark in path.read_bytes() else []
+                    except FileNotFoundError:
+                        moved = True
+        if found or not moved:
+            return found
+
+
 def log_of(town: Town) -> str:
     """The end of every log, for a failure's report."""
     programs: list[Program] = [*town.nodes, *town.reviewers.values()]
     return "\n".join(f"--- {program.name}\n{program.tail(3_000)}" for program in programs)
 
 
-__all__ = ["SUPPLY", "DevnetError", "Town", "Witness", "log_of", "sum_fees"]
+__all__ = ["PATIENCE_S", "SUPPLY", "DevnetError", "Town", "Witness", "files_with", "log_of", "sum_fees"]

@@ -24,7 +24,7 @@ from omnitensor.sdk import Client, Wallet
 from state.genesis import Genesis
 
 PARAMS = {"block_interval_ms": 200, "delta_ms": 300, "standstill_ms": 150}
-SECONDS_MAX = 90.0
+SECONDS_MAX = 240.0
 
 
 class Bench:
@@ -111,7 +111,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         made.stop()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1_500)
 def test_a_copied_key_is_found_out_slashed_and_removed(bench: Bench) -> None:
     first, twin, others = bench.first, bench.twin, bench.others
     # Each is alone and leads view 1, so each proposes a block of its own.
@@ -121,9 +121,9 @@ def test_a_copied_key_is_found_out_slashed_and_removed(bench: Bench) -> None:
     # One that listens to both has the evidence. (The two hear of each other through it, and halt.)
     witness = others[0]
     witness.start()
-    for _ in range(5):
+    for patience in (15.0, 30.0, 60.0, 120.0, SECONDS_MAX):  # the busier the machine, the later it is heard
         try:
-            calls.until("evidence", lambda: _pool(bench, witness), 15.0)
+            calls.until("evidence", lambda: _pool(bench, witness), patience)
             break
         except DevnetError:  # one had halted before it was heard
             for node in (first, twin):
@@ -167,7 +167,7 @@ def test_a_copied_key_is_found_out_slashed_and_removed(bench: Bench) -> None:
         assert [each["validator"] for each in bench.evidence(node)["convictions"]] == [first.address]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(1_500)
 @pytest.mark.parametrize("part", ["safety", "."], ids=["safety store", "whole folder"])
 def test_a_restored_old_copy_convicts_nobody(bench: Bench, tmp_path: Path, part: str) -> None:
     """Killed, started again, killed, and set back to a copy from before: what its core hears of itself stops it in time."""

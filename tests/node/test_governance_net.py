@@ -46,7 +46,7 @@ GOVERNED = replace(
     evidence_epochs=50,
     unbonding_blocks=1_000,
     proposal_deposit_min=Amount(10 * NANO),
-    proposal_voting_blocks=8,
+    proposal_voting_blocks=24,  # a vote has to come in on a busy machine, too
     proposal_timelock_blocks=2,
 )
 VALIDATORS = ("v0", "v1", "v2", "v3")
@@ -75,13 +75,12 @@ def status(node: Node, number: int) -> ProposalStatus:
     return ProposalStatus(proposal_of(node.application.reader(), number).status)
 
 
-def pace(node: Node) -> int:
-    """The block interval that the node's consensus keeps."""
-    assert node.driver is not None
-    return node.driver.core.settings.block_interval_ms
+def pace(node: Node) -> int | None:
+    """The block interval that the node's consensus keeps; none where it has not begun."""
+    return None if node.driver is None else node.driver.core.settings.block_interval_ms
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 async def test_pace_and_fees_change_by_vote_and_a_fresh_node_syncs_through_it(tmp_path: Path) -> None:
     folders = make_folders(tmp_path, params=GOVERNED)
     changes = ParameterChanges(
@@ -122,24 +121,33 @@ async def test_pace_and_fees_change_by_vote_and_a_fresh_node_syncs_through_it(tm
         await fresh.start()
         goal = height_of(nodes[0]) + 8
         await until("all are level", lambda: min(map(height_of, nodes)) >= goal)
-        assert [pace(node) for node in nodes] == [60] * 5
+        await until("all keep the new pace", lambda: all(pace(node) == 60 for node in nodes))
         assert fresh.application.reader().params() == nodes[0].application.reader().params()
         assert_agreement(nodes)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 async def test_software_that_does_not_know_an_upgrade_stops_before_it_and_newer_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrading, "UPGRADE_LINGER_SECONDS", 0.5)
+    class Linger:
+        """Whoever ends first stays until all have the last block, and not for so many seconds of a busy machine."""
+
+        Event = asyncio.Event
+
+        @staticmethod
+        async def sleep(_: float) -> None:
+            await until("all have the last block", lambda: min(map(height_of, nodes)) >= at - 1)
+
+    monkeypatch.setattr(upgrading, "asyncio", Linger)
     monkeypatch.setattr(upgrades, "KNOWN", frozenset())
     folders = make_folders(tmp_path, params=GOVERNED)
     async with running(folders.homes) as nodes:
         await until("the first block", lambda: min(map(height_of, nodes)) >= 1)
-        at = height_of(nodes[0]) + 40
+        at = height_of(nodes[0]) + 70
         number = await pass_proposal(nodes, SoftwareUpgrade("two", "2.0.0", Height(at)))
         await until(
-            "every node ends by itself", lambda: all(node.failed.is_set() for node in nodes), seconds=60
+            "every node ends by itself", lambda: all(node.failed.is_set() for node in nodes), seconds=240
         )
         assert status(nodes[0], number) is ProposalStatus.EXECUTED
         for node in nodes:

@@ -85,8 +85,14 @@ async def test_three_agree_beside_one_that_votes_for_everything(tmp_path: Path) 
         try:
             await hostile.start(*nodes)
             await until("12 blocks", lambda: min(map(height_of, nodes)) >= 12)
-            text = b"".join(node.metrics.text() for node in nodes).decode()
-            assert 'omnitensor_evidence_total{kind="ConflictingVotes"}' in text, "it was seen to be faulty"
+
+            def metrics() -> str:
+                return b"".join(node.metrics.text() for node in nodes).decode()
+
+            await until(
+                "it is seen to be faulty",
+                lambda: 'omnitensor_evidence_total{kind="ConflictingVotes"}' in metrics(),
+            )
             assert all(node.driver is not None and node.driver.halted is None for node in nodes)
             assert_agreement(nodes)
         finally:

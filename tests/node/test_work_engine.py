@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,27 @@ async def test_processes_compute_what_is_computed_here() -> None:
 
 def children_of(pid: int) -> list[psutil.Process]:
     """Processes that compute, without the one that hands out shared names."""
-    found = psutil.Process(pid).children(recursive=True)
-    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
+
+
+def kill_children(pid: int) -> int:
+    """Kills the processes that compute; how many there were."""
+    found = children_of(pid)
+    for child in found:
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(signal.SIGKILL)
+    return len(found)
+
+
+def runs(child: psutil.Process) -> bool:
+    try:
+        return bool(child.is_running() and child.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_a_unit_is_computed_again_when_its_process_is_killed() -> None:
@@ -72,8 +92,7 @@ async def test_a_unit_is_computed_again_when_its_process_is_killed() -> None:
         slow = Task(JOB, 0, WORKER, ANCHOR, BEACON, SYNTHETIC, b"", 6)
         running = asyncio.create_task(engine.run(slow))
         await asyncio.sleep(0.05)
-        for child in children_of(os.getpid()):
-            child.send_signal(signal.SIGKILL)
+        assert kill_children(os.getpid())
         assert len((await running).outputs) == 1024 * 1024
     finally:
         engine.close()
@@ -84,15 +103,21 @@ async def test_a_process_that_always_dies_is_given_up() -> None:
     try:
         assert same(await engine.run(small_task()), plainly(small_task()))
 
+        begun = asyncio.Event()
+
         async def kill_all() -> None:
             while True:
-                for child in children_of(os.getpid()):
-                    child.send_signal(signal.SIGKILL)
+                if kill_children(os.getpid()):
+                    begun.set()
                 await asyncio.sleep(0.01)
 
         killing = asyncio.create_task(kill_all())
+        await (
+            begun.wait()
+        )  # from here on each dies while it starts, which takes it far longer than a look around
         with pytest.raises(EngineError, match="died 3 times"):
             await engine.run(Task(JOB, 0, WORKER, ANCHOR, BEACON, SYNTHETIC, b"", 6))
+        assert not killing.done()
         killing.cancel()
     finally:
         engine.close()
@@ -129,8 +154,8 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert children
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 60
-    while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+    end = time.monotonic() + 120
+    while any(map(runs, children)):
         assert time.monotonic() < end, "a process that computes outlived the one that started it"
         time.sleep(0.05)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from consensus.work.programs import Program
 from node.service import Node
@@ -44,7 +45,7 @@ WORK = msgspec.structs.replace(
     work_assigned_blocks=4,
 )
 MODEL = model_of((64, 48, 16), 16)
-SLOW = 150.0
+SLOW = 480.0
 
 
 def judging(folders: Folders) -> None:
@@ -91,6 +92,7 @@ def receipts_of(node: Node, worker: Address, state: ReceiptState) -> int:
     return sum(row is not None and row.state == state for row in found)
 
 
+@pytest.mark.timeout(3_000)
 async def test_a_worker_without_stake_joins_earns_and_leads(tmp_path: Path) -> None:
     folders = make_folders(tmp_path, params=WORK)
     judging(folders)
@@ -139,7 +141,7 @@ async def with_job(nodes: list[Node], worker: Node) -> None:
     rows = rows_of(150, 64, seed=3)
     model, data = await stored(nodes[1], MODEL.encoded()), await stored(nodes[1], rows.tobytes())
     shapes = tuple(LayerShape(layer.inputs, layer.outputs) for layer in MODEL.layers)
-    deadline = Height(height_of(nodes[0]) + 400)
+    deadline = Height(height_of(nodes[0]) + 4_000)
     body = JobPost(
         model, MODEL.root, data, shapes, 16, 150, 64, 1, Amount(NANO), Amount(NANO // 100), deadline
     )

@@ -24,7 +24,7 @@ from tests.node.test_processes import Process
 PARAMS = Params(block_interval_ms=100, delta_ms=400, standstill_ms=1_000, epoch_blocks=6)
 WORKER = account_key("worker").address
 CREDIT = 4**10
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 def led_by_worker(node: Node, above: int = 0) -> list[int]:
@@ -55,6 +55,7 @@ def credit_of(node: Node, epoch: int) -> int | None:
     return None if workers is None else {e.address: e.credit for e in workers.entries}.get(WORKER)
 
 
+@pytest.mark.timeout(1_500)
 async def test_a_worker_leads_is_killed_and_leads_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

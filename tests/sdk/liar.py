@@ -54,7 +54,7 @@ class Liar:
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(600)
 
     async def _start(self) -> None:
         self._session = aiohttp.ClientSession()

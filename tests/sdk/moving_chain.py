@@ -20,7 +20,12 @@ from tests.sdk.small_chain import CHAIN_ID, FAST, SmallChain
 from tests.state.chain_fixtures import consensus_secret, key
 
 EPOCH_BLOCKS = 8
-PARAMS = msgspec.structs.replace(FAST, epoch_blocks=EPOCH_BLOCKS, validator_stake_min=Amount(1_000 * NANO))
+PARAMS = msgspec.structs.replace(
+    FAST,
+    epoch_blocks=EPOCH_BLOCKS,
+    validator_stake_min=Amount(1_000 * NANO),
+    evidence_epochs=100_000,  # it stands still for all tests that use it, and its genesis is to be trusted until the last
+)
 EPOCHS_MIN = 4
 
 

@@ -20,7 +20,7 @@ from tests.sdk.small_chain import SmallChain
 from tests.sdk.test_near_duplicates import join_all, run_all
 from tests.sdk.test_sdk_story import open_campaign
 
-pytestmark = [pytest.mark.xdist_group("sdk-attack-items"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("sdk-attack-items"), pytest.mark.timeout(1_800)]
 
 Wallets = Callable[[str], Wallet]
 NAMES = ("v0", "v1", "v2", "v3")
@@ -89,16 +89,16 @@ def test_false_types_withheld_bytes_and_false_digests_are_found_and_cost_their_b
 
     def review(name: str) -> None:
         with Validator(wallet=wallet(name), endpoint=chain.endpoint, home=tmp_path / name) as validator:
-            batch = validator.get_data_batch(campaign, timeout_s=200)
+            batch = validator.get_data_batch(campaign, timeout_s=600)
             found = validator.validate(batch)
             reasons[name] = [judged.reasons[0] for judged in found]
-            validator.submit_results(found, timeout_s=200)
+            validator.submit_results(found, timeout_s=600)
 
     threads = run_all([lambda name=name: review(name) for name in NAMES])  # type: ignore[misc]
     salt = liar.commit(campaign, *items.values())
     liar.reveal(campaign, salt, *items.values())
     with Contributor(wallet("contributor"), endpoint=chain.endpoint, home=home) as contributor:
-        chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 200)
+        chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 600)
         join_all(threads)
         found = {item.content.chunk_root: item for item in contributor.items(campaign)}
     shown = {what: found[item.content.chunk_root.hex()] for what, item in items.items()}

@@ -26,7 +26,7 @@ from tests.sdk.small_chain import CHAIN_ID, SmallChain
 from tests.sdk.test_sdk_story import open_campaign
 from tests.state.chain_fixtures import key
 
-pytestmark = [pytest.mark.xdist_group("dataset"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("dataset"), pytest.mark.timeout(1_800)]
 
 REVIEWERS = ("v0", "v1", "v2", "v3")
 INLINE = 2_000

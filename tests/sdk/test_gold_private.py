@@ -32,7 +32,7 @@ from tests.sdk.small_chain import FAST, SmallChain
 from tests.sdk.test_gold_run import Run, gold_folder
 from tests.sdk.test_sdk_story import api_key, open_campaign
 
-pytestmark = [pytest.mark.xdist_group("gold-private"), pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("gold-private"), pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 Wallets = Callable[[str], Wallet]
 PIECES = 6
@@ -105,9 +105,9 @@ def test_it_is_judged_by_who_can_read_it_and_convicts_who_did_not(
             counts = client.campaign(campaign).counts
             return counts["submitted"] == PIECES and counts["queued"] + counts["in_review"] == 0
 
-        chain.until(judged, 200)
+        chain.until(judged, 600)
         opener.close_campaign(campaign)
-        out, err = run.program.communicate(timeout=200)
+        out, err = run.program.communicate(timeout=600)
         assert run.program.returncode == 0, err
         told = json.loads(out)
         assert (told["pieces"], told["returned"], told["burned"]) == (PIECES, PIECES, 0)
@@ -184,14 +184,14 @@ def test_only_the_key_that_it_was_bound_for_hands_a_piece_in(
         assert told is not None
         assert "bound for accounts not named here" in next(line for line in told if "bound for" in line)
         other.program.kill()
-        other.program.communicate(timeout=60)
+        other.program.communicate(timeout=600)
         right = Run(sponsor, *everything, "--hand-in-home", str(people["second"].folder))
         told = right.program.stderr
         assert told is not None
         assert changed.name in next(line for line in told if "not as the campaign was bound" in line)
         assert client.campaign(campaign).counts["submitted"] == 0
         opener.close_campaign(campaign)
-        out, _ = right.program.communicate(timeout=200)
+        out, _ = right.program.communicate(timeout=600)
         assert right.program.returncode == 0
         assert json.loads(out)["returned"] == PIECES, "what was never met is opened"
 

@@ -34,7 +34,7 @@ from tests.sdk.samples import write_texts
 from tests.sdk.small_chain import FAST, SmallChain
 from tests.sdk.test_sdk_story import open_campaign
 
-pytestmark = [pytest.mark.xdist_group("gold-run"), pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("gold-run"), pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 Wallets = Callable[[str], Wallet]
 PIECES = 6
@@ -76,7 +76,7 @@ class Run:
             text=True,
         )
 
-    def kill_when(self, holds: Callable[[], bool], timeout_s: float = 100) -> None:
+    def kill_when(self, holds: Callable[[], bool], timeout_s: float = 600) -> None:
         """Kills it the moment that something is so, and starts it again."""
         end = time.monotonic() + timeout_s
         while not holds():
@@ -84,7 +84,7 @@ class Run:
             assert time.monotonic() < end, "it did not come so far"
             time.sleep(0.001)
         self.program.send_signal(signal.SIGKILL)
-        self.program.communicate(timeout=60)
+        self.program.communicate(timeout=600)
         self.kills += 1
         self.start()
 
@@ -143,9 +143,9 @@ def test_killed_everywhere_it_misses_nothing(
             counts = client.campaign(campaign).counts
             return counts["submitted"] >= 2 * PIECES - 1 and counts["queued"] + counts["in_review"] == 0
 
-        chain.until(judged, 150)
+        chain.until(judged, 600)
         opener.close_campaign(campaign)
-        out, err = run.program.communicate(timeout=200)
+        out, err = run.program.communicate(timeout=600)
         assert run.program.returncode == 0, err
         gold = client.campaign(campaign).gold
         assert gold is not None

@@ -35,25 +35,25 @@ class Reviewer:
 
     def honest(self) -> None:
         validator = self.validator(self.home)
-        batch = validator.get_data_batch(self.campaign, timeout_s=150)
+        batch = validator.get_data_batch(self.campaign, timeout_s=600)
         found = validator.validate(batch)
         self.reasons = "; ".join(reason for judged in found for reason in judged.reasons)
-        validator.submit_results(found, timeout_s=150)
+        validator.submit_results(found, timeout_s=600)
 
     def mistaken(self) -> None:
         """Names an item that is not there: the chain refuses that, and the report counts still."""
         validator = self.validator(self.home)
-        batch = validator.get_data_batch(self.campaign, timeout_s=150)
+        batch = validator.get_data_batch(self.campaign, timeout_s=600)
         found = validator.validate(batch).with_scores(0, flags=Flag.DUPLICATE, duplicate_of=9_999)
-        assert validator.submit_results(found, timeout_s=150).state == "revealed"
+        assert validator.submit_results(found, timeout_s=600).state == "revealed"
 
     def on_two_devices(self) -> None:
         """Commits here and reveals elsewhere, where only the key is."""
         validator = self.validator(self.home)
-        batch = validator.get_data_batch(self.campaign, timeout_s=150)
+        batch = validator.get_data_batch(self.campaign, timeout_s=600)
         validator.submit_results(validator.validate(batch), wait=False)
         other = self.validator(self.home / "other")
-        other.reveal_when_open(batch.batch, batch.round, timeout_s=150)
+        other.reveal_when_open(batch.batch, batch.round, timeout_s=600)
 
 
 def run_all(works: list[Callable[[], None]]) -> list[threading.Thread]:
@@ -65,11 +65,11 @@ def run_all(works: list[Callable[[], None]]) -> list[threading.Thread]:
 
 def join_all(threads: list[threading.Thread]) -> None:
     for thread in threads:
-        thread.join(150)
+        thread.join(600)
         assert not thread.is_alive()
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(1_800)
 def test_an_edited_copy_of_an_accepted_text_is_rejected(
     chain: SmallChain, wallet: Wallets, home: Path, tmp_path: Path
 ) -> None:

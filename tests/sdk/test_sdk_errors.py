@@ -172,7 +172,7 @@ def test_closed_campaign(
         Validator(wallet=wallet("v0"), endpoint=chain.endpoint, home=home) as validator,
         pytest.raises(CampaignStateError, match="draws no more"),
     ):
-        validator.get_data_batch(campaign, timeout_s=5)
+        validator.get_data_batch(campaign, timeout_s=600)
 
 
 def test_campaign_of_somebody_else(chain: SmallChain, wallet: Wallets, home: Path, campaign: int) -> None:
@@ -292,7 +292,7 @@ def test_api_key_without_account_or_scope(
         api_key=format_api_key(SigningKey.generate()), endpoint=chain.endpoint, home=home
     ) as unknown:
         with pytest.raises(NotFoundError, match="no account of this chain") as error:
-            unknown.get_data_batch(campaign, timeout_s=5)
+            unknown.get_data_batch(campaign, timeout_s=600)
         fault(error)
     with Client(chain.endpoint, home=home) as client:
         review_only = Wallet.from_api_key(api_key(client, wallet("second"), Scope.REVIEW))
@@ -307,7 +307,7 @@ def test_api_key_without_account_or_scope(
 def test_account_that_is_no_validator(chain: SmallChain, wallet: Wallets, home: Path, campaign: int) -> None:
     with Validator(wallet=wallet("contributor"), endpoint=chain.endpoint, home=home) as nobody:
         with pytest.raises(NotFoundError, match="not a registered validator") as error:
-            nobody.get_data_batch(campaign, timeout_s=5)
+            nobody.get_data_batch(campaign, timeout_s=600)
         assert "validator register" in fault(error)[1]
 
 

@@ -69,15 +69,15 @@ contributor.upload(int(sys.argv[6]), sys.argv[7:])
 REVIEW = """
 from omnitensor.sdk import Validator, Wallet
 validator = Validator(wallet=Wallet.from_secret(sys.argv[4]), endpoint=sys.argv[5])
-batch = validator.get_data_batch(sys.argv[6], timeout_s=120)
-validator.submit_results(validator.validate(batch), timeout_s=120)
+batch = validator.get_data_batch(sys.argv[6], timeout_s=600)
+validator.submit_results(validator.validate(batch), timeout_s=600)
 """
 
 
 def run_and_kill(code: str, when: str, number: int, wallet_name: str, chain: SmallChain, *more: str) -> int:
     command = [sys.executable, "-c", KILLED + code, when, str(number), "x"]
     command += [format_secret(key(wallet_name)), chain.endpoint, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 
@@ -158,7 +158,7 @@ def test_reviewer_goes_on(
         with Validator(wallet=wallet("v0"), endpoint=chain.endpoint, home=home) as validator:
             loop = threading.Thread(target=validator.review_loop, args=([campaign],), daemon=True)
             loop.start()
-            chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 150)
+            chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 600)
             seats = [seat for seat in validator.assignments(open_only=False) if seat.campaign == campaign]
         assert [seat.state for seat in seats] == ["revealed"]
     assert orders_of(chain, "v0", start) == ["report_commit", "report_reveal"]
@@ -171,16 +171,16 @@ def test_another_device_reveals(chain: SmallChain, wallet: Wallets, home: Path, 
         contributor.upload(campaign, write_texts(tmp_path / "texts", 1, skip=50))
         for name in ("v0", "v1", "v2", "v3"):
             with Validator(wallet=wallet(name), endpoint=chain.endpoint, home=tmp_path / name) as validator:
-                batch = validator.get_data_batch(campaign, timeout_s=120)
+                batch = validator.get_data_batch(campaign, timeout_s=600)
                 submitted = validator.submit_results(validator.validate(batch), wait=False)
                 assert submitted.state == "committed"
         for name in ("v0", "v1", "v2", "v3"):
             with Validator(
                 wallet=wallet(name), endpoint=chain.endpoint, home=tmp_path / "new" / name
             ) as device:
-                revealed = device.reveal_when_open(submitted.batch, submitted.round, timeout_s=120)
+                revealed = device.reveal_when_open(submitted.batch, submitted.round, timeout_s=600)
                 assert revealed.state == "revealed"
-        chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 150)
+        chain.until(lambda: all(item.settled for item in contributor.items(campaign)), 600)
         assert [item.status for item in contributor.items(campaign)] == ["paid"]
 
 
@@ -191,7 +191,7 @@ def test_other_scores_after_the_commit(
     with Contributor(wallet("second"), endpoint=chain.endpoint, home=home) as contributor:
         contributor.upload(campaign, write_texts(tmp_path / "texts", 1, skip=52))
     with Validator(wallet=wallet("v0"), endpoint=chain.endpoint, home=home) as validator:
-        found = validator.validate(validator.get_data_batch(campaign, timeout_s=120))
+        found = validator.validate(validator.get_data_batch(campaign, timeout_s=600))
         start = len(chain.submitted)
         first = validator.submit_results(found, wait=False)
         assert validator.commit(found).commit_tx == first.commit_tx
@@ -272,7 +272,7 @@ def test_two_senders_of_one_account(chain: SmallChain, wallet: Wallets, home: Pa
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(150)
+        thread.join(600)
     assert all(isinstance(fault, NonceUsedError) for fault in faults), faults
     made = 6 - len(faults)
     assert made >= 1

@@ -28,7 +28,7 @@ from tests.sdk.small_chain import FAST, SmallChain
 from tests.sdk.test_sdk_story import open_campaign
 from tests.state.chain_fixtures import key
 
-pytestmark = [pytest.mark.xdist_group("sdk-second-round"), pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("sdk-second-round"), pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 Wallets = Callable[[str], Wallet]
 REVIEWERS = ("v0", "v1", "v2", "v3")
@@ -86,8 +86,8 @@ def test_gold_is_said_and_an_appeal_goes_to_a_second_round(
             answered.extend(found)
             return bool(answered)
 
-        chain.until(said, 100)
-        chain.until(lambda: all(item.judged for item in contributor.items(campaign)), 60)
+        chain.until(said, 600)
+        chain.until(lambda: all(item.judged for item in contributor.items(campaign)), 600)
         items = {item.status: item for item in contributor.items(campaign)}
         rejected = items["rejected"]
         assert rejected.appeal_until is not None
@@ -102,7 +102,7 @@ def test_gold_is_said_and_an_appeal_goes_to_a_second_round(
         told = person.must("appeal", str(rejected.item), "--dry-run", "--json").json
         assert told["bond"] == "1.5"
         person.must("appeal", str(rejected.item), "--json")
-        chain.until(lambda: client.item(rejected.item).status in ("accepted", "paid"), 100)
+        chain.until(lambda: client.item(rejected.item).status in ("accepted", "paid"), 600)
         item = client.item(rejected.item)
         assert item.appeal is not None
         assert (item.escalation, item.appeal.state) == ("appeal", "turned")

@@ -64,9 +64,11 @@ def test_killed_at_any_instant_it_opens_at_a_whole_block(tmp_path: Path) -> None
         assert child.stdout is not None
         first = child.stdout.readline()
         assert first.startswith("committing"), "the child could not open what the last kill left"
-        time.sleep(chance.random() * 0.06)
+        # So many words later, and then at any instant: a busy machine does little in a given time.
+        said = [first, *(child.stdout.readline() for _ in range(chance.randrange(3, 12)))]
+        time.sleep(chance.random() * 0.02)
         child.kill()
-        said = [first, *child.stdout.read().splitlines()]
+        said += child.stdout.read().splitlines()
         child.stdout.close()
         child.wait()
         heights = {
