@@ -159,7 +159,7 @@ def test_it_leads_blocks_by_its_work(net: Net, worker: Node, sponsor: Person) ->
     assert sponsor.json("worker", "list")["workers"][0]["worker"] == address
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3_600)
 def test_every_view_is_led_by_whom_credit_draws_and_who_is_killed_misses_its_own(
     net: Net, worker: Node
 ) -> None:

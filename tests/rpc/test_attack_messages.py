@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from omnitensor.protocol import limits
 from rpc import jsonrpc
+from rpc import server as rpc_server
 from rpc.jsonrpc import RpcError, parse
 from tests.rpc.world import Client, TestBackend, serve
 
 MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes so long for a few requests that a client may have as many again."""
+    shown = SimpleNamespace(monotonic=lambda: 1_000.0, perf_counter=time.perf_counter)
+    monkeypatch.setattr(rpc_server, "time", shown)
 
 
 def filled(value: bytes, bytes_max: int = MIB) -> bytes:
