@@ -1,4 +1,4 @@
-"""Commands about validators that contradicted themselves: evidence list, submit."""
+"""Commands about who did what no honest one does: evidence list, submit."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ from omnitensor.cli.app import App, Group, pass_app
 from omnitensor.cli.output import money_json, print_json, say, short, table
 from omnitensor.sdk.client import AsyncClient
 from omnitensor.sdk.errors import InputError
-from omnitensor.sdk.results import EvidencePage, TransactionResult
+from omnitensor.sdk.results import EvidencePage, TransactionResult, WorkerConviction
 
 ID_DIGITS = 64
 
 
 @click.group(cls=Group)
 def evidence() -> None:
-    """Validators that contradicted themselves: look at evidence, submit it and be paid."""
+    """Who did what no honest one does: look at evidence, submit it and be paid."""
 
 
 @evidence.command(name="list")
 @pass_app
 def evidence_list(app: App) -> None:
-    """List evidence that the node holds, and validators that were convicted."""
+    """List evidence that the node holds, and the validators and workers that were convicted."""
 
     async def ask(client: AsyncClient) -> EvidencePage:
         return await client.evidence()
 
     found = app.run(ask)
     if app.as_json:
-        print_json(_json(found))
+        print_json(as_plain(found))
         return
-    if not found.pool and not found.convictions:
-        say("no validator contradicted itself, as far as this node knows")
+    show(found)
+
+
+def show(found: EvidencePage) -> None:
+    """Prints what was found, in tables."""
+    if not found.pool and not found.convictions and not found.workers:
+        say("nobody was convicted, and nobody contradicted itself, as far as this node knows")
     if found.pool:
         table(
             ["evidence", "fault", "epoch", "view", "against"],
@@ -57,8 +62,31 @@ def evidence_list(app: App) -> None:
                 )
                 for each in found.convictions
             ],
-            title="on chain",
+            title="validators, on chain",
         )
+    if found.workers:
+        table(
+            ["worker", "kind", "of", "height", "slashed OMNIT", "reward OMNIT", "reporter"],
+            [
+                (
+                    each.worker,
+                    each.kind.replace("_", " "),
+                    _about(each),
+                    each.height,
+                    money_json(each.slashed),
+                    money_json(each.reward),
+                    each.reporter or "",
+                )
+                for each in found.workers
+            ],
+            title="workers, on chain",
+        )
+
+
+def _about(found: WorkerConviction) -> str:
+    if found.job is None:
+        return f"view {found.view} of epoch {found.epoch}"
+    return f"unit {found.unit} of job {short(found.job)}"
 
 
 @evidence.command(name="submit")
@@ -93,9 +121,10 @@ async def _bytes_of(client: AsyncClient, given: str) -> bytes:
     return bytes.fromhex(fitting[0].encoded)
 
 
-def _json(found: EvidencePage) -> dict[str, Any]:
+def as_plain(found: EvidencePage) -> dict[str, Any]:
+    """What was found as plain values, amounts as text in OMNIT."""
     plain = found.as_dict()
     plain.pop("next")
-    for row in plain["convictions"]:
-        row |= {name: money_json(row[name]) for name in ("slashed", "burned", "reward")}
+    for row in (*plain["convictions"], *plain["workers"]):
+        row |= {name: money_json(row[name]) for name in ("slashed", "burned", "reward") if name in row}
     return plain

@@ -178,13 +178,19 @@ class WorkReceipt(Record, frozen=True):
     judged_until: HeightF
     """While it is judged: where that ends."""
     settled_at: HeightF
-    """When it was first found good, or bad, or neither; 0 before. For an epoch from there it can be challenged."""
+    """When it was found good, bad, or neither; 0 before. For an epoch from there a good one can be challenged."""
     macs: U64
     """What its tickets stand for, as agreed."""
     credit: U64
     """What of that counts."""
     held: bool
     """It can still cost its worker's bond."""
+    slashed: AmountF
+    """What it cost its worker, if it did; nanoOMNIT,"""
+    reward: AmountF
+    """and what of that was paid"""
+    finder: bytes
+    """to whoever showed a wrong row: an address, or nothing."""
 
 
 class ShownOutputs(Record, frozen=True):

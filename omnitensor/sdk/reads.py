@@ -208,10 +208,12 @@ class Reads:
         return await self._ask(results.ValidatorInfo, "stake.validator", address=address_text(address))
 
     async def evidence(self) -> results.EvidencePage:
-        """What the node holds against validators, and every conviction on chain, by validator."""
+        """What the node holds, and every conviction on chain: of validators, by address, and of workers."""
         pages = [page async for page in self._pages(results.EvidencePage, "chain.evidence")]
         return results.EvidencePage(
-            pool=pages[-1].pool, convictions=[each for page in pages for each in page.convictions]
+            pool=pages[-1].pool,
+            convictions=[each for page in pages for each in page.convictions],
+            workers=[each for page in pages for each in page.workers],
         )
 
     # -- campaigns and items

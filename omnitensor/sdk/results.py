@@ -202,9 +202,29 @@ class Conviction(Result, frozen=True):
     reward: int
 
 
+class WorkerConviction(Result, frozen=True):
+    """What cost a worker its bond, or a part of it: `two_proposals` in one view, a receipt `bad`, `fraud`, or `withheld`.
+
+    Amounts in nanoOMNIT. ``job`` and ``unit`` are of receipts, ``epoch``, ``view`` and ``evidence`` of two proposals.
+    """
+
+    kind: str
+    worker: str
+    height: int
+    slashed: int
+    reward: int
+    job: str | None = None
+    unit: int | None = None
+    epoch: int | None = None
+    view: int | None = None
+    evidence: str | None = None
+    reporter: str | None = None
+
+
 class EvidencePage(Result, frozen=True):
     pool: list[HeldEvidence]
     convictions: list[Conviction]
+    workers: list[WorkerConviction] = []
     next: Cursor = None
 
 

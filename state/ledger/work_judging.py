@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies.work import JobVote, ReceiptVote, WorkJudge
-from omnitensor.protocol.types import BPS, Address, Height
+from omnitensor.protocol.types import BPS, Address, Amount, Height
 from omnitensor.protocol.votes import ValidatorTable
 from omnitensor.protocol.work import JobKind
 from state.ledger import epochs, jobs, work_credit, work_proven, work_receipts, workers
@@ -186,7 +186,7 @@ def _settle(
         return _found_good(view, ctx, key, row, macs)
     amount, _ = workers.slash(view, ctx, worker, BPS)
     said = event("work.bad", job=job, unit=unit, worker=worker, slashed=amount)
-    return (said, *work_receipts.give_up(view, ctx, key, row, ReceiptState.BAD))
+    return (said, *work_receipts.give_up(view, ctx, key, row, ReceiptState.BAD, amount))
 
 
 def _found_good(view: View, ctx: BlockContext, key: Key, row: WorkReceipt, macs: int) -> tuple[Event, ...]:
@@ -229,7 +229,9 @@ def _settle_challenge(
     amount, reward = workers.slash(view, ctx, worker, BPS, challenge.challenger)
     workers.hold(view, worker, -1, bad=1)
     work_credit.take_back(view, ctx, worker, row.credit)
-    put_receipt(view, key, replace(row, state=ReceiptState.BAD, held=False))
+    row = replace(row, state=ReceiptState.BAD, settled_at=ctx.height, judged_until=Height(0), held=False)
+    row = replace(row, slashed=Amount(amount), reward=Amount(reward), finder=challenge.challenger)
+    put_receipt(view, key, row)
     unproven = work_proven.take_back(view, ctx, key)
     held = view.get(JOBS, job)
     assert held is not None, "jobs are never deleted"

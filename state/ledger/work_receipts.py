@@ -8,7 +8,7 @@ from omnitensor.protocol.bodies.work import WorkCommit, WorkOutputs
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.limits import work_outputs_inline_max
-from omnitensor.protocol.types import ZERO_HASH, Address, Hash, Height
+from omnitensor.protocol.types import ZERO_HASH, Address, Amount, Hash, Height
 from omnitensor.protocol.work import (
     RECEIPT_BYTES_MAX,
     JobKind,
@@ -167,6 +167,9 @@ def _committed(ctx: BlockContext, receipt: Receipt, kind: JobKind) -> WorkReceip
         macs=0,
         credit=0,
         held=True,
+        slashed=Amount(0),
+        reward=Amount(0),
+        finder=b"",
     )
 
 
@@ -248,15 +251,16 @@ def reach_outputs(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
     job, unit, worker = key
     amount, _ = workers.slash(view, ctx, worker, ctx.params.work_withheld_slash_bps)
     said = event("work.withheld", job=job, unit=unit, worker=worker, slashed=amount)
-    return (said, *give_up(view, ctx, key, row, ReceiptState.WITHHELD))
+    return (said, *give_up(view, ctx, key, row, ReceiptState.WITHHELD, amount))
 
 
 def give_up(
-    view: View, ctx: BlockContext, key: Key, row: WorkReceipt, state: ReceiptState
+    view: View, ctx: BlockContext, key: Key, row: WorkReceipt, state: ReceiptState, slashed: int = 0
 ) -> tuple[Event, ...]:
-    """Ends a receipt that does not stand: its unit is open again, for others."""
+    """Ends a receipt that does not stand, and that cost its worker so much: its unit is open again, for others."""
     name, unit, worker = key
-    put_receipt(view, key, replace(row, state=state, settled_at=ctx.height, held=False))
+    row = replace(row, state=state, settled_at=ctx.height, held=False, slashed=Amount(slashed))
+    put_receipt(view, key, row)
     workers.hold(view, worker, -1, bad=int(state is ReceiptState.BAD))
     if row.kind == JobKind.SYNTHETIC:
         look_at(view, ctx.height + ctx.params.epoch_blocks, Due.SETTLED, *key)

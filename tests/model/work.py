@@ -331,6 +331,9 @@ class Work(Workers):
             macs=0,
             credit=0,
             held=True,
+            slashed=0,
+            reward=0,
+            finder=b"",
         )
         self.workers[key[2]].held += 1
 
@@ -362,13 +365,13 @@ class Work(Workers):
 
     def withheld(self, key: tuple[bytes, int, bytes]) -> None:
         if key in self.work_receipts and self.work_receipts[key].state == COMMITTED:
-            self.slash_worker(key[2], self.p.work_withheld_slash_bps)
-            self.fall(key, WITHHELD)
+            slashed, _ = self.slash_worker(key[2], self.p.work_withheld_slash_bps)
+            self.fall(key, WITHHELD, slashed)
 
-    def fall(self, key: tuple[bytes, int, bytes], state: int) -> None:
+    def fall(self, key: tuple[bytes, int, bytes], state: int, slashed: int = 0) -> None:
         """A receipt does not stand."""
         row, worker = self.work_receipts[key], self.workers[key[2]]
-        row.state, row.settled_at, row.held = state, self.height, False
+        row.state, row.settled_at, row.held, row.slashed = state, self.height, False, slashed
         worker.held -= 1
         worker.bad += state == BAD
         if row.kind == SYNTHETIC:

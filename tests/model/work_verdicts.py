@@ -157,8 +157,8 @@ class WorkVerdicts(Work):
         elif verdict[0]:
             self.found_good(key, verdict[1])
         else:
-            self.slash_worker(key[2], BPS)
-            self.fall(key, BAD)
+            slashed, _ = self.slash_worker(key[2], BPS)
+            self.fall(key, BAD, slashed)
 
     def found_good(self, key: Key, macs: int) -> None:
         name, unit, address = key
@@ -282,7 +282,8 @@ class WorkVerdicts(Work):
         del self.challenges[key]
         if verdict is not None and not verdict[0]:
             self.move("work bonds", said.challenger, said.bond)
-            self.slash_worker(key[2], BPS, said.challenger)
+            row.slashed, row.reward = self.slash_worker(key[2], BPS, said.challenger)
+            row.finder, row.settled_at, row.judged_until = said.challenger, self.height, 0
             worker = self.workers[key[2]]
             worker.held -= 1
             worker.bad += 1

@@ -32,7 +32,7 @@ async def test_evidence_is_shown_while_it_waits_and_when_it_is_on_chain(
     client: Client, backend: TestBackend
 ) -> None:
     found = await client.call("chain.evidence")
-    assert found == {"pool": [], "convictions": [], "next": None}
+    assert found == {"pool": [], "convictions": [], "workers": [], "next": None}
     evidence = double_vote(backend)
     backend.evidence_held = (evidence,)
     culprit = format_address(backend.validator_table.entries[0].address)

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from omnitensor.light import check_row
 from omnitensor.protocol import bls, merkle
 from omnitensor.protocol.bodies import (
     BodyBase,
+    EvidenceSubmit,
     JobPost,
     JobVote,
     ReceiptVote,
     Transfer,
     WorkCommit,
     WorkerRegister,
+    WorkFraud,
     WorkJudge,
     WorkOutputs,
 )
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.content import content_id_of
+from omnitensor.protocol.evidence import ConflictingVotes
 from omnitensor.protocol.keys import format_address
+from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.rows_work import Job, Worker, WorkReceipt, job_key, work_receipt_key, worker_key
-from omnitensor.protocol.types import NANO, ZERO_HASH, Amount, Hash, Height, Signature
-from omnitensor.protocol.work import LayerShape, Receipt, Ticket, outputs_root, synthetic_job
+from omnitensor.protocol.types import (
+    NANO,
+    ZERO_HASH,
+    Amount,
+    BlsSignature,
+    Epoch,
+    Hash,
+    Height,
+    Signature,
+    View,
+)
+from omnitensor.protocol.votes import Vote, VoteKind
+from omnitensor.protocol.work import FraudProof, LayerShape, Receipt, Ticket, outputs_root, synthetic_job
 from tests.rpc.test_proofs import header_at, row
 from tests.rpc.world import Client, TestBackend
 from tests.state.chain_fixtures import CHAIN_ID, consensus_secret, key, make_genesis
@@ -175,6 +192,80 @@ async def test_a_worker_with_its_bond_receipts_and_credit(backend: TestBackend, 
         cursor = page["next"]
     assert cursor is None
     assert found == [(0, "good"), (1, "good"), (2, "bad")]
+
+
+def two_proposals(index: int) -> EvidenceSubmit:
+    """The worker offered two blocks in one view of epoch 2."""
+    votes = []
+    for letter in (b"a", b"b"):
+        vote = Vote(VoteKind.NOTARIZE, Epoch(2), View(7), Hash(letter * 32), index, BlsSignature(bytes(96)))
+        secret = consensus_secret("worker")
+        votes.append(msgspec.structs.replace(vote, signature=bls.sign(secret, vote.message(CHAIN_ID))))
+    return EvidenceSubmit(ConflictingVotes.of(*votes))
+
+
+def wrong_row(job: Hash, unit: int) -> WorkFraud:
+    leaves = [merkle.leaf_hash(OUTPUTS[at : at + 2]) for at in range(0, 8, 2)]
+    path = Inclusion(1, 4, tuple(map(Hash, merkle.inclusion_proof(leaves, 1))))
+    return WorkFraud(FraudProof(job, unit, WORKER.address, 1, OUTPUTS[2:4], path))
+
+
+async def test_what_cost_workers_their_bonds_is_listed(backend: TestBackend, client: Client) -> None:
+    backend.commit((WORKER, registration(60 * NANO)))
+    synthetic = synthetic_job(CHAIN_ID, 0)  # type: ignore[arg-type] # an epoch
+    tickets = tuple(Ticket(0, 0, 0, place) for place in range(4))
+    for unit in range(2):
+        made = receipt(synthetic, unit, backend.chain.head.height, ZERO_HASH)
+        made = msgspec.structs.replace(made, tickets=tickets)
+        made = msgspec.structs.replace(made, signature=WORKER.sign(made.message(CHAIN_ID)))
+        assert backend.commit((WORKER, WorkCommit(made))).result.receipts[0].ok
+    good = tuple(ReceiptVote(synthetic, unit, WORKER.address, True, 2**30) for unit in range(2))
+    backend.commit(*by_all(WorkJudge((), good)))  # type: ignore[arg-type]
+    job = posted(backend, 12)
+    while backend.chain.head.height < 16:
+        backend.commit()
+    committed(backend, job, 2)
+    sponsor = key("a0")
+    [told] = backend.commit((sponsor, two_proposals(len(backend.validator_table)))).result.receipts
+    assert told.ok, told
+    convicted_at = backend.chain.head.height
+    for unit in (0, 1):
+        committed(backend, job, unit)
+        backend.commit((WORKER, WorkOutputs(job, unit, None, OUTPUTS)))
+        verdict = (True, 16_384) if unit else (False, 0)
+        backend.commit(*by_all(WorkJudge((), (ReceiptVote(job, unit, WORKER.address, *verdict),))))  # type: ignore[arg-type]
+    bad_at = backend.chain.head.height - 3
+    assert backend.commit((sponsor, wrong_row(job, 1))).result.receipts[0].ok
+    backend.commit(*by_all(WorkJudge((), (ReceiptVote(job, 1, WORKER.address, False, 0),))))  # type: ignore[arg-type]
+    fraud_at = backend.chain.head.height
+    while (await client.call("work.receipt", job=job.hex(), unit=2, worker=WORKER_TEXT))[
+        "state"
+    ] == "committed":
+        backend.commit()
+    found: list[dict[str, Any]] = []
+    cursor = None
+    for _ in range(4):
+        page = await client.call("chain.evidence", limit=1, **({} if cursor is None else {"cursor": cursor}))
+        assert page["convictions"] == []
+        found += page["workers"]
+        cursor = page["next"]
+    assert cursor is None
+    assert found == (await client.call("chain.evidence"))["workers"]
+    bond, share = 10 * NANO, PARAMS.work_finder_bps
+    reward, reporter = str(bond * share // 10_000), format_address(sponsor.address)
+    told_of = [
+        (each["kind"], each["unit"], each["slashed"], each["reward"], each["reporter"]) for each in found
+    ]
+    assert told_of == [
+        ("two_proposals", None, str(bond), reward, reporter),
+        ("bad", 0, str(bond), "0", None),
+        ("fraud", 1, str(bond), reward, reporter),
+        ("withheld", 2, str(bond * PARAMS.work_withheld_slash_bps // 10_000), "0", None),
+    ]
+    assert [each["height"] for each in found[:3]] == [convicted_at, bad_at, fraud_at]
+    assert (found[0]["epoch"], found[0]["view"], found[0]["job"]) == (2, 7, None)
+    assert {each["job"] for each in found[1:]} == {job.hex()}
+    assert (await client.fault("chain.evidence", {"cursor": "9x"}))[1] == "cursor"
 
 
 async def test_a_header_binds_the_receipts_of_its_block(backend: TestBackend, client: Client) -> None:
