@@ -19,7 +19,7 @@ from node.fingerprints import Fingerprints
 from node.media_facts import MediaFacts
 from node.metrics import Metrics
 from node.named_content import contents_named
-from node.syncing import Syncer
+from node.syncing import BEHIND_BLOCKS_MAX, Syncer, is_old
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import TransactionError
 from omnitensor.protocol.evidence import Evidence
@@ -30,8 +30,6 @@ from rpc.backend import NodeStatus, PeerStatus
 from rpc.feed import BlockFeed
 from state.reader import Reader
 
-BEHIND_BLOCKS_MAX: Final = 20
-"""A node further behind than this sends clients elsewhere."""
 
 
 class NodeBackend:
@@ -142,11 +140,12 @@ class NodeBackend:
     def status(self) -> NodeStatus:
         progress = self._sync.progress
         driver = self._driver()
-        height = self.reader().head.height
+        reader = self.reader()
+        height = reader.head.height
         reason = ""
         if driver is not None and driver.halted is not None:
             reason = f"halted: {driver.halted}"
-        elif progress.target - height > BEHIND_BLOCKS_MAX:
+        elif progress.target - height > BEHIND_BLOCKS_MAX and is_old(reader):
             reason = f"catching up: at {height} of {progress.target}"
         elif driver is None:
             reason = "consensus has not started"

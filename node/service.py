@@ -42,7 +42,7 @@ from node.safety_store import FILE_NAME, SafetyStore
 from node.session_orders import load_key
 from node.snapshot_serving import SnapshotShelf
 from node.storage import StorageKeeper, StoragePolicy, say_migration
-from node.syncing import Syncer
+from node.syncing import Syncer, is_old
 from node.tasks import Tasks
 from node.upgrading import UpgradeWatch
 from node.verification import BatchVerifier
@@ -439,7 +439,7 @@ class Node:
 
     def _head_moved(self) -> None:
         """Tells the peers soon; the sync hears of it when it looks."""
-        self._storage.head_moved(syncing=self._sync.syncing)
+        self._storage.head_moved(syncing=self._sync.syncing and is_old(self.application.reader()))
         self._upgrade.head_moved()
         if self._telling is None:
             loop = asyncio.get_running_loop()

@@ -21,9 +21,12 @@ from p2p.errors import AskError
 from p2p.interface import Network
 from p2p.messages import PeerId
 from p2p.sync import DropPeer, Fetch, Progress, Range
+from state.reader import Reader
 
 PAUSE_SECONDS: Final = 0.2
 PROGRESS_SECONDS: Final = 5.0
+BEHIND_BLOCKS_MAX: Final = 20
+"""A node further behind than this sends clients elsewhere."""
 
 
 class SyncTarget(Protocol):
@@ -155,6 +158,13 @@ class Syncer:
             return
         await self._target.commit_range(blocks, proof)
         await self._on_committed()
+
+
+def is_old(reader: Reader) -> bool:
+    """Whether a node with this head can be so far behind that it sends clients elsewhere: one with a young head is not, whatever
+    strangers claim."""
+    age_ms = time.time_ns() // 1_000_000 - reader.head.header.timestamp_ms
+    return age_ms > BEHIND_BLOCKS_MAX * reader.params().block_interval_ms
 
 
 def _now_ms() -> int:

@@ -242,7 +242,7 @@ class Connection:
             raise ProtocolError(f"a {kind} in the wrong lane", value=lane.name.lower(), code="lane")
         if isinstance(envelope, Reply):
             self._on_reply(envelope)
-        elif not self._rates.allow(kind, self._clock()):
+        elif not self._rates.allow(kind, self._clock(), len(getattr(message, "ids", ()))):
             self._counters.add("p2p_excess_messages", kind=kind)
             self._owner.charge(self.peer_id, limits.excess_message_points, f"too many messages {kind}")
         elif isinstance(envelope, Ask):

@@ -117,7 +117,7 @@ class Gossip:
         key = gossip_id(frame)
         if (peer := self._peers.get(peer_id)) is not None:
             peer.known.add(key)
-        self._wanted.got(key)
+        self._wanted.got(key, peer_id)
         if not self._seen.add(key, now_ms):
             self.duplicates += 1
             return None
@@ -226,7 +226,7 @@ class Gossip:
             if peer is None or len(encoded) <= SIGNATURE_WIRE_BYTES or not peer.asked.discard(key):
                 charge = UNREQUESTED
                 continue
-            self._wanted_transactions.got(key)
+            self._wanted_transactions.got(key, peer_id)
             if key not in self._transactions_judging:
                 self._transactions_judging.add(key)
                 fresh.append((key, encoded))

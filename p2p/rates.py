@@ -37,11 +37,12 @@ class KindRates:
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms
         self._buckets: dict[str, TokenBucket] = {}
+        self._ids = TokenBucket(*limits.message_ids_rate, now_ms)
 
-    def allow(self, kind: str, now_ms: int) -> bool:
-        """Whether one more message of a kind is within its rate."""
+    def allow(self, kind: str, now_ms: int, ids: int = 0) -> bool:
+        """Whether one more message of a kind is within its rate, and the ids in it within theirs."""
         bucket = self._buckets.get(kind)
         if bucket is None:
             per_second, burst = limits.message_rates.get(kind, _DEFAULT)
             bucket = self._buckets[kind] = TokenBucket(per_second, burst, self._now_ms)
-        return bucket.take(now_ms)
+        return bucket.take(now_ms) and self._ids.take(now_ms, ids)

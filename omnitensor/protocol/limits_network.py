@@ -74,6 +74,8 @@ message_rates: Final[dict[str, tuple[int, int]]] = {
     "*": (10, 32),
 }
 """Messages a second, and at once, that a peer may send, by kind. Each one above is thrown away and charged."""
+message_ids_rate: Final = (20_000, 80_000)
+"""Ids in Have, Want, TransactionAnnounce and TransactionRequest together: each costs a look in several tables."""
 excess_message_points: Final = 2
 malformed_frame_points: Final = 50
 unasked_reply_points: Final = 10
@@ -123,6 +125,8 @@ gossip_known_per_peer_max: Final = 8_192
 wanted_ids_max: Final = 65_536
 wanted_ids_per_peer_max: Final = 8_192
 wanted_sources_max: Final = 4
+wanted_debt_max: Final = 64
+"""So far the books go on what a peer announced and did not give, or gave: whoever owes more is asked later."""
 want_ms_max: Final = 2_000
 """After so long another announcer is asked."""
 sync_window_ranges_max: Final = 8

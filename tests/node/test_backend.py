@@ -10,7 +10,17 @@ import pytest
 from node.service import Node
 from omnitensor.protocol.errors import ProtocolError, SignatureError, TransactionError
 from omnitensor.protocol.types import NANO
-from tests.node.node_kit import account_key, height_of, make_folders, node_at, running, transfer, until
+from state.genesis import Genesis
+from tests.node.node_kit import (
+    account_key,
+    height_of,
+    make_folders,
+    node_at,
+    running,
+    stranger,
+    transfer,
+    until,
+)
 
 
 @pytest.fixture
@@ -100,3 +110,16 @@ async def test_a_stopped_node_leaves_its_folder_free(tmp_path: Path) -> None:
         await node.start()
         await until("a block", lambda node=node: height_of(node) >= 1)  # type: ignore[misc]
         await node.stop()
+
+
+async def test_a_claim_that_nothing_shows_does_not_send_clients_away(node: Node) -> None:
+    """Identities cost nothing: strangers who come one after the other could claim some height for ever."""
+    genesis = Genesis.load(node.config.genesis_path)
+    async with stranger(genesis, node, height=1_000_000):
+
+        def both() -> bool:
+            status = node._backend.status()
+            return status.sync_target == 1_000_000 and status.ready
+
+        await until("the claim is heard, and the node is ready", both)
+        await until("a later block", lambda: height_of(node) > 2)

@@ -341,12 +341,12 @@ def test_a_wanted_id_is_asked_of_one_peer_at_a_time_and_its_load_adds_up(
     for wish in wanted._wishes.values():
         loads.update(wish.sources)
         loads.update([wish.asked] if wish.asked is not None else [])
-    assert dict(loads) == wanted._load
+    assert dict(loads) == {one: len(of) for one, of in wanted._of.items()}
     for _ in range(limits.wanted_sources_max + 2):
         now_ms += limits.want_ms_max
         wanted.due(now_ms)
     assert len(wanted) == 0
-    assert wanted._load == {}
+    assert wanted._of == {}
 
 
 def test_memories_are_bounded() -> None:
@@ -374,3 +374,42 @@ def test_kept_messages_are_bounded_in_bytes_and_time() -> None:
     assert len(gossip._kept) == 49
     gossip.tick(10 * limits.gossip_seen_ms)
     assert gossip._kept_bytes == 0
+
+
+def many(first: int, count: int) -> list[Hash]:
+    return [Hash(number.to_bytes(32, "big")) for number in range(first, first + count)]
+
+
+def test_announcing_what_there_is_not_crowds_nobody_out() -> None:
+    """Eight strangers fill all room there is; what an honest peer announces is asked for all the same."""
+    wanted = Wanted()
+    each = limits.wanted_ids_per_peer_max
+    for number in range(limits.wanted_ids_max // each):
+        for key in many(1 + number * each, each):
+            wanted.announced(peer(number), key)
+    assert len(wanted) == limits.wanted_ids_max
+    honest, own = peer(200), many(2**40, 1_000)
+    for key in own:
+        wanted.announced(honest, key)
+    assert len(wanted) == limits.wanted_ids_max
+    assert wanted.due(0)[honest] == own
+
+
+def test_who_announces_and_does_not_give_is_asked_last() -> None:
+    """Strangers that announce everything before others do keep no transaction away for long."""
+    wanted, honest, now_ms, late = Wanted(), peer(200), 0, 0
+    liars = [peer(number) for number in range(limits.wanted_sources_max)]
+    for key in many(1, 50):
+        for one in (*liars, honest):
+            wanted.announced(one, key)
+        for _ in range(len(liars)):
+            if key in wanted.due(now_ms).get(honest, ()):
+                break
+            now_ms += limits.want_ms_max
+            late += 1
+        wanted.got(key, honest)
+    assert late <= 2 * len(liars), "each of them was waited for a few times, and then no more"
+    fresh, key = [peer(100 + number) for number in range(limits.wanted_sources_max)], hash_of(10**6)
+    for one in (*fresh, honest):
+        wanted.announced(one, key)
+    assert wanted.due(now_ms) == {honest: [key]}, "who gave before, before who just came"

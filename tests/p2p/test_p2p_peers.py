@@ -147,6 +147,18 @@ def test_kinds_have_rates_of_their_own() -> None:
     assert rates.allow("Ping", 1_000)
 
 
+def test_ids_have_a_rate_of_their_own_over_all_kinds() -> None:
+    rates, (per_second, burst) = KindRates(0), limits.message_ids_rate
+    per_message = limits.transaction_ids_per_message_max
+    kinds = ("Have", "Want", "TransactionAnnounce", "TransactionRequest")
+    taken = sum(rates.allow(kinds[number % 4], 0, per_message) for number in range(4 * 400))
+    assert taken == burst // per_message
+    assert rates.allow("VoteNotice", 0)
+    assert not rates.allow("TransactionRequest", 0, per_message)
+    later_ms = 1_000 * per_message // per_second + 1
+    assert rates.allow("TransactionRequest", later_ms, per_message)
+
+
 def test_every_rate_names_a_kind_that_there_is() -> None:
     from p2p import messages
 
