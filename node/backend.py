@@ -6,7 +6,6 @@ Answers from what the node has; changes nothing but the mempool.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
 
 from datalayer.store import ContentStore
 from node.application import ChainApplication
@@ -29,7 +28,6 @@ from p2p.interface import Network
 from rpc.backend import NodeStatus, PeerStatus
 from rpc.feed import BlockFeed
 from state.reader import Reader
-
 
 
 class NodeBackend:
