@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from omnitensor.protocol import limits
+
+_OWN_V6: Final = "::/64"
+"""The network of ::1, in which there is nobody else."""
 
 
 @lru_cache(maxsize=1_024)
@@ -24,6 +28,23 @@ def client_of(host: str | None) -> str:
             return str(address.ipv4_mapped)
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def has_place(host: str | None, connected: Iterable[str | None]) -> bool:
+    """Whether one more connection of a host is within its client's share, given the hosts of all there are."""
+    client = client_of(host)
+    if is_own_machine(client):
+        return True
+    return sum(client_of(other) == client for other in connected) < limits.rpc_connections_per_client_max
+
+
+@lru_cache(maxsize=1_024)
+def is_own_machine(client: str) -> bool:
+    """Whether a client is on the node's own machine."""
+    try:
+        return ipaddress.ip_network(client).network_address.is_loopback or client == _OWN_V6
+    except ValueError:
+        return client in ("", "localhost")
 
 
 class RateLimiter:

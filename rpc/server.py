@@ -26,7 +26,7 @@ from rpc.backend import Backend
 from rpc.dispatch import Dispatcher
 from rpc.errors import TOO_MANY_REQUESTS, domain_error, error_of
 from rpc.jsonrpc import INTERNAL_ERROR, RpcError, standard_error
-from rpc.limiter import RateLimiter, client_of
+from rpc.limiter import RateLimiter, client_of, has_place
 from rpc.methods import TABLE
 from rpc.uploads import HTTP_STATUS, Uploads, read_body
 from rpc.websocket import Sockets
@@ -134,9 +134,13 @@ class RpcServer:
     def _connection(self) -> asyncio.Protocol:
         return _Door(self._hand_over, self._is_full)
 
-    def _is_full(self) -> bool:
+    def _is_full(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether there is no place for a new connection, or none for one more of its client."""
         assert self._runner is not None and self._runner.server is not None
-        return len(self._runner.server.connections) >= limits.rpc_connections_max
+        connected = self._runner.server.connections
+        if len(connected) >= limits.rpc_connections_max:
+            return True
+        return not has_place(_host_of(transport), [_host_of(each.transport) for each in connected])
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         """Gives a new connection to aiohttp, and closes it when its first request takes too long to arrive."""
@@ -294,17 +298,27 @@ class RpcServer:
 class _Door(asyncio.Protocol):
     """Stands where a connection arrives: turns it away where there are too many, else hands it over at once."""
 
-    def __init__(self, hand_over: Callable[[asyncio.Transport], None], is_full: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        hand_over: Callable[[asyncio.Transport], None],
+        is_full: Callable[[asyncio.BaseTransport], bool],
+    ) -> None:
         self._hand_over: Final = hand_over
         self._is_full: Final = is_full
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "set_protocol")
-        if self._is_full():
-            _log.warning("rpc.full", connections=limits.rpc_connections_max)
+        if self._is_full(transport):
+            _log.warning("rpc.full", connections=limits.rpc_connections_max, host=_host_of(transport))
             transport.abort()  # type: ignore[attr-defined]  # every transport of a TCP server has it
         else:
             self._hand_over(transport)  # type: ignore[arg-type]  # the same
+
+
+def _host_of(transport: asyncio.BaseTransport | None) -> str | None:
+    """The address at the other end; None where it is gone."""
+    name = None if transport is None else transport.get_extra_info("peername")
+    return str(name[0]) if name else None
 
 
 def _host_name(host: str) -> str:

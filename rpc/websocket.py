@@ -53,9 +53,15 @@ class Socket:
                 str(len(self._subscriptions)),
                 f"close one; at most {limits.rpc_subscriptions_max}",
             )
+        wanted = Filter(topic, address, campaign, item)
+        for known, other in self._subscriptions.items():
+            if other == wanted:  # said sixteen times, it would cost sixteen times as much
+                raise domain_error(
+                    LIMIT, "duplicate", "this connection has this subscription already", known, "use that one"
+                )
         name = str(self._next)
         self._next += 1
-        self._subscriptions[name] = Filter(topic, address, campaign, item)
+        self._subscriptions[name] = wanted
         return name
 
     def close(self, subscription: str) -> bool:
@@ -65,6 +71,8 @@ class Socket:
         """Queues what the subscriptions of this connection want of a block."""
         for name, wanted in self._subscriptions.items():
             for event in events.matching(wanted):
+                if self.dropped:
+                    return
                 head = b'{"subscription":"' + name.encode() + b'","topic":"' + wanted.topic.encode()
                 self.send(jsonrpc.notification_bytes("subscribe.event", head + b'","event":' + event + b"}"))
 

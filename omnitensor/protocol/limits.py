@@ -166,6 +166,8 @@ rpc_bytes_per_call: Final = 1 * KIB
 """A message counts against a client's rate as so many calls as its calls, values and bytes make, whichever makes most."""
 rpc_id_chars_max: Final = 128
 rpc_connections_max: Final = 512
+rpc_connections_per_client_max: Final = 128
+"""Of one client; the node's own machine, where a proxy may be, is exempt."""
 rpc_websockets_max: Final = 128
 rpc_websockets_per_client_max: Final = 32
 rpc_subscriptions_max: Final = 16

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from omnitensor.protocol import limits
+from rpc import limiter
 from rpc import server as rpc_server
 from rpc.limiter import RateLimiter, client_of
 from rpc.server import RpcServer
@@ -199,6 +200,38 @@ async def first_line(server: RpcServer) -> bytes:
     except ConnectionError:
         return b""
     return found
+
+
+async def test_one_client_does_not_take_all_connections(
+    server: RpcServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need but ask once a minute to keep each; clients on the node's own machine, as here, are exempt otherwise."""
+    monkeypatch.setattr(limits, "rpc_connections_per_client_max", 3)
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: client == "")
+    held = []
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+        held.append(writer)
+    refused, fourth = await asyncio.open_connection("127.0.0.1", server.port)
+    assert await ended(refused)
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: client == "127.0.0.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+    for each in (*held, fourth, writer):
+        each.close()
+
+
+def test_whose_connections_are_counted() -> None:
+    share = limits.rpc_connections_per_client_max
+    assert limits.rpc_connections_max >= 4 * share
+    assert limiter.has_place("10.0.0.1", ["10.0.0.1"] * (share - 1) + ["10.0.0.2"] * share)
+    assert not limiter.has_place("10.0.0.1", ["10.0.0.1"] * share)
+    assert not limiter.has_place("2001:db8::1", [f"2001:db8::{number:x}" for number in range(2, share + 2)])
+    for own in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"):
+        assert limiter.has_place(own, [own] * limits.rpc_connections_max)
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:

@@ -135,10 +135,27 @@ async def test_bad_subscriptions(client: Client) -> None:
     ):
         answer = await ear.ask("subscribe.open", **params)
         assert answer["error"]["code"] == -32602
-    for _ in range(limits.rpc_subscriptions_max):
-        await ear.subscribe("blocks")
+    for item in range(limits.rpc_subscriptions_max):
+        await ear.subscribe("items", item=item)
     answer = await ear.ask("subscribe.open", topic="blocks")
-    assert answer["error"]["code"] == -32003
+    assert (answer["error"]["code"], answer["error"]["data"]["code"]) == (-32003, "limit")
+    await ear.socket.close()
+
+
+async def test_one_subscription_to_one_thing_is_enough(client: Client, backend: TestBackend) -> None:
+    """Each said again would have every transaction encoded and sent once more, for nothing."""
+    ear = await Ear.connect(client)
+    first = await ear.subscribe("blocks")
+    answer = await ear.ask("subscribe.open", topic="blocks")
+    assert answer["error"]["data"] == {
+        "code": "duplicate",
+        "reason": "this connection has this subscription already",
+        "value": first,
+        "remedy": "use that one",
+    }
+    assert (await ear.ask("subscribe.close", subscription=first))["result"]["closed"]
+    await ear.subscribe("blocks")
+    await ear.subscribe("transactions")
     await ear.socket.close()
 
 
@@ -167,13 +184,15 @@ async def test_binary_and_oversized_messages_end_it(client: Client) -> None:
 async def test_slow_client_is_dropped_with_a_reason(
     client: Client, backend: TestBackend, server: RpcServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "rpc_queue_events_max", 8)
+    monkeypatch.setattr(limits, "rpc_queue_events_max", 1)
     slow, quick = await Ear.connect(client), await Ear.connect(client)
     monkeypatch.undo()
-    for _ in range(limits.rpc_subscriptions_max):
-        await slow.subscribe("blocks")
+    await slow.subscribe("blocks")
+    await slow.subscribe("transactions")
     await quick.subscribe("blocks")
-    backend.commit()  # sixteen events at once for a queue of eight
+    backend.commit(
+        (key("a0"), Transfer(key("a1").address, Amount(1)))
+    )  # two events at once for a queue of one
     assert (await quick.hear(1))[0]["event"]["height"] == 1
     while True:
         ended = await slow.socket.receive(timeout=SECONDS_MAX)
