@@ -173,7 +173,7 @@ def test_every_view_is_led_by_whom_credit_draws_and_who_is_killed_misses_its_own
     finally:
         second.kill()
     killed = now(node, BLOCKS)
-    over = calls.until("its credit has run out", lambda: epoch_drawn_by(node, {first}), 2 * SECONDS)
+    over = calls.until("its credit has run out", lambda: epoch_drawn_by(node, {first}), SECONDS)
     calls.until("the chain goes on without it", lambda: now(node, BLOCKS) > over, SECONDS)
     records = [read_epoch(node, epoch, BLOCKS) for epoch in range(killed, over + 1)]
     assert [fault for record in records for fault in record.faults()] == []

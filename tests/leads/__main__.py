@@ -144,8 +144,9 @@ class Run:
         """Whether no set that is fixed, this epoch's or a later one's, has credit of whoever was killed."""
         address = self.net.address(KILLED)
         coming = [credit_of(self.node, epoch)[0] for epoch in range(len(self.records), len(self.records) + 2)]
-        assert self.killed_in is not None
-        return len(self.records) > self.killed_in and not any(credit.get(address) for credit in coming)
+        return self.killed_in in range(len(self.records)) and not any(
+            credit.get(address) for credit in coming
+        )
 
 
 def judge(run: Run) -> list[str]:
@@ -168,7 +169,7 @@ def judge(run: Run) -> list[str]:
     late = [each for each in led if run.killed_in is not None and each.epoch > run.killed_in]
     if sum(each.led_by_work[address] for each in late):
         faults.append(f"{KILLED} led after it was killed")
-    if not run.has_run_out():
+    if run.killed_in is not None and not run.has_run_out():
         faults.append(f"{KILLED} has credit that draws leads, long after it was killed")
     return faults
 
@@ -195,6 +196,11 @@ def play(views: int, folder: Path, say: Say) -> list[str]:
         run.kill()
         run.follow(lambda: run.views >= views and run.has_run_out())
         return judge(run)
+    except KeyboardInterrupt:
+        say("interrupted; so far:")
+        for fault in judge(run):
+            say(fault)
+        raise
     finally:
         run.stop()
 
