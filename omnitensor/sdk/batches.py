@@ -34,7 +34,7 @@ class DataItem(msgspec.Struct, frozen=True):
     instructions: str
     path: Path | None = None
     near: Nearest | None = None
-    """An earlier item of the campaign that it nearly repeats, as the node found it."""
+    """An earlier item of the campaign that it nearly repeats, as the node found it; of a private one, of its batch."""
     plain_sha256: str = ""
     """Of a private item: what its plain file is, while `content` is the encrypted one's."""
     plain_size: int = 0

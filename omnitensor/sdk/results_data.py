@@ -292,7 +292,7 @@ class Nearest(Result, frozen=True):
     item: int
     distance: int
     proven: bool = False
-    """Both fingerprints are proven by work; else they are the node's word."""
+    """Both fingerprints are proven by work; else they are the node's word, of a private item this program's own."""
 
 
 class SimilarItem(Result, frozen=True):

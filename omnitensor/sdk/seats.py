@@ -34,6 +34,7 @@ from omnitensor.sdk.errors import (
     RpcError,
     WaitTimeout,
 )
+from omnitensor.sdk.fingerprints import fingerprint_of, near_duplicates
 from omnitensor.sdk.orders import POLL_S, Order
 from omnitensor.sdk.private_seats import Opened, PrivateSeat
 from omnitensor.sdk.results import Assignment, hash_of
@@ -113,7 +114,7 @@ class AsyncSeats(AsyncActor):
             )
 
         items = await asyncio.gather(*(one(place, item) for place, item in enumerate(batch.items)))
-        near = await self._near(seat.batch, seat.round) if private is None else {}
+        near = await (self._near(seat.batch, seat.round) if private is None else self._near_within(items))
         items = [msgspec.structs.replace(item, near=near.get(item.item)) for item in items]
         return DataBatch(
             seat.batch,
@@ -311,6 +312,21 @@ class AsyncSeats(AsyncActor):
             LOG.info("near duplicates of batch %d are not looked for: %s", batch, error)
             return {}
         return {item.item: item.nearest for item in found.items if item.nearest is not None}
+
+    async def _near_within(self, items: list[DataItem]) -> dict[int, results.Nearest]:
+        """Which earlier item of their batch private items nearly repeat: no node can tell, and of others nobody here reads."""
+        bits_max = (await self.client.params()).near_duplicate_bits
+
+        def look() -> dict[int, results.Nearest]:
+            prints = []
+            for item in sorted(items, key=lambda each: each.item):
+                made = fingerprint_of(item.path) if item.path is not None else None
+                if made is not None:
+                    prints.append((item.item, made))
+            near = near_duplicates(prints, bits_max)
+            return {each.item: results.Nearest(each.of, each.distance) for each in near}
+
+        return await asyncio.to_thread(look)
 
     async def _unsealed(self, batch: int, round_: int) -> SeatWork:
         """The report of a seat from the chain's sealed copy, checked against its commitment."""
