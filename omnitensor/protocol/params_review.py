@@ -110,7 +110,14 @@ class ReviewParams(ChainParams, frozen=True):
     ] = 2
     seat_bond_multiple: Annotated[
         U32,
-        Spec(Area.REVIEW, "multiple", 0, 1_000, BLOCK, "A seat bonds this many times the fee of its items."),
+        Spec(
+            Area.REVIEW,
+            "multiple",
+            0,
+            1_000,
+            BLOCK,
+            "A seat bonds this many times the fee of its items, but no more than `validator_stake_min`.",
+        ),
     ] = 2
     contributor_paid_at_verdict_bps: Annotated[
         Bps, Spec(Area.REVIEW, "bps", 0, BPS, BLOCK, "Share of a reward that is paid with the verdict.")

@@ -117,7 +117,7 @@ def estimate(
         items_probable_most=cheapest.items_probable,
         targets_cost=targets,
         item_bond=spec.item_bond,
-        seat_bond=params.seat_bond_multiple * fee_most,
+        seat_bond=min(params.validator_stake_min, params.seat_bond_multiple * fee_most),
         gold_pieces=pieces,
         gold_bond_each=bond_each,
         gold_bonds=pieces * bond_each,

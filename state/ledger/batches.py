@@ -5,7 +5,7 @@ from typing import Final
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Event
-from omnitensor.protocol.types import BPS, SUPPLY_MAX, Address, Amount, BatchId, CampaignId, Height, ItemId
+from omnitensor.protocol.types import BPS, Address, Amount, BatchId, CampaignId, Height, ItemId
 from state.ledger import agenda, draw, escrow, items, jobs
 from state.ledger.accounts import next_number
 from state.ledger.campaigns import campaign_of
@@ -142,7 +142,8 @@ def create(
         phase=BatchPhase.FROZEN,
         outcome=BatchOutcome.PENDING,
         fee=Amount(fee),
-        bond=Amount(min(SUPPLY_MAX, ctx.params.seat_bond_multiple * fee)),
+        # No more than every validator has: else a sponsor could choose a fee so high that its friends alone may sit.
+        bond=Amount(min(ctx.params.validator_stake_min, ctx.params.seat_bond_multiple * fee)),
         seats=(),
         draws=0,
         redraws=0,

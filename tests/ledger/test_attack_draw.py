@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from unittest import mock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from omnitensor.protocol.bodies import BodyBase, StakeAdd, StakeWithdraw, ValidatorRegister
 from omnitensor.protocol.types import Address, Amount, BlsPublicKey, BlsSignature, Hash
 from state.ledger import draw, validators
-from state.ledger.accounts import move
+from state.ledger.accounts import Pot, move
 from state.ledger.prepared import prepare
 from state.ledger.transition import Execution
 from state.overlay import Overlay
-from state.records_review import BatchPhase
-from state.schema import BATCHES
-from tests.ledger.world import OMNIT, World, address_of, declaration, key_of
+from state.records_review import BatchPhase, SeatState
+from state.schema import BATCHES, VALIDATORS
+from tests.ledger.world import OMNIT, SPEC, World, address_of, declaration, key_of
 
 FRIENDS = ("val0", "val1", "val2", "val3")
 
@@ -91,6 +93,34 @@ def test_whoever_registers_after_a_batch_was_formed_has_no_seat_in_it() -> None:
             for name in late
         }
         assert drawn(world, number, orders) == as_it_is
+
+
+@pytest.mark.parametrize("price", [1, 60_000, 400_000])
+def test_no_fee_is_so_high_that_its_sponsors_friends_alone_sit(price: int) -> None:
+    """Those with the most stake of their own would be each other's only reviewers, and earn back what they pay: standing too."""
+    world = World(validators=15, check_every_block=False)
+    overlay = Overlay(world.base)
+    for name in FRIENDS:
+        row = overlay.get(VALIDATORS, address_of(name))
+        assert row is not None
+        move(overlay, address_of("ann"), Pot.STAKE, 900_000 * OMNIT)
+        overlay.put(VALIDATORS, row.with_stake(row.stake + 900_000 * OMNIT), address_of(name))
+    world.base.apply(overlay)
+    spec = replace(
+        SPEC, review_fee=Amount(price * OMNIT), first_seats=15, second_seats=0, unit_price=Amount(0)
+    )
+    campaign = world.open(replace(spec), 7_000_000 * OMNIT)
+    world.submit("ann", campaign, declaration("mine"))
+    while not world.open_batches() or world.batch(world.open_batches()[0]).phase == BatchPhase.FROZEN:
+        world.block()
+    (number,) = world.open_batches()
+    assert sorted(world.seats(number, SeatState.SEATED)) == sorted(world.validator_names)
+    bond = min(2 * price, 32_000) * OMNIT
+    assert world.batch(number).bond == bond
+    for name in world.validator_names:
+        row = world.view.get(VALIDATORS, address_of(name))
+        assert row is not None
+        assert row.held == bond
 
 
 ADDRESSES = st.integers(0, 40).map(lambda number: Address(bytes([number]) * 33))

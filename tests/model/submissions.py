@@ -399,7 +399,7 @@ class Submissions(Ground):
             phase=FROZEN,
             outcome=0,
             fee=fee,
-            bond=min(10**18, self.p.seat_bond_multiple * fee),
+            bond=min(self.p.validator_stake_min, self.p.seat_bond_multiple * fee),
             seats=(),
             draws=0,
             redraws=0,
