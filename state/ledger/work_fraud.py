@@ -120,7 +120,9 @@ def _pay(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
     events: tuple[Event, ...] = ()
     if job.fee_unit:
         workers.hold(view, worker, 0, fees=job.fee_unit)
-        standings.score(view, standings.board_of(view, Role.WORKER), worker, job.fee_unit, works=1)
+        # A poster that is its own worker has the fee back, but not what burns: no more than that counts for the season.
+        scored = min(job.fee_unit, job.burn_unit)
+        standings.score(view, standings.board_of(view, Role.WORKER), worker, scored, works=1)
     if job.cost:
         paid = event("work.paid", job=name, unit=unit, worker=worker, fee=job.fee_unit, burned=job.burn_unit)
         events = (paid,)

@@ -9,9 +9,10 @@ from consensus.work.credit import counted
 from omnitensor.protocol.bodies import ReceiptVote, WorkCommit, WorkJudge, WorkOutputs
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.seasons import Role
 from omnitensor.protocol.types import NANO, ZERO_HASH, Amount, Hash, Height
 from omnitensor.protocol.work import RECEIPT_BYTES_MAX, JobKind, LayerShape, Ticket, job_id, unit_macs
-from state.ledger import worker_sets
+from state.ledger import standings, worker_sets
 from state.ledger.accounts import Pot
 from state.ledger.work_credit import of_receipt
 from state.records_work import JobStatus, ReceiptState
@@ -321,6 +322,22 @@ def test_a_poster_who_is_the_worker_only_loses_what_burns_and_fees() -> None:
     assert world.job(job).status == JobStatus.DONE
     spent = before - world.balance("wo0") + sum(int(each["amount"]) for each in world.said("work.pool"))
     assert 9 * OMNIT <= spent < 10 * OMNIT
+
+
+@pytest.mark.parametrize(("fee", "burn"), [(1_000_000 * OMNIT, 0), (7 * OMNIT, 3 * OMNIT), (2, 5)])
+def test_a_poster_who_is_the_worker_has_a_place_by_what_burns(fee: int, burn: int) -> None:
+    """It cancels the job where a unit was drawn for another, and has its fees back: they must not give it a season's prizes."""
+    world = a_world(workers=1, params=replace(WORK, compute_bps=0))
+    job = world.post("wo0", replicas=1, fee_unit=Amount(fee), burn_unit=Amount(burn))
+    world.attest(job)
+    while world.job(job).status != JobStatus.OPEN:
+        world.block()
+    for unit in range(3):
+        world.run_unit("wo0", job, unit)
+    world.blocks(WORK.epoch_blocks)
+    assert world.worker("wo0").fees == 3 * fee
+    found = standings.standing(world.view, standings.board_of(world.view, Role.WORKER), address_of("wo0"))
+    assert (found.value, found.works) == (3 * min(fee, burn), 3)
 
 
 def test_data_that_is_withheld_opens_nothing_and_costs_its_poster_the_wait() -> None:

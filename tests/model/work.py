@@ -239,7 +239,7 @@ class Work(Workers):
         self.move("work", "burned", job.burn_unit)
         self.workers[address].fees += job.fee_unit
         if job.fee_unit:
-            self.score_work(address, job.fee_unit, 1)
+            self.score_work(address, min(job.fee_unit, job.burn_unit), 1)
         job.escrow -= job.fee_unit + job.burn_unit
         job.paid += job.fee_unit
         job.burned += job.burn_unit
