@@ -120,8 +120,8 @@ class Wild:
         kind = CampaignCancel if self.chance.random() < 0.3 else CampaignClose
         self.town.send(address_of("sponsor"), kind(number))
 
-    def _review(self, number: CampaignId, lazy: float) -> None:
-        chance, town = self.chance, self.town
+    def _review(self, number: CampaignId, usual: float) -> None:
+        chance, town, lazy = self.chance, self.town, usual
         for batch_number in list(self.open):
             batch = town.batch(batch_number)
             if batch.phase in (BatchPhase.DONE, BatchPhase.SECOND):
@@ -132,6 +132,8 @@ class Wild:
                         town.send(address_of(who), ItemAppeal(ItemId(item)))
             elif batch.phase == BatchPhase.GOLD and chance.random() > lazy:
                 self._say_gold(batch_number)
+            # Whole rounds of an appeal come to nothing seldom enough by themselves: a third of them is slept through.
+            lazy = 0.95 if batch.appellant and batch_number % 3 == 0 else usual
             for who, _ in town.seats(batch_number, batch, SeatState.SEATED):
                 if chance.random() < 0.05:
                     town.send(who, SeatDecline(batch_number, batch.round))
