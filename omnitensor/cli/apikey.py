@@ -37,6 +37,7 @@ def api_key() -> None:
     default=SESSION_VALID_FOR_BLOCKS,
     show_default=True,
     metavar="N",
+    help="For how many blocks it can be used.",
 )
 @click.option(
     "--allowance",

@@ -178,7 +178,13 @@ def campaign_estimate(
 
 
 @click.command(cls=Command, name="template")
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="standard", show_default=True)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="standard",
+    show_default=True,
+    help="Size of the committees.",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Into a new file.")
 @pass_app
 def campaign_template(app: App, preset: str, out: Path | None) -> None:

@@ -156,7 +156,15 @@ def review_list(app: App, api_key_file: Path | None, everything: bool, address: 
 
 @review.command(name="show")
 @click.argument("batch", type=click.IntRange(min=0))
-@click.option("--round", "round_", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--round",
+    "round_",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Which round of the batch.",
+)
 @api_key_file_option
 @pass_app
 def review_show(app: App, batch: int, round_: int, api_key_file: Path | None) -> None:
@@ -181,7 +189,15 @@ def review_show(app: App, batch: int, round_: int, api_key_file: Path | None) ->
 
 @review.command(name="decline")
 @click.argument("batch", type=click.IntRange(min=0))
-@click.option("--round", "round_", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--round",
+    "round_",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Which round of the batch.",
+)
 @api_key_file_option
 @pass_app
 def review_decline(app: App, batch: int, round_: int, api_key_file: Path | None) -> None:
@@ -200,9 +216,17 @@ def review_decline(app: App, batch: int, round_: int, api_key_file: Path | None)
 
 @review.command(name="leak")
 @click.argument("batch", type=click.IntRange(min=0))
-@click.option("--round", "round_", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--round",
+    "round_",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Which round of the batch.",
+)
 @click.option("--validator", required=True, metavar="ADDRESS", help="Whose report it is.")
-@click.option("--salt", required=True, metavar="HEX")
+@click.option("--salt", required=True, metavar="HEX", help="Salt of its commitment.")
 @click.option("--report", required=True, metavar="HEX", help="Four bytes an item.")
 @pass_app
 def review_leak(app: App, batch: int, round_: int, validator: str, salt: str, report: str) -> None:

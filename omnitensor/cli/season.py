@@ -25,12 +25,19 @@ ROLES = tuple(role.label for role in Role)
 
 
 @click.command(cls=CliCommand)
-@click.option("--role", type=click.Choice(ROLES), default=ROLES[0], show_default=True)
+@click.option("--role", type=click.Choice(ROLES), default=ROLES[0], show_default=True, help="Whose places.")
 @click.option(
     "--season", type=click.IntRange(0), metavar="N", help="Which season  [default: the one that runs]"
 )
 @click.option("--campaign", metavar="ID", help="The contributors of a campaign instead.")
-@click.option("--top", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N")
+@click.option(
+    "--top",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many places to show.",
+)
 @pass_app
 def leaderboard(app: App, role: str, season: int | None, campaign: str | None, top: int) -> None:
     """Show who earned most by accepted work, in a season or a campaign."""

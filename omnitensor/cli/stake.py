@@ -123,6 +123,7 @@ def validator() -> None:
     default=500,
     show_default=True,
     metavar="BPS",
+    help="Share of what others' stake earns that is yours, in basis points.",
 )
 @click.option(
     "--consensus-keystore",

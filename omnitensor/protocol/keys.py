@@ -8,6 +8,7 @@ an error.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -129,6 +130,16 @@ def has_known_version(address: Address) -> bool:
 def format_address(address: Address) -> str:
     """The text of an address: `omnit1...`."""
     return bech32m.encode(ADDRESS_HRP, address)
+
+
+def shown_addresses(text: str) -> str:
+    """A sentence of the chain's with the addresses in it as people write them: receipts hold them in hexadecimal."""
+
+    def shown(found: re.Match[str]) -> str:
+        payload = bytes.fromhex(found[0])
+        return format_address(Address(payload)) if payload[0] <= VAULT_VERSION else found[0]
+
+    return re.sub(rf"\b[0-9a-f]{{{2 * ADDRESS_BYTES}}}\b", shown, text)
 
 
 def parse_address(text: str) -> Address:

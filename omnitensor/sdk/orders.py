@@ -19,7 +19,7 @@ from omnitensor.protocol import bodies
 from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.bodies import Body, BodyBase, Scope
 from omnitensor.protocol.codec import decode, encode
-from omnitensor.protocol.keys import format_address, parse_address
+from omnitensor.protocol.keys import format_address, parse_address, shown_addresses
 from omnitensor.protocol.limits import transaction_bytes_max
 from omnitensor.protocol.transactions import Transaction, unsigned, weight_of
 from omnitensor.protocol.types import ADDRESS_BYTES, SUPPLY_MAX, Address, Amount, Height, PublicKey
@@ -338,7 +338,7 @@ def succeeded(found: results.TransactionResult) -> results.TransactionResult:
     """A final transaction that did what it ordered. Raises RefusedError with the chain's reason."""
     if found.receipt is not None and not found.receipt.ok:
         raise RefusedError(
-            found.receipt.reason or "the chain refused the order",
+            shown_addresses(found.receipt.reason) or "the chain refused the order",
             code=found.receipt.code,
             tx=found.id,
             remedy=f"only the fee of {format_omnit(found.receipt.fee + found.receipt.tip)} was paid",

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from omnitensor.protocol.keys import shown_addresses
 from omnitensor.protocol.limits import MIB
 from omnitensor.sdk.errors import (
     ClosedError,
@@ -237,7 +238,7 @@ def error_of(rpc_code: int, message: str, data: Any, method: str) -> RpcError | 
     """The typed error of a JSON-RPC error object."""
     if not isinstance(data, dict):
         data = {}
-    reason = str(data.get("reason") or message or f"the node refused {method}")
+    reason = shown_addresses(str(data.get("reason") or message or f"the node refused {method}"))
     value, remedy = data.get("value") or None, str(data.get("remedy") or "")
     code = str(data.get("code") or "rpc")
     if code == "not_found":

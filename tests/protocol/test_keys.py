@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from omnitensor.protocol import bech32m, keys
 from omnitensor.protocol.errors import KeyFormatError
-from omnitensor.protocol.keys import SigningKey
+from omnitensor.protocol.keys import SigningKey, format_address, shown_addresses
 from omnitensor.protocol.types import Address
 
 # RFC 8032, section 7.1, tests 1 and 2: secret, public, message, signature.
@@ -231,3 +231,13 @@ def test_a_key_shows_its_address_and_never_its_secret(seed: bytes) -> None:
 def test_new_keys_differ() -> None:
     assert SigningKey.generate() != SigningKey.generate()
     assert len({SigningKey(SEED), SigningKey(SEED)}) == 1
+
+
+def test_addresses_in_a_sentence_are_shown_as_people_write_them() -> None:
+    address = SigningKey.generate().address
+    text = f"there is no such validator: {address.hex()} (see who there is)"
+    assert (
+        shown_addresses(text) == f"there is no such validator: {format_address(address)} (see who there is)"
+    )
+    for other in ("ab" * 32, "ff" * 33, f"x{address.hex()}", ""):
+        assert shown_addresses(other) == other
