@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any, Final, TypeVar
@@ -28,6 +29,7 @@ from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import LimitError, SignatureError
 from omnitensor.protocol.types import Address, Hash, PublicKey, Signature, TimeMs
 from omnitensor.protocol.uploads import upload_message
+from rpc import limiter
 from rpc.backend import Backend
 from rpc.errors import CONTENT, NOT_AUTHORISED, UNAVAILABLE, domain_error, not_found
 from rpc.fields import AddressText, HashText, address_of, content_of, hash_of
@@ -88,6 +90,7 @@ class Uploads:
         # One at a time: whatever an upload makes of its decoder, threads are left for the others.
         self._looking: Final = asyncio.Semaphore(1)
         self._receiving: Final = asyncio.Semaphore(limits.rpc_uploads_max)
+        self._receiving_of: Final[Counter[str]] = Counter()
         self._fetches: Final[dict[Hash, asyncio.Task[bool]]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -191,14 +194,28 @@ class Uploads:
         """``PUT /uploads/{id}/chunks/{n}``: the bytes of a chunk. 204 when it is on disk."""
         upload_id, _ = self._granted(request)
         index = int(request.match_info["index"])
-        if self._receiving.locked():
-            raise domain_error(
-                UNAVAILABLE, "busy", "too many chunks arrive at once", remedy="send it again in a moment"
-            )
-        async with self._receiving:
+        async with self._place(client_of(request.remote)):
             data = await read_body(request, limits.chunk_bytes)
             await self._on_disk(self._store.put_chunk, upload_id, index, data)
         return web.Response(status=204)
+
+    @asynccontextmanager
+    async def _place(self, client: str) -> AsyncIterator[None]:
+        """A place for a chunk to arrive at. Raises RpcError (``busy``) where there is none, or none for one more of a client."""
+        share = limits.rpc_uploads_per_client_max
+        full = not limiter.is_own_machine(client) and self._receiving_of[client] >= share
+        if full or self._receiving.locked():
+            raise domain_error(
+                UNAVAILABLE, "busy", "too many chunks arrive at once", remedy="send it again in a moment"
+            )
+        self._receiving_of[client] += 1
+        try:
+            async with self._receiving:
+                yield
+        finally:
+            self._receiving_of[client] -= 1
+            if not self._receiving_of[client]:
+                del self._receiving_of[client]
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """``GET /uploads/{id}``: the chunks still missing."""

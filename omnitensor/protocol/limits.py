@@ -202,7 +202,9 @@ rpc_wait_ms: Final = 15_000
 """How long a request waits for content on its way from peers, or for an upload being checked, before it is told to ask again."""
 rpc_timeout_ms: Final = 30_000
 rpc_uploads_max: Final = 16
-"""Chunks being received at one time."""
+"""Chunks being received at one time,"""
+rpc_uploads_per_client_max: Final = 4
+"""and of one client, but for the node's own machine."""
 
 # Light client
 light_clock_ahead_ms_max: Final = 5 * 60 * 1_000

@@ -15,6 +15,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.bodies import Scope, SessionKeyAdd, Transfer
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.types import Amount, Height
+from rpc import limiter
 from tests.rpc.world import MIB, Client, TestBackend, serve, store_content, upload_order
 from tests.state.chain_fixtures import key
 
@@ -109,6 +110,40 @@ async def test_chunk_cut_off_in_the_middle_leaves_nothing(client: Client, backen
     await asyncio.sleep(0.1)
     assert (await client.send("GET", f"/uploads/{begun['upload']}", begun["token"]))[1]["missing"] == [[0, 3]]
     assert await put(client, begun, 0, chunk_of(0)) == 204
+
+
+async def test_one_client_does_not_take_all_places_for_chunks(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks that arrive for two minutes each kept everybody else from uploading. A node's own machine is exempt otherwise."""
+    share = limits.rpc_uploads_per_client_max
+    assert limits.rpc_uploads_max >= 4 * share
+    _, begun = await client.begin(DATA, ALICE)
+    port = int(client.url.rpartition(":")[2])
+    head = (
+        f"PUT /uploads/{begun['upload']}/chunks/0 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {begun['token']}\r\nContent-Length: {MIB}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: False)
+    slow = []
+    for _ in range(share):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(chunk_of(0)[:1_000])
+        slow.append(writer)
+    async with asyncio.timeout(60):
+        while await put(client, begun, 1, chunk_of(1)) != 503:  # until the server has got to the last of them
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: True)
+    assert await put(client, begun, 1, chunk_of(1)) == 204, "others are served"
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: False)
+    slow[0].close()
+    async with asyncio.timeout(60):
+        while await put(client, begun, 2, chunk_of(2)) != 204:
+            await asyncio.sleep(0.01)
+    for writer in slow[1:]:
+        writer.close()
 
 
 async def test_finishing_twice_at_once_is_finishing_once(
