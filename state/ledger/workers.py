@@ -155,13 +155,14 @@ def edit(view: View, ctx: BlockContext, sender: Address, body: WorkerEdit) -> tu
 
 
 def leave(view: View, ctx: BlockContext, sender: Address, body: WorkerLeave) -> tuple[Event, ...]:
-    """Takes no more work; the bond returns after the unbonding time, or later while a receipt can still cost it."""
+    """Takes no more work; the bond returns an epoch after the unbonding time, or later while a receipt can still cost it."""
     row = worker_of(view, sender)
     if row.leaves_at:
         raise Rejected(
             "worker_leaves", "the worker is leaving already", value=row.leaves_at, remedy="wait for its bond"
         )
-    row = replace(row, leaves_at=Height(ctx.height + ctx.params.unbonding_blocks))
+    # A set is fixed two epochs ahead, a validator's one: the evidence of the last with this worker is good for an epoch more.
+    row = replace(row, leaves_at=Height(ctx.height + ctx.params.unbonding_blocks + ctx.params.epoch_blocks))
     view.put(WORKERS, row, sender)
     look_at(view, row.leaves_at, Due.BOND, worker=sender)
     return (event("worker.leaves", worker=sender, due=row.leaves_at),)

@@ -283,7 +283,7 @@ def test_a_worker_registers_leaves_and_has_its_bond_back_when_nothing_can_be_jud
     assert world.do("wo0", WorkerLeave()).code == "worker_leaves"
     assert world.commit_unit("wo0", job, 1).code == "worker_leaves"
     due = world.worker("wo0").leaves_at
-    assert due == world.height - 2 + WORK.unbonding_blocks
+    assert due == world.height - 2 + WORK.unbonding_blocks + WORK.epoch_blocks
     while world.height < due - 1:
         world.block()
     assert world.view.get(WORKERS, address_of("wo0")) is not None

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from omnitensor.protocol import bls
 from omnitensor.protocol.ballots import SKIP_ID, Vote, VoteKind, vote_message
-from omnitensor.protocol.bodies import EvidenceSubmit, WorkerBondAdd, WorkerRegister
+from omnitensor.protocol.bodies import EvidenceSubmit, WorkerBondAdd, WorkerLeave, WorkerRegister
 from omnitensor.protocol.conviction import EvidenceError, convicted
 from omnitensor.protocol.evidence import ConflictingCertificates, ConflictingVotes, Evidence
+from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Amount, BlsSignature, Epoch, Hash, View
 from omnitensor.protocol.workers import WorkerEntry, WorkerSet
 from state.ledger import worker_sets
@@ -30,8 +31,8 @@ WORKERS_HERE = ("wendy", "wes")
 class WorkCourt(Court):
     """Four validators and two bonded workers, which lead in epoch 0 and 1; a third account has credit and no bond any more."""
 
-    def __init__(self) -> None:
-        super().__init__(params=PARAMS, people=("ann", "ben", "gone", *WORKERS_HERE))
+    def __init__(self, params: Params = PARAMS) -> None:
+        super().__init__(params=params, people=("ann", "ben", "gone", *WORKERS_HERE))
         for name in WORKERS_HERE:
             key = bls.sk_to_pk(secret_of(name))
             proof = bls.pop_prove(secret_of(name))
@@ -76,6 +77,28 @@ class WorkCourt(Court):
         row = worker_sets.worker_set(self.view, Epoch(epoch))
         assert row is not None
         return next(entry.credit for entry in row.entries if entry.address == address_of(name))
+
+
+def test_a_bond_is_within_reach_for_as_long_as_its_sets_evidence() -> None:
+    """A worker is drawn by sets two epochs ahead: whoever leaves right after such a set was fixed leads by it all the same."""
+    court = WorkCourt(
+        replace(PARAMS, epoch_blocks=10, evidence_epochs=2, unbonding_blocks=30, reward_base_bps=0)
+    )
+    entries = worker_sets.worker_set(court.view, Epoch(1))
+    assert entries is not None
+    while court.height < 10:
+        court.block()
+    court.view.put(WORKER_SETS, entries, 2)
+    assert court.do("wendy", WorkerLeave()).ok
+    assert court.do("wes", WorkerLeave()).ok
+    while court.height < 48:
+        court.block()
+    assert court.report(court.twice("wendy", epoch=2)) == "ok"
+    assert court.said("worker.convicted")[-1]["amount"] == BOND
+    court.block()  # of epoch 4 the last
+    assert court.report(court.twice("wes", epoch=2)) == "evidence_old"
+    court.block()
+    assert court.view.get(WORKERS, address_of("wes")) is None
 
 
 @pytest.fixture

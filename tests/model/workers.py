@@ -72,7 +72,7 @@ class Workers(Ground):
     def worker_leave(self, sender: bytes, body: Any) -> None:
         row = self.worker(sender)
         refuse_if(row.leaves_at > 0, "worker_leaves")
-        row.leaves_at = self.height + self.p.unbonding_blocks
+        row.leaves_at = self.height + self.p.unbonding_blocks + self.p.epoch_blocks
         self.look(row.leaves_at, BOND, worker=sender)
 
     def return_bond(self, address: bytes) -> None:
