@@ -389,8 +389,8 @@ def compute_run(
         )
         return
     say(
-        f"{found.output} has {found.rows} rows of outputs; {format_omnit(found.paid)} were paid,"
-        f" {format_omnit(found.burned)} burned, {format_omnit(found.refunded)} returned"
+        f"{found.output} has {found.rows} rows of outputs; {format_omnit(found.paid)} are paid for them and"
+        f" {format_omnit(found.burned)} burn, as soon as nobody can object any more; {format_omnit(found.refunded)} returned"
     )
 
 

@@ -96,7 +96,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Computed(msgspec.Struct, frozen=True):
-    """A job whose outputs are here."""
+    """A job whose outputs are here. nanoOMNIT; what is paid and burns for them waits until nobody can object any more."""
 
     job: str
     output: Path
@@ -248,7 +248,7 @@ class AsyncCompute(AsyncActor):
             found = await self._wait(job, tell, timeout_s)
             await self._fetch(plan, job, found, Path(output), tell)
             path.unlink(missing_ok=True)
-        return Computed(job, Path(output), plan.rows, plan.units, found.paid, found.burned, found.refunded)
+        return Computed(job, Path(output), plan.rows, plan.units, *found.cost, found.refunded)
 
     # -- posting
 

@@ -116,6 +116,17 @@ class JobInfo(Result, frozen=True):
     ended_at: int | None = None
 
     @property
+    def cost(self) -> tuple[int, int]:
+        """What is paid and what burns for receipts that stand, nanoOMNIT: also what waits until nobody can object any more.
+
+        Right for a job whose units all stand; of another one some receipts under way may yet be found bad.
+        """
+        return (
+            self.paid + self.under_way * self.fee_unit,
+            self.burned + self.under_way * self.burn_unit,
+        )
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will come of it."""
         return self.ended_at is not None
