@@ -18,6 +18,7 @@ from tests.model import (
     privacy_orders,
     review_orders,
     staking_orders,
+    vault_orders,
     work_orders,
 )
 from tests.model.makers import (
@@ -42,21 +43,18 @@ from tests.model.makers import (
     transfer,
     validator_edit,
     validator_register,
-    vault_execute,
-    vault_grant,
-    vault_withdraw,
 )
 from tests.model.money import SCOPES
 from tests.model.scene import TEAMS, Scene, address_of, signed_by
 
 ORDERS: dict[str, tuple[int, Any]] = {
-    "vault_execute": (4, vault_execute),
+    "vault_execute": (4, vault_orders.vault_execute),
     "delegate": (7, staking_orders.delegate),
     "undelegate": (4, staking_orders.undelegate),
     "redelegate": (4, staking_orders.redelegate),
     "rewards_claim": (4, staking_orders.rewards_claim),
-    "vault_grant": (2, vault_grant),
-    "vault_withdraw": (3, vault_withdraw),
+    "vault_grant": (2, vault_orders.vault_grant),
+    "vault_withdraw": (3, vault_orders.vault_withdraw),
     "proposal_submit": (2, governance_orders.proposal_submit),
     "proposal_deposit": (2, governance_orders.proposal_deposit),
     "proposal_vote": (9, governance_orders.proposal_vote),
