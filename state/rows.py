@@ -1,7 +1,7 @@
 """The committed state's rows, decoded and cached. Reads the store; writes nothing. One thread has it."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.codec import Record, decode
 from omnitensor.protocol.errors import CodecError
-from omnitensor.protocol.limits import rows_cached_max
+from omnitensor.protocol.limits import rows_cached_max, scanned_rows_kept_max, scans_cached_max
 from state.overlay import Overlay
 from state.schema import TABLES, Kind, Table
 from state.store import DamagedStoreError, Snapshot
@@ -32,6 +32,8 @@ class CommittedRows:
         self._store: Final = store
         self._cached: dict[int, dict[bytes, Any]] = {}
         self._count = 0
+        self._scans: dict[tuple[int, bytes, bytes, bool], tuple[tuple[bytes, Any], ...]] = {}
+        """What scans of the state found that found next to nothing, by table and range; void once the table changes."""
 
     def row(self, table: Table[V], key: bytes) -> V | None:
         """The row under a whole key, or None."""
@@ -46,12 +48,30 @@ class CommittedRows:
         return found
 
     def rows(self, table: Table[V], prefix: bytes, start: bytes, reverse: bool) -> Iterator[tuple[bytes, V]]:
-        """Rows by whole key; see ``overlay.Base``."""
-        return read_rows(self._store, table, prefix, start, reverse)
+        """Rows by whole key; see ``overlay.Base``.
+
+        A block's orders ask the same again and again (is there a vote under way?), and the answer is mostly next to nothing.
+        """
+        if table.kind is not Kind.STATE:
+            return read_rows(self._store, table, prefix, start, reverse)
+        asked = (table.prefix, prefix, start, reverse)
+        known = self._scans.get(asked)
+        if known is not None:
+            return iter(known)
+        rest = read_rows(self._store, table, prefix, start, reverse)
+        first = tuple(islice(rest, scanned_rows_kept_max + 1))
+        if len(first) > scanned_rows_kept_max:
+            return chain(first, rest)
+        if len(self._scans) >= scans_cached_max:
+            self._scans.clear()
+        self._scans[asked] = first
+        return iter(first)
 
     def committed(self, overlay: Overlay) -> None:
         """Takes over what an overlay changed, after it was written."""
-        for prefix, changes in overlay.changes_by_table().items():
+        changed = overlay.changes_by_table()
+        self._scans = {asked: found for asked, found in self._scans.items() if asked[0] not in changed}
+        for prefix, changes in changed.items():
             cached = self._cached.setdefault(prefix, {})
             self._count -= len(cached)
             cached.update(changes)

@@ -307,6 +307,10 @@ signatures_cached_max: Final = 32_768
 """Transactions whose signature was found good, kept so that a block's need not be checked again."""
 rows_cached_max: Final = 50_000
 """Decoded rows of the committed state kept in memory."""
+scans_cached_max: Final = 1_024
+"""Scans of the committed state whose outcome is kept in memory until their table changes,"""
+scanned_rows_kept_max: Final = 4
+"""where they found no more rows than this."""
 pages_cached_max: Final = 98_304
 """Pages of the state's trie, of about 800 bytes each, kept in memory beside its inner nodes."""
 pending_blocks_max: Final = 256
