@@ -223,7 +223,7 @@ class RpcServer:
             )
         # Calls of JSON-RPC are counted one by one when the message has been read.
         if request.path != "/":
-            self._admit(client, 1)
+            self._admit(client, limits.rpc_metrics_calls if request.path == "/metrics" else 1)
         return None
 
     def _is_known_host(self, host: str) -> bool:

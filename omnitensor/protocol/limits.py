@@ -180,6 +180,8 @@ rpc_queue_answers_bytes_max: Final = 1 * MIB
 """With more waiting for a WebSocket its next request is not read."""
 rpc_calls_per_second_max: Final = 2_000
 rpc_calls_burst_max: Final = 8_000
+rpc_metrics_calls: Final = 50
+"""What a page of metrics counts as: it takes milliseconds of the event loop."""
 rpc_clients_tracked_max: Final = 4_096
 rpc_heavy_calls_max: Final = 4
 """Heavy reads at one time; more of them wait."""

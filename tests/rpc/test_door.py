@@ -143,6 +143,15 @@ async def test_rate_by_client(
     await server.stop()
 
 
+async def test_metrics_count_by_what_they_cost(backend: TestBackend, called: set[str]) -> None:
+    """Their text takes milliseconds on the event loop: two hundred a second would leave a node time for nothing else."""
+    server = await serve(backend, calls_per_second=1, calls_burst=2 * limits.rpc_metrics_calls)
+    client = Client(server, called)
+    assert [(await client.send("GET", "/metrics"))[0] for _ in range(3)] == [200, 200, 429]
+    await client.close()
+    await server.stop()
+
+
 def test_limiter_fills_steadily_and_forgets() -> None:
     limiter = RateLimiter(per_second=10, burst=20, clients_max=3)
     assert limiter.take("a", 20, 0.0)
