@@ -180,7 +180,9 @@ def test_every_view_is_led_by_whom_credit_draws_and_who_is_killed_misses_its_own
     calls.until("the chain goes on without it", lambda: now(node, BLOCKS) > over, SECONDS)
     records = [read_epoch(node, epoch, BLOCKS) for epoch in range(killed, over + 1)]
     assert [fault for record in records for fault in record.faults()] == []
-    assert turns_after(records[1:], address) == sum(record.missed[address] for record in records[1:])
+    # A node that was a block ahead of the one asked may still have led the first view of the epoch after.
+    late = records[2:]
+    assert turns_after(late, address) == sum(record.missed[address] for record in late)
     assert set(records[-1].turns_of_work) <= {first}
 
 

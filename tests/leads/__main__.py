@@ -166,7 +166,8 @@ def judge(run: Run) -> list[str]:
         if not fit.holds:
             faults.append(f"{name}: a chance of {fit.chance:.2g} is below {SIGNIFICANCE}")
     address = run.net.address(KILLED)
-    late = [each for each in led if run.killed_in is not None and each.epoch > run.killed_in]
+    # It may have been a block ahead of the node that was asked, and have led the first view of the next epoch.
+    late = [each for each in led if run.killed_in is not None and each.epoch > run.killed_in + 1]
     if sum(each.led_by_work[address] for each in late):
         faults.append(f"{KILLED} led after it was killed")
     if run.killed_in is not None and not run.has_run_out():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from omnitensor.protocol import bls
+from omnitensor.protocol import bls, limits
 from omnitensor.protocol.bodies import Transfer, WorkCommit, WorkerRegister
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import (
@@ -212,6 +212,17 @@ def test_receipts_of_whom_the_chain_does_not_know_as_a_worker_take_nobodys_turn(
     block = build(chain, taken)
     codes = [each.code for each in chain.commit(block.hash, None).result.receipts]
     assert codes.count("ok") == MOST
+
+
+def test_whose_turn_was_last_is_remembered_of_so_many_senders_and_no_more(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "workers_max", 2)
+    pool = offered(chain, [commit_of(chain, name, 1, 0) for name in WORKERS[:3]])
+    block = build(chain, chosen(chain, pool))
+    chain.commit(block.hash, None)
+    pool.on_commit(block, chain.reader())
+    assert list(pool._served) == [key(name).address for name in WORKERS[1:3]]
 
 
 def test_a_receipt_that_is_replaced_or_gone_is_counted_no_more(chain: Chain) -> None:
