@@ -420,7 +420,11 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=st.lists(STEP, max_size=14), known=st.booleans())
 def test_any_order_of_steps(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]], known: bool

@@ -96,6 +96,7 @@ async def test_pace_and_fees_change_by_vote_and_a_fresh_node_syncs_through_it(tm
         await until(
             "it is executed everywhere",
             lambda: all(status(node, number) is ProposalStatus.EXECUTED for node in nodes),
+            seconds=600,
         )
         executed = proposal_of(nodes[0].application.reader(), number).ended_at
         boundary = next(h for h in range(executed, executed + 7) if is_boundary(Height(h), GOVERNED))

@@ -241,7 +241,11 @@ ANYTHING: tuple[Callable[[Any], Any], ...] = (
 METHODS = ("light.steps", "chain.block", "state.row", "tx.get", "chain.validators", "chain.status")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_whatever_is_answered_it_is_the_truth_or_an_error(
     chain: SmallChain, liar: Liar, home: Path, data: st.DataObject

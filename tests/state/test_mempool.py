@@ -29,7 +29,9 @@ from tests.state.chain_fixtures import build, key, make_genesis, new_chain, orde
 
 FEE = 70_000
 SETTINGS = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=60,
 )
 
 
