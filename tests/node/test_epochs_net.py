@@ -25,10 +25,10 @@ PLAN = Plan(
         "block_interval_ms": 150,
         "delta_ms": 300,
         "standstill_ms": 1_500,
-        # A block can be trusted for two minutes: longer than the test takes from one to what follows from it, and less than
-        # it takes in all.
-        "evidence_epochs": 100,
-        "unbonding_blocks": 1_000,
+        # So long are sets kept: for longer than the test takes from a change of key to whoever follows it, and hardly for
+        # longer than it takes in all.
+        "evidence_epochs": 30,
+        "unbonding_blocks": 300,
     },
 )
 SECONDS = 300.0
