@@ -90,7 +90,10 @@ def epoch_of_message(message: Gossip) -> Epoch:
 
 
 class EarlyMessages:
-    """What came of the next epoch before this node was there, not verified, the first few of each peer."""
+    """What came of the next epoch before this node was there, not verified, the first few of each peer.
+
+    Where all room is taken, whoever has most gives way, so that strangers who say what nobody can judge yet crowd nobody out.
+    """
 
     def __init__(self) -> None:
         self._held: list[tuple[PeerId, Gossip]] = []
@@ -103,7 +106,9 @@ class EarlyMessages:
     def hold(self, peer_id: PeerId, message: Vote | Certificate | Proposal) -> bool:
         """Whether there was room."""
         count = self._counts.get(peer_id, 0)
-        if len(self._held) >= limits.early_messages_max or count >= limits.early_messages_per_peer_max:
+        if count >= limits.early_messages_per_peer_max:
+            return False
+        if len(self._held) >= limits.early_messages_max and not self._make_room(count):
             return False
         if isinstance(message, Proposal):
             if self._proposals >= limits.early_proposals_max:
@@ -112,6 +117,18 @@ class EarlyMessages:
         self._counts[peer_id] = count + 1
         self._held.append((peer_id, message))
         return True
+
+    def _make_room(self, count: int) -> bool:
+        """Lets go of the last vote or certificate of the peer with the most, where that has more than ``count`` and one."""
+        most = max(self._counts, key=lambda peer_id: self._counts[peer_id])
+        if self._counts[most] <= count + 1:
+            return False
+        for place in range(len(self._held) - 1, -1, -1):
+            if self._held[place][0] == most and not isinstance(self._held[place][1], Proposal):
+                del self._held[place]
+                self._counts[most] -= 1
+                return True
+        return False
 
     def take(self) -> Iterator[tuple[PeerId, Gossip]]:
         """All of it, in order; then there is none."""
