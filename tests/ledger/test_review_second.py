@@ -270,12 +270,18 @@ def test_a_challenged_acceptance_that_stands_is_paid_as_before() -> None:
     world = World(validators=9)
     campaign, first = started(world, spec=CAREFUL)
     play(world, first, GOOD)
-    world.do("ben", ItemAppeal(ItemId(1)))
+    before = world.balance("ben")
+    receipt = world.do("ben", ItemAppeal(ItemId(1)))
     play(world, world.item(1).second, ItemScore(70, 70, 70))
     item = world.item(1)
     assert (item.status, item.scores) == (ItemStatus.ACCEPTED, (70, 70, 70))
     world.blocks(6)
     assert world.item(1).paid == item.reward
+    (closed,) = world.said("appeal.closed")
+    assert (closed["state"], closed["amount"]) == ("upheld", 0)
+    assert world.balance("ben") == before - 3 * OMNIT - receipt.fee - receipt.tip, (
+        "it was challenged for nothing"
+    )
     finish(world, campaign)
 
 
