@@ -57,7 +57,7 @@ def test_bluebirds_by_people_whose_standing_is_known() -> None:
 
 def test_one_hostile_reviewer_in_five_hardly_moves_a_median() -> None:
     """Scores of a headline's joy: the ledger's medians against the experts', with every fifth worker saying the opposite."""
-    errors = mean_errors(range(1, 9))
+    errors = mean_errors(range(1, 25))
     assert errors.hostile <= errors.honest + JOY_POINTS_MAX
     assert errors.hostile < errors.means
 
