@@ -41,6 +41,11 @@ SETTLE: Final = (
     "--refetch from peers; each keeps the damaged one beside it"
 )
 
+ELSEWHERE: Final = (
+    "omnitensor-node doctor --restore FILE makes it anew from a snapshot, --refetch from peers; "
+    "each keeps the damaged one beside it"
+)
+
 
 class Level(Enum):
     """How bad it is."""
@@ -154,8 +159,7 @@ def _database(patient: _Patient) -> Iterator[Finding]:
         )
         return
     except ProtocolError as error:
-        yield Finding(Level.ERROR, "database", _text(error), SETTLE)
-        yield from _damage(path)
+        yield from _damage(path, _text(error))
         return
     try:
         yield from _whole(patient, chain)
@@ -224,15 +228,15 @@ def _leftovers(path: Path) -> Iterator[Finding]:
         )
 
 
-def _damage(path: Path) -> Iterator[Finding]:
-    """What of a damaged database can still be read, table by table."""
+def _damage(path: Path, refusal: str) -> Iterator[Finding]:
+    """What of a database that does not open can still be read, table by table."""
     try:
         store = Store.open(path)
     except ProtocolError:
-        yield Finding(
-            Level.ERROR, "database", "its files can't be read at all, so there is nothing to replay", SETTLE
-        )
+        what = f"{refusal}; its files can't be read at all, so there is nothing to replay"
+        yield Finding(Level.ERROR, "database", what, ELSEWHERE)
         return
+    yield Finding(Level.ERROR, "database", refusal, SETTLE)
     try:
         for prefix, table in sorted(TABLES.items()):
             rows = 0

@@ -17,16 +17,13 @@ from state.reader import Head
 from state.records import GenesisRow, HeightRow
 from state.rows import CommittedRows, read_row, state_rows
 from state.schema import BLOCKS, GENESIS, HEAD, HEIGHTS, HISTORY, KEPT, PROOFS, SCHEMA_VERSION
-from state.store import Batch, DamagedStoreError, ForeignStoreError, Snapshot, Stamp, Store
+from state.store import HEAL, Batch, DamagedStoreError, ForeignStoreError, Snapshot, Stamp, Store
 
 BLOCKS_WALKED: Final = 64
 """Blocks below the head whose bytes, hashes and links are checked at every start."""
 ROWS_CHECKED_AT_OPEN_MAX: Final = 50_000
 """A state of at most so many rows is hashed again at every start (about 0.2 s); ``verify`` hashes any."""
 
-_REMEDY: Final = (
-    "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"
-)
 
 Loaded = tuple[Store, Genesis, Head, Tip, CommittedRows]
 
@@ -96,16 +93,16 @@ def verify(store: Snapshot, tip: Tip) -> None:
         below = prepared.header.history_root
         if below != history.root_of(blocks):
             raise DamagedStoreError(
-                "the tree over all blocks is not of these blocks", value=height, remedy=_REMEDY
+                "the tree over all blocks is not of these blocks", value=height, remedy=HEAL
             )
         for level, index, node in history.completed(blocks, height, prepared.hash):
             if _history_node(store, level, index) != node:
                 raise DamagedStoreError(
-                    "a node of the tree over all blocks is not what it was", value=height, remedy=_REMEDY
+                    "a node of the tree over all blocks is not what it was", value=height, remedy=HEAL
                 )
         blocks = history.appended(blocks, height, prepared.hash)
     if blocks != tip.history:
-        raise DamagedStoreError("the head's tree over all blocks is not of these blocks", remedy=_REMEDY)
+        raise DamagedStoreError("the head's tree over all blocks is not of these blocks", remedy=HEAL)
 
 
 def check_stamp(store: Store, expected: Genesis | None) -> Genesis:
@@ -126,18 +123,16 @@ def check_stamp(store: Store, expected: Genesis | None) -> Genesis:
         )
     row = read_row(store, GENESIS, b"")
     if row is None:
-        raise DamagedStoreError("the database holds no genesis", value=store.path, remedy=_REMEDY)
+        raise DamagedStoreError("the database holds no genesis", value=store.path, remedy=HEAL)
     if expected is not None and row.encoded == encode(expected.record()):
         return expected  # nothing to derive anew: a genesis of many accounts takes long
     try:
         genesis = Genesis.from_record(decode(GenesisRecord, row.encoded))
         found = genesis.hash
     except ProtocolError as error:
-        raise DamagedStoreError(
-            "the database's genesis can't be read", value=error, remedy=_REMEDY
-        ) from error
+        raise DamagedStoreError("the database's genesis can't be read", value=error, remedy=HEAL) from error
     if found != stamp.genesis_hash or genesis.chain_id != stamp.chain_id:
-        raise DamagedStoreError("the database's genesis is not its stamp's", value=found, remedy=_REMEDY)
+        raise DamagedStoreError("the database's genesis is not its stamp's", value=found, remedy=HEAL)
     return genesis
 
 
@@ -145,22 +140,22 @@ def _head(store: Store, rows: CommittedRows) -> tuple[Tip, Head]:
     """The head, with its row checked against its block."""
     row = read_row(store, HEAD, b"")
     if row is None:
-        raise DamagedStoreError("the database has no head", value=store.path, remedy=_REMEDY)
+        raise DamagedStoreError("the database has no head", value=store.path, remedy=HEAL)
     prepared = _block(store, row.height)
     header = prepared.header
     if prepared.hash != row.hash:
-        raise DamagedStoreError("the head is not the block at its height", value=row.hash, remedy=_REMEDY)
+        raise DamagedStoreError("the head is not the block at its height", value=row.hash, remedy=HEAL)
     commitment = pages.load(store)
     if commitment.root() != header.state_root:
-        raise DamagedStoreError("the head's state root is not its state's", value=row.hash, remedy=_REMEDY)
+        raise DamagedStoreError("the head's state root is not its state's", value=row.hash, remedy=HEAL)
     if len(row.history) != (row.height + 1).bit_count():
-        raise DamagedStoreError("the head's tree over all blocks has another size", remedy=_REMEDY)
+        raise DamagedStoreError("the head's tree over all blocks has another size", remedy=HEAL)
     for level, index, node in history.peaks(row.history, row.height + 1):
         if _history_node(store, level, index) != node:
-            raise DamagedStoreError("a node of the tree over all blocks is not what it was", remedy=_REMEDY)
+            raise DamagedStoreError("a node of the tree over all blocks is not what it was", remedy=HEAL)
     proof = read_row(store, PROOFS, row.height.to_bytes(8, "big"))
     if proof is not None and proof.candidate.block_hash != row.hash:
-        raise DamagedStoreError("the head's proof is another block's", value=row.hash, remedy=_REMEDY)
+        raise DamagedStoreError("the head's proof is another block's", value=row.hash, remedy=HEAL)
     tip = Tip(row.hash, header, rows, commitment, row.history)
     return tip, Head(row.height, row.hash, header, proof)
 
@@ -169,7 +164,7 @@ def _history_node(store: Snapshot, level: int, index: int) -> Hash:
     row = read_row(store, HISTORY, HISTORY.key(level, index))
     if row is None:
         raise DamagedStoreError(
-            "a node of the tree over all blocks is missing", value=(level, index), remedy=_REMEDY
+            "a node of the tree over all blocks is missing", value=(level, index), remedy=HEAL
         )
     return row.hash
 
@@ -192,20 +187,20 @@ def _walk(store: Snapshot, head: Head) -> None:
             or placed is None
             or placed.height != height
         ):
-            raise DamagedStoreError("a block below the head is not what it was", value=height, remedy=_REMEDY)
+            raise DamagedStoreError("a block below the head is not what it was", value=height, remedy=HEAL)
         parent, height = prepared.header.parent, height - 1
 
 
 def _block(store: Snapshot, height: Height) -> PreparedBlock:
     encoded = store.get(BLOCKS.full_key(height))
     if encoded is None:
-        raise DamagedStoreError("a block is missing", value=height, remedy=_REMEDY)
+        raise DamagedStoreError("a block is missing", value=height, remedy=HEAL)
     try:
         prepared = decode_block(encoded)
     except CodecError as error:
-        raise DamagedStoreError("a block can't be read", value=height, remedy=_REMEDY) from error
+        raise DamagedStoreError("a block can't be read", value=height, remedy=HEAL) from error
     if prepared.header.height != height:
-        raise DamagedStoreError("a block is in another's place", value=height, remedy=_REMEDY)
+        raise DamagedStoreError("a block is in another's place", value=height, remedy=HEAL)
     return prepared
 
 
@@ -218,6 +213,4 @@ def _check_state(store: Snapshot, tip: Tip) -> None:
 
 
 def _other_state(tip: Tip) -> DamagedStoreError:
-    return DamagedStoreError(
-        "the state is not the one that the head commits to", value=tip.hash, remedy=_REMEDY
-    )
+    return DamagedStoreError("the state is not the one that the head commits to", value=tip.hash, remedy=HEAL)

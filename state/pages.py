@@ -16,12 +16,8 @@ from state.commitment import Commitment
 from state.records import PageRow
 from state.rows import read_row
 from state.schema import PAGES
-from state.store import Batch, DamagedStoreError, Snapshot
+from state.store import HEAL, Batch, DamagedStoreError, Snapshot
 from state.trie import Writes
-
-_REMEDY: Final = (
-    "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"
-)
 
 
 class StoredPages:
@@ -53,7 +49,7 @@ def read_page(store: Snapshot, place: bytes) -> bytes:
     """The entries of the page at a place. Raises DamagedStoreError where it is not there."""
     row = read_row(store, PAGES, place)
     if row is None:
-        raise DamagedStoreError("a page of the state's trie is missing", value=place, remedy=_REMEDY)
+        raise DamagedStoreError("a page of the state's trie is missing", value=place, remedy=HEAL)
     return row.entries
 
 
@@ -92,7 +88,7 @@ def load(store: Snapshot) -> Commitment:
         return Commitment(trie.loaded(_stored(store), pages_cached_max))
     except CodecError as error:
         raise DamagedStoreError(
-            f"the state's trie is damaged: {error.reason}", value=error.value, remedy=_REMEDY
+            f"the state's trie is damaged: {error.reason}", value=error.value, remedy=HEAL
         ) from error
 
 

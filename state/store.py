@@ -29,9 +29,8 @@ BUILDING_BUFFER_BYTES: Final = 32 * MIB
 """The same while a database is filled: fewer tables to merge."""
 CACHE_BYTES: Final = 8 * MIB
 
-_RESTORE: Final = (
-    "restore the folder from a copy, or remove it, run init again and let the node sync from its peers"
-)
+HEAL: Final = "omnitensor-node doctor says what is damaged, and makes the database anew from what is whole or from peers"
+"""What to do about a damaged database."""
 
 Batch = list[tuple[bytes, bytes | None]]
 """Rows to write as (key, value), None to remove; written all or none."""
@@ -279,11 +278,11 @@ def _read_stamp(raw: Any, path: Path) -> Stamp:
     with _refusals(path):
         data: bytes | None = raw.get(STAMP_KEY, verify_checksums=True)
     if data is None:
-        raise DamagedStoreError("the database has no stamp", value=path, remedy=_RESTORE)
+        raise DamagedStoreError("the database has no stamp", value=path, remedy=HEAL)
     try:
         return decode(Stamp, data)
     except CodecError as error:
-        raise DamagedStoreError("the database's stamp can't be read", value=path, remedy=_RESTORE) from error
+        raise DamagedStoreError("the database's stamp can't be read", value=path, remedy=HEAL) from error
 
 
 @contextmanager
@@ -296,7 +295,10 @@ def _refusals(path: Path | None = None) -> Iterator[None]:
 
 
 def _refusal(error: Exception, path: Path | None) -> StorageError:
-    text = str(error)
+    told = error.args[0] if error.args else ""
+    text = (
+        told.decode(errors="replace") if isinstance(told, bytes) else str(told)
+    )  # the library tells it in bytes
     if isinstance(error, RuntimeError):
         return StorageError("the database is closed", value=path, remedy="open it again")
     if "lock" in text.lower() and "LOCK" in text:
@@ -304,7 +306,7 @@ def _refusal(error: Exception, path: Path | None) -> StorageError:
             "another process has the database open", value=path, remedy="stop the other node first"
         )
     if isinstance(error, plyvel.CorruptionError) or "No such file" in text or "does not exist" in text:
-        return DamagedStoreError(f"the database is damaged: {text}", value=path, remedy=_RESTORE)
+        return DamagedStoreError(f"the database is damaged: {text}", value=path, remedy=HEAL)
     return StorageError(
         f"the database can't be used: {text}", value=path, remedy="see that the disk has room"
     )

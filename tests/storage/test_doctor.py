@@ -241,9 +241,14 @@ def test_files_that_are_beyond_repair_are_replaced(home: Path) -> None:
     assert header is not None
     chain.close()
     (home / "chain" / "CURRENT").unlink()
+    with pytest.raises(ProtocolError, match="omnitensor-node doctor") as refused:
+        opened(home)
+    assert "b'" not in str(refused.value)
     status, wrong = found(home)
     assert status == 1
     assert "can't be read at all" in wrong["database", "error"]
+    assert "--refetch" in wrong["database", "error"]
+    assert "--replay" not in wrong["database", "error"], "of nothing nothing is replayed"
     with pytest.raises(ProtocolError):
         doctor(home, "--replay")
     snapshot = next((home / "snapshots").iterdir())
