@@ -252,4 +252,4 @@ def test_a_worker_without_a_key_or_with_a_wrong_engine_says_so(net: Net, tmp_pat
         process.NODE, "worker", "--home", str(home), "--worker-key-file", key, "--worker-engine", "abacus"
     )
     assert done.returncode == 1
-    assert "no such engine" in done.stderr.splitlines()[-1]
+    assert "must be auto, processes, gpu or dask" in done.stderr.splitlines()[-1]
