@@ -35,6 +35,7 @@ PARAMS: Final = Params(
     report_reveal_blocks=30,
     challenge_blocks=6,
     submission_reveal_blocks=120,
+    synthetic_units_max=4,
     proposal_deposit_blocks=600,
     proposal_voting_blocks=240,
     proposal_timelock_blocks=60,
