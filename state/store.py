@@ -19,6 +19,7 @@ from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.errors import CodecError, StorageError
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import U32, HashF
+from state.torn_log import cut_torn_end
 
 STAMP_KEY: Final = b"\x00stamp"
 """Outside every table: prefixes begin at 1."""
@@ -137,17 +138,12 @@ class Store(Snapshot):
             )
         lock = _lock(path)
         try:
-            with _refusals(path):
-                raw = plyvel.DB(
-                    str(path),
-                    create_if_missing=False,
-                    paranoid_checks=True,
-                    write_buffer_size=WRITE_BUFFER_BYTES,
-                    # Most bytes here are hashes and signatures, which no compression makes smaller.
-                    compression=None,
-                    lru_cache_size=CACHE_BYTES,
-                    bloom_filter_bits=10,
-                )
+            try:
+                raw = _open_raw(path)
+            except DamagedStoreError:
+                if not cut_torn_end(path):
+                    raise
+                raw = _open_raw(path)
             try:
                 return cls(raw, path, _read_stamp(raw, path), lock)
             except BaseException:
@@ -272,6 +268,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open_raw(path: Path) -> Any:
+    """The library's database. Raises StorageError."""
+    with _refusals(path):
+        return plyvel.DB(
+            str(path),
+            create_if_missing=False,
+            paranoid_checks=True,
+            write_buffer_size=WRITE_BUFFER_BYTES,
+            # Most bytes here are hashes and signatures, which no compression makes smaller.
+            compression=None,
+            lru_cache_size=CACHE_BYTES,
+            bloom_filter_bits=10,
+        )
 
 
 def _read_stamp(raw: Any, path: Path) -> Stamp:

@@ -127,7 +127,7 @@ def test_a_lost_file_is_refused(tmp_path: Path, suffix: str) -> None:
     assert lost
     for file in lost:
         file.unlink()
-    with pytest.raises(DamagedStoreError, match="restore the folder"):
+    with pytest.raises(DamagedStoreError, match="omnitensor-node doctor"):
         Chain.open(path)
 
 

@@ -1,9 +1,9 @@
-"""Power cuts, simulated under a real database: what was written and not synced is lost, or a part of it.
+"""Power cuts, simulated under a real database: what was written and not synced is lost, in part, or torn.
 
 A library loaded before all others (``syncs.c``) writes down what was synced, file by file. A process commits, prunes, loads or
-migrates until it is killed; then every file is cut to what was surely on disk and some of the rest. An end of nonsense is not
-tried: where it looks like a record, the open refuses it as it does any damage, and the doctor is needed. Names and removals are
-taken to be on disk in their order, as journalling file systems have it. No block that was said to be committed may be missing.
+migrates until it is killed; then every file is cut to what was surely on disk and some of the rest, its end nonsense now and
+then. Names and removals are taken to be on disk in their order, as journalling file systems have it. No block that was said to
+be committed may be missing.
 """
 
 from __future__ import annotations
@@ -62,8 +62,13 @@ def cut_power(root: Path, sizes: Sizes, chance: random.Random) -> int:
         data, sure = path.read_bytes(), sizes.get((path.stat().st_ino, path.name), 0)
         if len(data) <= sure:
             continue
-        left = data[: chance.randint(sure, len(data))]
-        lost += len(data) - len(left)
+        left = bytearray(data[: chance.randint(sure, len(data))])
+        if len(left) > sure and chance.random() < 0.4:
+            start = chance.randint(sure, len(left) - 1)
+            left[start:] = (
+                bytes(len(left) - start) if chance.random() < 0.5 else chance.randbytes(len(left) - start)
+            )
+        lost += sum(a != b for a, b in zip(left, data, strict=False)) + len(data) - len(left)
         path.write_bytes(left)
     return lost
 
