@@ -64,6 +64,7 @@ async def test_cometbft_2025_a_peer_lowers_its_height(tmp_path: Path) -> None:
             await liar.start(node)
             await until("it believes the liar so far", lambda: node._sync.syncing)
             assert node._sync.progress.target == 1_000_000
+            await until("it is not ready, its head being old too", lambda: not node._backend.status().ready)
             honest: dict[type, Answer] = {BlocksRequest: lambda _, request: answers_of(voters, request)}
             async with stranger(genesis, node, height=TRUE_HEIGHT, answers=honest) as peer:
                 liar.height = 10  # and when it comes back after it was dropped
