@@ -1,6 +1,7 @@
 """A safety store's record as text, to move a validator from one machine to another. Reads and writes text; touches no file.
 
-JSON with a checksum, complete or refused. It holds votes, not blocks. Whoever imports a record must see to it that the place it
+JSON with a checksum, complete or refused. With the votes it holds the blocks that they were for and that are not final yet, as
+many as there is room for: peers have them too, where there are any. Whoever imports a record must see to it that the place it
 came from never votes again: two stores of one key are how validators get slashed.
 """
 
@@ -15,17 +16,20 @@ import msgspec
 from msgspec import Meta
 
 from consensus.stake.safety import SafetyError, VoteRecord
+from node.safety_entries import KeptEntry
 from omnitensor.protocol import limits
 from omnitensor.protocol.bls import PUBLIC_KEY_BYTES
-from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.codec import decode, encode
+from omnitensor.protocol.errors import CodecError, StorageError
 from omnitensor.protocol.json_depth import is_deep
 from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, TimeMs, View
 from omnitensor.protocol.votes import VoteKind
 
 FORMAT: Final = "omnitensor-safety-record"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Bytes = Annotated[str, Meta(pattern="^([0-9a-f]{2})+$")]
 _Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -40,6 +44,7 @@ class SafetyRecord:
     awaits_ms: TimeMs | None
     votes: tuple[VoteRecord, ...]
     proposed: tuple[View, ...]
+    kept: tuple[KeptEntry, ...] = ()
 
 
 class _Vote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +64,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     votes: list[_Vote]
     proposed: list[_Number]
     checksum: _Hash
+    kept: list[_Bytes] = []  # not in version 1
 
 
 def to_text(record: SafetyRecord) -> str:
@@ -76,6 +82,7 @@ def to_text(record: SafetyRecord) -> str:
             for vote in record.votes
         ],
         "proposed": list(record.proposed),
+        "kept": _kept(record.kept),
     }
     document["checksum"] = _checksum(document)
     return json.dumps(document, indent=2) + "\n"
@@ -109,6 +116,7 @@ def from_text(text: str | bytes) -> SafetyRecord:
             for vote in read.votes
         ),
         tuple(View(view) for view in read.proposed),
+        tuple(_entry(text) for text in read.kept),
     )
 
 
@@ -134,6 +142,28 @@ def fault_of_import(held: SafetyRecord, given: SafetyRecord) -> SafetyError | No
     forgotten = [vote for vote in held.votes if vote.view > given.floor and vote not in known]
     unknown = [view for view in held.proposed if view > given.floor and view not in given.proposed]
     return older if given.floor < held.floor or forgotten or unknown else None
+
+
+def _kept(entries: tuple[KeptEntry, ...]) -> list[str]:
+    """Those of the lowest views, which others stand on, as far as there is room."""
+    found: list[str] = []
+    room = limits.safety_record_kept_chars_max
+    for entry in entries:
+        text = encode(entry).hex()
+        room -= len(text)
+        if room < 0:
+            break
+        found.append(text)
+    return found
+
+
+def _entry(text: str) -> KeptEntry:
+    try:
+        return decode(KeptEntry, bytes.fromhex(text), limits.safety_batch_bytes_max)
+    except CodecError as error:
+        raise StorageError(
+            f"not a safety record: a block can't be read: {error.reason}", remedy="export it again"
+        ) from error
 
 
 def _checksum(document: dict[str, Any]) -> str:

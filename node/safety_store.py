@@ -288,17 +288,16 @@ class SafetyStore:
         self._awaits_ms = record.awaits_ms
         if record.epoch != self._epoch:
             self._views.clear()
-        self._epoch, self._floor = record.epoch, record.floor
-        for old in [view for view in self._views if view <= self._floor]:
-            del self._views[old]
-        for vote in record.votes:
-            self._apply(VoteEntry(vote.kind, vote.view, vote.candidate_id, None))
-        for view in record.proposed:
-            self._apply(ProposalEntry(view))
+        self._epoch, self._floor = record.epoch, View(0)
+        entries: list[Entry] = [FloorEntry(record.floor)]
+        entries += [VoteEntry(vote.kind, vote.view, vote.candidate_id, None) for vote in record.votes]
+        entries += [*map(ProposalEntry, record.proposed), *record.kept]
+        for entry in entries:
+            self._apply(entry)
         self._rewrite()
 
     def exported(self) -> SafetyRecord:
-        """What must not be forgotten when this validator moves to another machine. Blocks are left out: peers have them."""
+        """What must not be forgotten when this validator moves to another machine."""
         memory = self.memory
         return SafetyRecord(
             self._identity.chain_id,
@@ -308,6 +307,7 @@ class SafetyStore:
             self._awaits_ms,
             memory.votes,
             memory.proposed,
+            tuple(entry for _, held in sorted(self._views.items()) for entry in held.kept),
         )
 
     # -- memory
@@ -335,7 +335,10 @@ class SafetyStore:
             case ProposalEntry(view) if view > self._floor:
                 self._views.setdefault(View(view), _View()).proposed = True
             case KeptEntry(candidate, _) if candidate.view > self._floor:
-                self._views.setdefault(View(candidate.view), _View()).kept.append(entry)
+                held = self._views.setdefault(View(candidate.view), _View())
+                held.kept += (
+                    [entry] if entry not in held.kept else []
+                )  # a record can have what is here already
 
     def _entries(self) -> list[Entry]:
         """All that is remembered, as entries of one batch."""

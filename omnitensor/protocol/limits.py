@@ -42,6 +42,8 @@ safety_file_bytes_max: Final = 1 * GIB
 """A safety file larger than this is not read at all: the store compacts long before, and holds unfinalized blocks only."""
 safety_batch_bytes_max: Final = 4 * MIB
 safety_record_bytes_max: Final = 64 * MIB
+safety_record_kept_chars_max: Final = 48 * MIB
+"""Of blocks that are not final, in hexadecimal digits: what is over stays with the peers."""
 early_messages_max: Final = 1_024
 """Votes and certificates of the next epoch that are held until this node is there,"""
 early_messages_per_peer_max: Final = 128

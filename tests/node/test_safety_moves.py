@@ -46,23 +46,6 @@ def stop(node: Process) -> None:
     assert node.wait() == 0, node.text()[-2_000:]
 
 
-def exported_at_rest(home: Path, record: Path) -> subprocess.CompletedProcess[str]:
-    """The export of a validator that stopped between two blocks.
-
-    A record has no blocks in it, since peers have them. Where there are no peers, whoever stopped with a block that it had
-    voted for and that was not final yet would wait for that block for ever.
-    """
-    while True:
-        done = safety(home, "export", "--out", record)
-        assert done.returncode == 0, done
-        if not json.loads(record.read_text(encoding="utf-8"))["votes"]:
-            return done
-        record.unlink()
-        with started(home) as node:
-            node.until_height(node.height() + 1)
-            stop(node)
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
     """A chain of one validator, which goes on by itself."""
@@ -75,8 +58,10 @@ def test_a_validator_moves_to_another_folder_and_goes_on(folders: Folders, tmp_p
         node.until_height(3)
         refused(safety(home, "export", "--out", record), "another process uses this safety store")
         assert not record.exists()
+        reached = node.height()
         stop(node)
-    done = exported_at_rest(home, record)
+    done = safety(home, "export", "--out", record)
+    assert done.returncode == 0, done
     assert "Do not start this validator here again" in done.stdout
     assert record.stat().st_mode & 0o077 == 0
     floor = json.loads(record.read_text(encoding="utf-8"))["floor"]
@@ -91,7 +76,7 @@ def test_a_validator_moves_to_another_folder_and_goes_on(folders: Folders, tmp_p
     assert done.returncode == 0, done
     assert "took over epoch 0" in done.stdout
     with started(moved) as node:
-        node.until_height(floor + 4)  # no height is above its view
+        node.until_height(reached + 4)
         assert "halted" not in node.text()
         stop(node)
     again = tmp_path / "again.json"
@@ -103,6 +88,32 @@ def test_a_validator_moves_to_another_folder_and_goes_on(folders: Folders, tmp_p
         "older than the one that is here",
         "keep the one that is here",
     )
+
+
+def test_a_lone_validator_moves_with_a_block_that_it_voted_for_and_that_is_not_final(
+    folders: Folders, tmp_path: Path
+) -> None:
+    """Nobody else has that block: without it in the record the chain would stand still for ever."""
+    home, record = folders.homes[0], tmp_path / "record.json"
+    while True:
+        with started(home) as node:
+            node.until_height(1)
+            stop(node)  # writes down up to where all is final: votes in the record are for what is not
+        assert safety(home, "export", "--out", record).returncode == 0
+        document = json.loads(record.read_text(encoding="utf-8"))
+        if any(vote["kind"] == "notarize" for vote in document["votes"]):
+            break
+        record.unlink()
+    view = max(vote["view"] for vote in document["votes"])
+    moved = tmp_path / "moved"
+    shutil.copytree(home, moved)
+    shutil.rmtree(moved / "safety")
+    done = safety(moved, "import", "--from", record)
+    assert done.returncode == 0, done
+    with started(moved) as node:
+        node.until_height(view + 2)  # no height is above its view
+        assert "halted" not in node.text()
+        stop(node)
 
 
 def test_wrong_records_are_refused_and_change_nothing(folders: Folders, tmp_path: Path) -> None:
@@ -126,7 +137,7 @@ def test_wrong_records_are_refused_and_change_nothing(folders: Folders, tmp_path
         "another epoch": (text.replace('"epoch": 0', '"epoch": 9'), "changed or cut"),
         "a field more": (text.replace('"floor"', '"more": 1,\n  "floor"'), "not a safety record"),
         "a name twice": (text.replace('"floor"', '"epoch": 0,\n  "floor"'), "not a safety record"),
-        "a later format": (text.replace('"version": 1', '"version": 2'), "another format"),
+        "a later format": (text.replace('"version": 2', '"version": 3'), "another format"),
         "another validator's": (foreign.read_text(encoding="utf-8"), "another chain or validator key"),
     }
     for name, (content, says) in wrong.items():

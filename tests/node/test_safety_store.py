@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
@@ -19,6 +21,8 @@ from node import safety_store
 from node.safety_files import DiskFiles
 from node.safety_record import SafetyRecord, from_text, to_text
 from node.safety_store import FILE_NAME, SILENT, SafetyStore
+from omnitensor.protocol import limits
+from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, TimeMs, View
 from omnitensor.protocol.votes import SKIP_ID, VoteKind
@@ -364,12 +368,41 @@ def test_a_record_moves_as_text(folder: Path, tmp_path: Path) -> None:
     record = store.exported()
     read = from_text(to_text(record))
     assert read == record
+    assert [kept.candidate.view for kept in read.kept] == [6]
     moved = SafetyStore.create(DiskFiles(tmp_path / "other"), "chain", KEY)
     moved.adopt(read)
+    moved.adopt(read)
+    assert moved.exported() == record, "a second import adds nothing"
     again = reopened(tmp_path / "other", moved)
     assert again.exported() == record
     with pytest.raises(SafetyError):
         again.record(cast_in(2, F, 7))
+
+
+def test_a_record_has_room_for_the_blocks_that_others_stand_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    for view in (1, 2, 3):
+        store.record_proposal(propose(view))
+    record = store.exported()
+    chars = [len(encode(kept).hex()) for kept in record.kept]
+    monkeypatch.setattr(limits, "safety_record_kept_chars_max", sum(chars) - 1)
+    read = from_text(to_text(record))
+    assert read.kept == record.kept[:2]
+    assert read.votes == record.votes
+
+
+def test_a_block_that_can_not_be_read_is_refused(folder: Path) -> None:
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.record_proposal(propose(1))
+    document = json.loads(to_text(store.exported()))
+    del document["checksum"]
+    document["kept"] = [document["kept"][0][:-2]]
+    plain = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    document["checksum"] = sha256(plain.encode()).hexdigest()
+    with pytest.raises(StorageError, match="a block can't be read"):
+        from_text(json.dumps(document))
 
 
 def replace_epoch(proposal: Propose, epoch: int) -> Propose:
@@ -408,7 +441,7 @@ def test_a_changed_or_cut_record_is_refused() -> None:
         text.replace('"notarize"', '"skip"'),
         text[: len(text) // 2],
         text.replace('"floor": 0', '"floor": 0, "floor": 0'),
-        text.replace('"version": 1', '"version": 2'),
+        text.replace('"version": 2', '"version": 1'),
         "[]",
         "[" * 100_000,
     ):
