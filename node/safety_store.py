@@ -81,7 +81,7 @@ class _View:
     def __init__(self) -> None:
         self.votes: dict[VoteKind, Hash] = {}
         self.bases: list[Certificate] = []
-        self.kept: list[KeptEntry] = []
+        self.kept: dict[KeptEntry, None] = {}  # a set in order
         self.proposed = False
 
 
@@ -336,9 +336,7 @@ class SafetyStore:
                 self._views.setdefault(View(view), _View()).proposed = True
             case KeptEntry(candidate, _) if candidate.view > self._floor:
                 held = self._views.setdefault(View(candidate.view), _View())
-                held.kept += (
-                    [entry] if entry not in held.kept else []
-                )  # a record can have what is here already
+                held.kept[entry] = None
 
     def _entries(self) -> list[Entry]:
         """All that is remembered, as entries of one batch."""
