@@ -54,8 +54,10 @@ class EpochView:
     ) -> "EpochView | None":
         """An epoch whose set is kept, for a node that signs with a key (None: follows); None where it is not kept."""
         schedule = worker_sets.leaders_of(reader, epoch, genesis_hash)
+        if schedule is None:
+            return None  # a stranger may name any epoch, also one whose boundary has no height
         below = reader.block(boundary_of(Epoch(epoch - 1), reader.params()))
-        if schedule is None or below is None:
+        if below is None:
             return None
         table = schedule.table
         lead = None if voter is None else schedule.index_of_key(voter)

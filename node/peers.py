@@ -308,6 +308,8 @@ class PeerHandler:
         """Those of this epoch's core; of an epoch that is over, what made its boundary final."""
         if self.driver is not None and epoch == self.driver.epoch.number:
             return CertificatesResponse(self.driver.core.certificates(first, last))
+        if epoch >= self._application.epoch.number:
+            return None
         proof = self._application.reader().proof(boundary_of(epoch, self._application.chain.params))
         return None if proof is None else CertificatesResponse((proof.certificate,))
 
