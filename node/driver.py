@@ -142,7 +142,7 @@ class Driver:
         try:
             # Peers may have been heard already: what they said waits in the queue until the core has begun.
             memory = await self._memory()
-            begun_ms = now_ms()
+            begun_ms, early = now_ms(), self._events.qsize()
             await self._give(ev.Start(begun_ms, memory))
             while self.halted is None and not self._left and not self._core.over:
                 event, from_peer = await self._events.get()
@@ -150,8 +150,9 @@ class Driver:
                     self._room.release()
                 if self._failure is not None:
                     raise self._failure
-                if event.now_ms < begun_ms:  # it waited for the core to begin, whose time never goes back
-                    event = replace(event, now_ms=begun_ms)
+                if early:  # it waited for the core to begin, whose time is not before that
+                    early -= 1
+                    event = replace(event, now_ms=max(event.now_ms, begun_ms))
                 await self._give(event)
         finally:
             self._stop()

@@ -12,6 +12,7 @@ import pytest
 from consensus.stake import effects as fx
 from consensus.stake import events as ev
 from consensus.stake.safety import SafetyMemory
+from node import driver as driver_module
 from node.driver import Below, Checked, Driver, now_ms
 from node.tasks import Tasks
 from omnitensor.protocol import limits
@@ -206,6 +207,27 @@ async def test_peers_wait_while_the_core_is_busy(stage: Stage, monkeypatch: pyte
     await run_for_a_moment(driver.run(), lambda: len(core.events) >= 11)
     stamps = [event.now_ms for event in core.events]
     assert stamps == sorted(stamps), "who waited is stamped when its turn comes"
+
+
+async def test_a_clock_that_is_set_back_sets_the_core_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A core that was told the instant at which it began until the clock had caught up stood still for as long."""
+    clock = [10_000_000]
+    monkeypatch.setattr(driver_module, "now_ms", lambda: clock[0])
+    driver = stage.drive()
+    core: Any = driver.core
+    await driver.submit(ev.Tick(0))  # a peer's, before the core has begun
+    clock[0] += 500
+
+    def said() -> bool:
+        if len(core.events) == 2:
+            clock[0] -= 3_600_000
+            driver.post(ev.Tick(clock[0]))
+        return len(core.events) >= 3
+
+    await run_for_a_moment(driver.run(), said)
+    assert [event.now_ms for event in core.events[:3]] == [10_000_500, 10_000_500, 6_400_500]
 
 
 async def test_background_work_is_bounded_and_its_failures_are_told(
