@@ -20,7 +20,7 @@ from omnitensor.protocol.limits import chunk_bytes, piece_bytes_max
 
 PeerKey = bytes
 ANSWER_MS: Final = 10_000
-"""How long an answer may take before another peer is asked."""
+"""How long a peer may give nothing of what it is asked before another one is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,13 @@ class Blame:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """The peer gives nothing, or too little of what it says it has; it is asked no more in this fetch."""
+
+    peer: PeerKey
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Every chunk was given out to keep."""
 
@@ -82,7 +89,7 @@ class Stuck:
     """No peer is left to ask; adding one goes on."""
 
 
-Action = Ask | Keep | Blame | Done | Stuck
+Action = Ask | Keep | Blame | Slow | Done | Stuck
 
 
 @dataclass(slots=True)
@@ -105,6 +112,10 @@ class _Peer:
     open: dict[int, tuple[Query, int]] = field(default_factory=dict)
     """Asks without an answer: query and deadline by number."""
     chunk: _Chunk | None = None
+    since_ms: int | None = None
+    """Since when its pace is taken; None while it owes no piece."""
+    gave: int = 0
+    """Bytes of pieces since then."""
 
 
 class Fetch:
@@ -141,6 +152,10 @@ class Fetch:
     def peers(self) -> tuple[PeerKey, ...]:
         """Peers that are asked or may be."""
         return tuple(self._peers)
+
+    def is_open(self, number: int) -> bool:
+        """Whether an ask's answer is still waited for."""
+        return number in self._numbers
 
     def add_peer(self, peer: PeerKey, now_ms: int) -> tuple[Action, ...]:
         """A peer that may hold the content; beyond the limit on peers, or known already, it changes nothing."""
@@ -196,6 +211,10 @@ class Fetch:
         assert chunk is not None and chunk.index == query.index, "a piece belongs to its peer's chunk"
         chunk.buffer[query.offset : query.offset + query.size] = data
         chunk.open -= 1
+        peer.gave += len(data)
+        # Pieces come one after the other: those behind this one are not late because it took its time.
+        for later, (asked, _) in peer.open.items():
+            peer.open[later] = (asked, max(now_ms, self._now_ms) + self._answer_ms)
         if chunk.open or chunk.waiting:
             return self.poll(now_ms)
         whole = bytes(chunk.buffer)
@@ -211,14 +230,15 @@ class Fetch:
         self._now_ms = max(now_ms, self._now_ms)
         if self.done:
             return ()
-        self._expire()
-        asks: list[Action] = []
+        actions = self._expire()
         for key, peer in self._peers.items():
-            asks += self._asks_of(key, peer)
+            actions += self._asks_of(key, peer)
+            if peer.chunk is None:
+                peer.since_ms = None
         if not self._peers and not self._stuck:
             self._stuck = True
-            return (Stuck(),)
-        return tuple(asks)
+            actions.append(Stuck())
+        return tuple(actions)
 
     # Inside
 
@@ -233,6 +253,8 @@ class Fetch:
         asks: list[Action] = []
         while peer.chunk and peer.chunk.waiting and len(peer.open) < limits.fetch_requests_per_peer_max:
             peer.chunk.open += 1
+            if peer.since_ms is None:
+                peer.since_ms, peer.gave = self._now_ms, 0
             asks.append(self._ask(key, peer, peer.chunk.waiting.pop()))
         return asks
 
@@ -271,18 +293,32 @@ class Fetch:
         self._forget(key)
         return (Blame(key, reason), *self.poll(now_ms))
 
-    def _expire(self) -> None:
-        """What takes too long is asked of another; who is late too often is asked no more."""
+    def _expire(self) -> list[Action]:
+        """What takes too long is asked of another; who is late too often, or gives too little, is asked no more."""
+        slow: list[Action] = []
         for key, peer in tuple(self._peers.items()):
-            late = [number for number, (_, deadline) in peer.open.items() if deadline <= self._now_ms]
-            if not late:
-                continue
-            peer.strikes += 1
-            if peer.strikes >= limits.fetch_strikes_max or peer.holds is None:
+            late = any(deadline <= self._now_ms for _, deadline in peer.open.values())
+            peer.strikes += late
+            if self._trickles(peer) or (late and self._is_hopeless(peer)):
                 self._forget(key)
-            else:
+                slow.append(Slow(key))
+            elif late:
                 self._drop_asks(peer)
                 self._peers[key] = self._peers.pop(key)  # the others choose first
+        return slow
+
+    def _is_hopeless(self, peer: _Peer) -> bool:
+        return peer.strikes >= limits.fetch_strikes_max or peer.holds is None
+
+    def _trickles(self, peer: _Peer) -> bool:
+        """Whether a peer has given too little for as long as its pace is taken. What it gave before that is no credit."""
+        if peer.since_ms is None or self._now_ms - peer.since_ms < limits.fetch_window_ms:
+            return False
+        least = limits.fetch_peer_bytes_per_second_min * (self._now_ms - peer.since_ms)
+        if peer.gave * 1_000 < least:
+            return True
+        peer.since_ms, peer.gave = self._now_ms, 0
+        return False
 
     def _drop_asks(self, peer: _Peer) -> None:
         for number in peer.open:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from hashlib import sha256
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -15,13 +16,14 @@ from datalayer.store import ContentStore
 from datalayer.upload import ContentError
 from node.metrics import Metrics
 from node.relaying import Lookout
+from node.slow_peers import SlowPeers
 from node.tasks import Tasks
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.types import Hash
 from p2p.errors import AskError
-from p2p.interface import Network
+from p2p.interface import Network, PeerInfo
 from p2p.messages import (
     Chunk,
     ChunkRequest,
@@ -43,7 +45,8 @@ LIAR_POINTS: Final = 50
 class ContentFetcher:
     """One fetch a content at a time; who asks for the same content meanwhile waits for the same fetch.
 
-    A fetch may take as long as its content is large: it is given up when nothing of it comes any more.
+    A fetch may take as long as its content is large: it is given up when nothing of it comes any more, or when it comes slowly
+    and others wait for their turn.
     """
 
     def __init__(
@@ -65,13 +68,17 @@ class ContentFetcher:
         """Of those that run, which ask this node's peers and nobody further."""
         self._looking: set[Hash] = set()
         self._slots = asyncio.Semaphore(limits.content_fetches_max)
+        self._waiting = 0
+        """Fetches that wait for a slot."""
+        self._slow = SlowPeers()
         self._log = structlog.get_logger("fetching")
 
     async def fetch(self, content: ContentId, *, further: bool = True) -> bool:
         """Whether the content is in the store now. Goes on with what an earlier attempt has brought.
 
         Where no peer holds it, and ``further``, they are asked to get it from theirs. Raises StorageError or ContentError
-        (``quota``) where this node has no room for it, which says nothing of who has it.
+        (``quota``) where this node has no room for it, which says nothing of who has it; ContentError (``busy``) where it came
+        slowly while others waited, and is to be asked for again.
         """
         task = self._running.get(content)
         if task is not None and further and content in self._near:
@@ -107,35 +114,70 @@ class ContentFetcher:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _fetch(self, content: ContentId, further: bool) -> bool:
-        async with self._slots:
-            started = time.monotonic()
-            came = _Came(content, self._here)
-            try:
-                if await self._from_remote(content, came):
-                    return True
-                found = await self._from_peers(content, came)
-                while not found and further and await self._look(content, came):
-                    found = await self._from_peers(content, came)
-            except (ProtocolError, OSError) as error:  # a timeout is an OSError
-                self._log.warning(
-                    "content not fetched", chunk_root=content.chunk_root.hex(), error=str(error)
-                )
-                if isinstance(error, StorageError) or (
-                    isinstance(error, ContentError) and error.code == "quota"
-                ):
-                    raise
-                return False
-            finally:
-                self._here.pop(content.chunk_root, None)
-            if found:
-                took = round(time.monotonic() - started, 1)
-                self._log.info(
-                    "content fetched", chunk_root=content.chunk_root.hex(), bytes=came.fetched, seconds=took
-                )
-            return found
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._in_slot(content, further)
+        finally:
+            self._slots.release()
+
+    async def _in_slot(self, content: ContentId, further: bool) -> bool:
+        started = time.monotonic()
+        came = _Came(content, self._here)
+        try:
+            found = await self._while_it_comes(self._bring(content, further, came), came)
+        except (ProtocolError, OSError) as error:  # a timeout is an OSError
+            self._log.warning("content not fetched", chunk_root=content.chunk_root.hex(), error=str(error))
+            if isinstance(error, StorageError) or (
+                isinstance(error, ContentError) and error.code in ("quota", "busy")
+            ):
+                raise
+            return False
+        finally:
+            self._here.pop(content.chunk_root, None)
+        if found:
+            took = round(time.monotonic() - started, 1)
+            self._log.info(
+                "content fetched", chunk_root=content.chunk_root.hex(), bytes=came.fetched, seconds=took
+            )
+        return found
+
+    async def _while_it_comes(self, bringing: Coroutine[Any, Any, bool], came: "_Came") -> bool:
+        """What ``bringing`` finds; given up, with ContentError (``busy``), when it comes slowly and others wait for the slot."""
+        work = asyncio.create_task(bringing)
+        seconds = limits.content_turn_ms / 1_000
+        least = int(limits.content_turn_bytes_per_second_min * seconds)
+        try:
+            while True:
+                before = came.moved
+                done, _ = await asyncio.wait((work,), timeout=seconds)
+                if done:
+                    return work.result()
+                if self._waiting and came.moved - before < least:
+                    raise ContentError(
+                        "it comes slowly, and others wait for their turn",
+                        value=f"{came.moved - before} bytes in {seconds:g} s",
+                        remedy="ask again: it goes on with what is here",
+                        code="busy",
+                    )
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _bring(self, content: ContentId, further: bool, came: "_Came") -> bool:
+        if await self._from_remote(content, came):
+            return True
+        found = await self._from_peers(content, came)
+        while not found and further and await self._look(content, came):
+            found = await self._from_peers(content, came)
+        return found
 
     async def _from_peers(self, content: ContentId, came: "_Came") -> bool:
-        return await _Run(self._network, self._store, self._disk, content, self._metrics, came).go()
+        run = _Run(self._network, self._store, self._disk, content, self._metrics, came, self._slow)
+        return await run.go()
 
     async def _look(self, content: ContentId, came: "_Came") -> bool:
         """Whether one of the peers holds now what none of them did."""
@@ -212,6 +254,11 @@ class _Came:
         self.at = time.monotonic()
         """When something came last."""
 
+    @property
+    def moved(self) -> int:
+        """Bytes that came, here or to a peer that gets them for this node."""
+        return self.fetched + self._far
+
     def had(self, count: int) -> None:
         """So many bytes were here before it began."""
         self._here[self._root] = self._far + count
@@ -241,8 +288,10 @@ class _Run:
         content: ContentId,
         metrics: Metrics,
         came: _Came,
+        slow: SlowPeers,
     ) -> None:
         self._network = network
+        self._slow = slow
         self._store = store
         self._disk = disk
         self._content = content
@@ -251,6 +300,8 @@ class _Run:
         self._upload = ""
         self._answers: asyncio.Queue[tuple[transfer.Action, ...]] = asyncio.Queue()
         self._asks = Tasks("content")
+        self._open: dict[int, asyncio.Task[None]] = {}
+        """What waits for an answer, by the number of its ask."""
         self._tried: set[PeerId] = set()
 
     async def go(self) -> bool:
@@ -292,24 +343,44 @@ class _Run:
                         self._came.add(len(data))
                     case transfer.Blame(culprit, reason):
                         self._network.charge(PeerId(culprit), LIAR_POINTS, f"content: {reason}")
+                    case transfer.Slow(laggard):
+                        self._set_aside(PeerId(laggard))
                     case transfer.Done():
                         return True
                     case transfer.Stuck():
                         self._add_peers()
                         if not self._machine.peers:
                             return False
+            for number, task in tuple(self._open.items()):
+                if not self._machine.is_open(number):
+                    task.cancel()  # it is asked of another: the line is not kept busy with it
+
+    def _set_aside(self, peer_id: PeerId) -> None:
+        """It is asked last for a while, by every fetch. Whoever only has a slow line is not banned for it: it is charged once."""
+        if self._slow.mark(peer_id, _now_ms()):
+            self._network.charge(peer_id, limits.fetch_slow_points, "content: comes too slowly")
+
+    def _turn(self, peer: PeerInfo) -> tuple[bool, bool, bytes]:
+        """Who was slow comes last, whom this node dialled first; else of each content another, so that none is always first."""
+        slow = self._slow.has(peer.peer_id, _now_ms())
+        return slow, not peer.outbound, sha256(self._content.chunk_root + peer.peer_id).digest()
 
     def _add_peers(self) -> None:
         """As many peers as may be asked at once, each of them in its turn: any one may be the only one that has it."""
-        for peer in self._network.peers():
+        if len(self._machine.peers) >= limits.fetch_peers_max:
+            return
+        fresh = [peer for peer in self._network.peers() if peer.peer_id not in self._tried]
+        for peer in sorted(fresh, key=self._turn):
             if len(self._machine.peers) >= limits.fetch_peers_max:
                 return
-            if peer.peer_id not in self._tried:
-                self._tried.add(peer.peer_id)
-                self._answers.put_nowait(self._machine.add_peer(peer.peer_id, _now_ms()))
+            self._tried.add(peer.peer_id)
+            self._answers.put_nowait(self._machine.add_peer(peer.peer_id, _now_ms()))
 
     async def _ask(self, ask: transfer.Ask) -> None:
         machine, number = self._machine, ask.number
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[number] = task
         try:
             match ask.query:
                 case transfer.HoldsQuery():
@@ -327,12 +398,16 @@ class _Run:
                 case transfer.PieceQuery(index, offset, size):
                     wanted = ChunkRequest(self._content.chunk_root, index, offset, size)
                     actions = machine.on_piece(
-                        number, (await self._request(ask.peer, wanted, Chunk)).data, _now_ms()
+                        number,
+                        (await self._request(ask.peer, wanted, Chunk, limits.fetch_window_ms)).data,
+                        _now_ms(),
                     )
         except AskError as error:
             if error.code == "timeout":
                 return  # the machine counts who is late, and asks others
             actions = machine.on_absent(number, _now_ms())
+        finally:
+            del self._open[number]
         self._answers.put_nowait(actions)
 
     async def _leaves(self, peer: bytes, count: int) -> tuple[bytes, ...]:
@@ -347,8 +422,10 @@ class _Run:
             found += hashes
         return tuple(found)
 
-    async def _request(self, peer: bytes, request: Request, kind: type[R]) -> R:
-        response = await self._network.ask(PeerId(peer), request)
+    async def _request(
+        self, peer: bytes, request: Request, kind: type[R], timeout_ms: int | None = None
+    ) -> R:
+        response = await self._network.ask(PeerId(peer), request, timeout_ms)
         if not isinstance(response, kind):
             raise AskError("the peer does not hold it", value=request)
         return response

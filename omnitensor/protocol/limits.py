@@ -155,6 +155,16 @@ fetch_peers_max: Final = 8
 fetch_requests_per_peer_max: Final = 4
 fetch_strikes_max: Final = 3
 """Wrong or missing answers of one peer before a fetch asks it no more."""
+fetch_window_ms: Final = 30_000
+"""For so long the pace of a peer that gives content is taken, then anew;"""
+fetch_peer_bytes_per_second_min: Final = 64 * KIB
+"""whoever is slower in it is asked no more in this fetch."""
+fetch_slow_points: Final = 10
+"""What that costs a peer, once for as long as it counts as slow: a slow line alone never bans."""
+fetch_slow_ms: Final = 10 * 60 * 1_000
+"""For so long a peer that was slow is asked after all others."""
+fetch_slow_peers_max: Final = 256
+"""Peers that are remembered as slow; the oldest is forgotten first."""
 
 # RPC
 rpc_body_bytes_max: Final = 1 * MIB
@@ -273,6 +283,10 @@ content_relay_bytes_per_second_min: Final = 256 * KIB
 """A peer that gets a content more slowly is not waited for."""
 content_fetches_max: Final = 4
 """Contents that a node fetches from its peers at the same time."""
+content_turn_ms: Final = 30_000
+"""For so long the pace of a fetch is taken, then anew;"""
+content_turn_bytes_per_second_min: Final = 256 * KIB
+"""one that brings less gives way when others wait. What is here is kept for the next time it is asked for."""
 driver_events_max: Final = 2_048
 """Verified messages that wait for the consensus core; beyond it their senders wait."""
 votes_waiting_max: Final = 4_096

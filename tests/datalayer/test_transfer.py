@@ -20,8 +20,10 @@ from datalayer.transfer import (
     Keep,
     LeavesQuery,
     PieceQuery,
+    Slow,
     Stuck,
 )
+from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId, content_id_of
 
 MIB = 1024 * 1024
@@ -39,6 +41,7 @@ BEHAVIOURS = (
     "short_piece",
     "wrong_kind",
     "silent",
+    "trickles",
     "gives_up",
 )
 LIARS = frozenset({"false_offer", "wrong_leaves", "wrong_chunk", "short_piece", "wrong_kind"})
@@ -59,6 +62,8 @@ def answer(fetch: Fetch, ask: Ask, behaviour: str, now_ms: int) -> tuple[Action,
             return fetch.on_offer(ask.number, CONTENT, now_ms)
         case "gives_up", _:
             return fetch.on_absent(ask.number, now_ms)
+        case "trickles", PieceQuery(offset=offset) if offset:
+            return ()
         case "wrong_leaves", LeavesQuery():
             return fetch.on_leaves(ask.number, LEAVES[::-1], now_ms)
         case _, LeavesQuery(count=count):
@@ -83,6 +88,7 @@ class Run:
     missing: tuple[tuple[int, int], ...] = ((0, 4),)
     kept: dict[int, bytes] = field(default_factory=dict)
     blamed: set[bytes] = field(default_factory=set)
+    slow: set[bytes] = field(default_factory=set)
     outcome: str = ""
     most_open: int = 0
 
@@ -115,6 +121,8 @@ class Run:
                     self.kept[index] = data
                 case Blame(peer=peer):
                     self.blamed.add(peer)
+                case Slow(peer=peer):
+                    self.slow.add(peer)
                 case Done():
                     self.outcome = "done"
                 case Stuck():
@@ -183,6 +191,81 @@ def test_late_and_repeated_answers_change_nothing() -> None:
     assert fetch.peers == (b"a",)
 
 
+def begun(*peers: bytes) -> tuple[Fetch, list[Ask]]:
+    """A fetch that all peers have offered it to at moment 0, and what it asks of them."""
+    fetch, asks = Fetch(CONTENT, ((0, 4),), LEAVES), list[Ask]()
+    for peer in peers:
+        (hold,) = fetch.add_peer(peer, 0)
+        assert isinstance(hold, Ask)
+        asks += [ask for ask in fetch.on_offer(hold.number, CONTENT, 0) if isinstance(ask, Ask)]
+    return fetch, asks
+
+
+def test_a_peer_that_trickles_is_left_for_another() -> None:
+    """A piece every nine seconds is never late, and would keep a fetch of gigabytes busy for days."""
+    fetch, asks = begun(b"trickler")
+    trickled, kept, slow, now_ms = 0, 0, list[int](), 0
+    while not slow and now_ms < 600_000:
+        now_ms += 9_000
+        ask = asks.pop(0)
+        trickled += 1
+        for action in answer(fetch, ask, "honest", now_ms):
+            asks += [action] if isinstance(action, Ask) else []
+            kept += isinstance(action, Keep)
+            slow += [now_ms] if isinstance(action, Slow) else []
+    assert slow, f"{trickled} pieces in {now_ms} ms, and it is still asked"
+    assert slow[0] <= limits.fetch_window_ms + 9_000
+    assert fetch.peers == ()
+    (hold,) = fetch.add_peer(b"other", now_ms)
+    assert isinstance(hold, Ask)
+    again = fetch.on_offer(hold.number, CONTENT, now_ms)
+    queries = [action.query for action in again if isinstance(action, Ask)]
+    assert queries[0] == PieceQuery(kept, 0, 256 * 1024), "the chunk that the trickler had begun"
+
+
+def test_what_it_gave_quickly_before_is_no_credit() -> None:
+    fetch, asks = begun(b"trickler")
+    for _ in range(6):
+        asks += [each for each in answer(fetch, asks.pop(0), "honest", 10) if isinstance(each, Ask)]
+    for now_ms in range(500, 120_000, 500):
+        found = fetch.poll(now_ms) if now_ms % 9_000 else answer(fetch, asks.pop(0), "honest", now_ms)
+        asks += [action for action in found if isinstance(action, Ask)]
+        if Slow(b"trickler") in found:
+            break
+    assert limits.fetch_window_ms < now_ms <= 2 * limits.fetch_window_ms + 9_000
+    assert not fetch.done
+
+
+def test_an_honest_line_of_little_more_than_the_least_is_enough() -> None:
+    """Its pieces come one after the other: the fourth is not late because the first three took their time."""
+    fetch, asks = begun(b"modem")
+    now_ms, kept = 0, 0
+    while not fetch.done:
+        ask = asks.pop(0)
+        assert isinstance(ask.query, PieceQuery)
+        now_ms += ask.query.size * 1_000 // (limits.fetch_peer_bytes_per_second_min + 2_000)
+        for action in answer(fetch, ask, "honest", now_ms):
+            assert not isinstance(action, Slow | Stuck)
+            asks += [action] if isinstance(action, Ask) else []
+            kept += isinstance(action, Keep)
+    assert kept == 4
+
+
+def test_who_has_nothing_left_to_give_is_not_slow() -> None:
+    """One peer waits for the other's last chunk for as long as that takes."""
+    fetch, asks = begun(b"a", b"b")
+    of_a = [ask for ask in asks if ask.peer == b"a"]
+    of_b = [ask for ask in asks if ask.peer == b"b"]
+    while of_b:
+        of_b += [a for a in answer(fetch, of_b.pop(0), "honest", 5) if isinstance(a, Ask) and a.peer == b"b"]
+    now_ms = 0
+    while not fetch.done:
+        now_ms += 3_500
+        of_a += [a for a in answer(fetch, of_a.pop(0), "honest", now_ms) if isinstance(a, Ask)]
+        assert not any(isinstance(action, Slow) for action in fetch.poll(now_ms))
+    assert b"b" in fetch.peers
+
+
 def test_peers_are_bounded() -> None:
     fetch = Fetch(CONTENT, ((0, 4),))
     for number in range(50):
@@ -205,6 +288,7 @@ def test_random_peers_and_orders(behaviours: list[str], seed: int, known: bool, 
     run.go(fetch)
     assert all(data == DATA[index * MIB : (index + 1) * MIB] for index, data in run.kept.items())
     assert all(named[peer] in LIARS for peer in run.blamed)
+    assert not run.blamed & run.slow
     assert run.outcome == ("done" if set(run.kept) == missing else "stuck")
     assert run.most_open <= 4 * 4, "asks of one peer are bounded, those given up included"
     if run.outcome == "stuck":

@@ -23,6 +23,7 @@ from node import fetching, relaying
 from node.fetching import serve
 from node.relaying import Relay
 from node.service import Node
+from node.slow_peers import SlowPeers
 from omnitensor.protocol import limits
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import StorageError
@@ -58,11 +59,17 @@ STALL_SECONDS = limits.content_stall_ms_max / 1_000
 class Clock:
     """What a fetch takes for the time since something came: stands still but for what a test adds, however slow the machine."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, paces: bool = False) -> None:
+        """``paces``: what a test adds is time for the pace of peers, too."""
         self.seconds = 0.0
-        shown = SimpleNamespace(monotonic=lambda: self.seconds, monotonic_ns=time.monotonic_ns)
+        pace = self._ns if paces else time.monotonic_ns
+        shown = SimpleNamespace(monotonic=lambda: self.seconds, monotonic_ns=pace)
         for module in (fetching, relaying):
             monkeypatch.setattr(module, "time", shown)
+
+    def _ns(self) -> int:
+        """As real time passes, and what a test adds."""
+        return time.monotonic_ns() + int(self.seconds * 1e9)
 
 
 def keep(store: ContentStore, data: bytes) -> ContentId:
@@ -296,6 +303,91 @@ async def test_a_fetch_of_which_nothing_comes_is_given_up_and_gone_on_with(
             "what was there did not come again"
         )
     assert stored(node) == DATA
+
+
+async def test_a_peer_that_trickles_is_left_for_another_and_asked_last(
+    folders: Folders, node: Node, truth: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, gates = Clock(monkeypatch, paces=True), list[asyncio.Event]()
+
+    async def trickles(_: PeerId, request: Request) -> Response | None:
+        gates.append(asyncio.Event())
+        await gates[-1].wait()
+        return serve(truth, request)  # type: ignore[arg-type]  # a ChunkRequest
+
+    async with stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=trickles)) as trickler:
+        fetch = asyncio.create_task(node._fetcher.fetch(CONTENT))
+        for piece in range(3):
+            await until("pieces are asked for", lambda piece=piece: len(gates) > piece)  # type: ignore[misc]
+            clock.seconds += 9
+            gates[piece].set()
+            await asyncio.sleep(0.6)  # the fetch looks at the time twice a second
+        async with stranger(folders.genesis, node, answers=answers_of(truth)) as honest:
+            clock.seconds += 9
+            assert await fetch
+            assert stored(node) == DATA
+            assert score(node, honest.identity.public) == 0
+            assert is_peer(node, trickler), "a slow line is no crime"
+            assert -limits.fetch_slow_points <= score(node, trickler.identity.public) < 0
+            node._content.drop(CONTENT.chunk_root)
+            trickler.asked.clear()
+            monkeypatch.setattr(limits, "fetch_peers_max", 1)
+            assert await node._fetcher.fetch(CONTENT)
+            assert asked_for_bytes(trickler) == [], "others are asked first, whatever their ids"
+            for gate in gates:
+                gate.set()
+
+
+@pytest.mark.parametrize("others_wait", [True, False])
+async def test_a_fetch_that_comes_slowly_gives_way_where_others_wait(
+    folders: Folders, truth: ContentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others_wait: bool
+) -> None:
+    """Whoever is the only one to have a large content could keep the few places of fetches for days."""
+    monkeypatch.setattr(limits, "content_fetches_max", 1)
+    monkeypatch.setattr(limits, "content_turn_ms", 400)
+    elsewhere = ContentStore(tmp_path / "elsewhere", limits.MIB)
+    other, go_on = keep(elsewhere, b"what others wait for"), asyncio.Event()
+
+    async def slow(_: PeerId, request: Request) -> Response | None:
+        await go_on.wait()
+        return serve(truth, request)  # type: ignore[arg-type]  # a ChunkRequest
+
+    node = node_at(folders.extra("crowded"))
+    await node.start()
+    try:
+        async with (
+            stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=slow)) as peer,
+            stranger(folders.genesis, node, answers=answers_of(elsewhere)),
+        ):
+            fetch = asyncio.create_task(node._fetcher.fetch(CONTENT))
+            await until("it is under way", lambda: len(asked_for_bytes(peer)) > 2)
+            if others_wait:
+                async with asyncio.timeout(20):
+                    assert await node._fetcher.fetch(other)
+                with pytest.raises(ContentError, match="others wait") as caught:
+                    await fetch
+                assert caught.value.code == "busy"
+                go_on.set()
+                assert await node._fetcher.fetch(CONTENT)
+            else:
+                await asyncio.sleep(1.5)
+                assert not fetch.done()
+                go_on.set()
+                assert await fetch
+            assert stored(node) == DATA
+    finally:
+        await node.stop()
+
+
+def test_peers_that_were_slow_are_remembered_for_a_while_and_few_of_them() -> None:
+    slow = SlowPeers()
+    assert slow.mark(PeerId(b"a"), 0)
+    assert not slow.mark(PeerId(b"a"), 1)
+    assert slow.has(PeerId(b"a"), limits.fetch_slow_ms)
+    assert not slow.has(PeerId(b"a"), limits.fetch_slow_ms + 1)
+    for number in range(limits.fetch_slow_peers_max):
+        slow.mark(PeerId(b"%d" % number), 2)
+    assert not slow.has(PeerId(b"a"), 2), "the oldest gave way"
 
 
 # -- content that none of a node's own peers holds
