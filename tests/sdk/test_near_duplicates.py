@@ -92,6 +92,8 @@ def test_an_edited_copy_of_an_accepted_text_is_rejected(
     threads = run_all([first.honest, second.honest, third.on_two_devices, fourth.mistaken])
     with Contributor(wallet("second"), endpoint=chain.endpoint, home=home) as contributor:
         contributor.upload(campaign, [copy])
+        join_all(threads)
+        threads = run_all([reviewer.honest for reviewer in reviewers])  # the second round
         wait_settled(chain, contributor, campaign)
         join_all(threads)
         (refused,) = contributor.items(campaign)

@@ -258,7 +258,7 @@ async def test_what_a_kill_interrupts_goes_on(
 async def test_a_checkpoint_that_fits_nothing_is_nobodys_fault(
     folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 30.0)
+    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 10.0)
     monkeypatch.setattr(snapshot_sync, "GATHER_SECONDS", 0.1)
     honest = await peer(folders, giver.answers())
     config = dataclasses.replace(new_config(folders, "new", honest), sync_checkpoint=f"5:{'ab' * 32}")
@@ -436,7 +436,7 @@ async def test_steps_beyond_a_checkpoint_are_not_taken_without_end(
     folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing shows that those below it are true, and a liar has as many as a new node has memory."""
-    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 30.0)
+    monkeypatch.setattr(snapshot_sync, "OFFER_SECONDS", 10.0)
     monkeypatch.setattr(snapshot_sync, "GATHER_SECONDS", 0.1)
     step, invention, given = giver.chain.reader().step(Epoch(0)), SnapshotOffer(encode(invented(giver))), 0
     assert step is not None
