@@ -3,7 +3,7 @@
 Knows no disk. An overlay has one owner; a base under it must not change while it lives.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from heapq import merge
 from typing import Any, Protocol, TypeVar, cast
@@ -194,14 +194,20 @@ def in_range(key: bytes, prefix: bytes, start: bytes, reverse: bool) -> bool:
 
 def keys_in_range(keys: list[bytes], prefix: bytes, start: bytes, reverse: bool) -> list[bytes]:
     """Those of sorted keys that lie in a scan's range (see ``Base.rows``), in the scan's order; looks at no others."""
-    found: list[bytes] = []
-    place = bisect_left(keys, prefix if reverse else prefix + start)
-    while place < len(keys) and in_range(keys[place], prefix, b"" if reverse else start, reverse=False):
-        if reverse and start and keys[place] > prefix + start:
-            break
-        found.append(keys[place])
-        place += 1
+    low = bisect_left(keys, prefix if reverse else prefix + start)
+    if reverse and start:
+        high = bisect_right(keys, prefix + start)
+    else:
+        after = _after(prefix)
+        high = len(keys) if after is None else bisect_left(keys, after)
+    found = keys[low:high]
     return found[::-1] if reverse else found
+
+
+def _after(prefix: bytes) -> bytes | None:
+    """The least key above all that begin with a prefix; None where there is none above."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
 class _Missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.overlay import DictBase, Overlay
+from state.overlay import DictBase, Overlay, in_range, keys_in_range
 from state.records import Counter
 from state.schema import COUNTERS, TABLES, number
 
@@ -74,6 +74,17 @@ def test_rollback_takes_back_to_the_mark(
     overlay.rollback(mark)
     assert list(overlay.changes()) == written
     assert {key: row.next for key, row in overlay.scan(COUNTERS)} == model
+
+
+SHORT = st.lists(st.sampled_from([0, 1, 254, 255]), max_size=4).map(bytes)
+
+
+@given(st.sets(SHORT), SHORT, SHORT, st.booleans())
+def test_a_range_of_keys_is_all_that_lie_in_it(
+    keys: set[bytes], prefix: bytes, start: bytes, reverse: bool
+) -> None:
+    inside = [key for key in keys if in_range(key, prefix, start, reverse)]
+    assert keys_in_range(sorted(keys), prefix, start, reverse) == sorted(inside, reverse=reverse)
 
 
 def test_scan_sees_what_was_there_when_it_began() -> None:
