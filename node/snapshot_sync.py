@@ -7,7 +7,6 @@ that sends what is not so is charged and asked no more. What a kill interrupts g
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -16,6 +15,7 @@ from node import keys as node_keys
 from node import snapshot_work, trust
 from node.beginning import Stage, serving
 from node.config import Config
+from node.snapshot_chunks import Chunks, Offer
 from node.snapshot_part import Part, begun, discard_all
 from omnitensor.protocol import limits
 from omnitensor.protocol.errors import ProtocolError
@@ -27,13 +27,11 @@ from p2p.interface import Charge, Head, Judgement, PeerInfo, Verdict
 from p2p.messages import (
     BlocksRequest,
     BlocksResponse,
-    Chunk,
     Gossip,
     PeerId,
     Request,
     Response,
     SnapshotOffer,
-    SnapshotPieceRequest,
     SnapshotQuery,
     StatusUpdate,
     StepsRequest,
@@ -41,7 +39,6 @@ from p2p.messages import (
 )
 from state.chain import Chain
 from state.genesis import Genesis
-from state.snapshots.chunks import read_chunk
 from state.snapshots.files import read_step
 from state.snapshots.loading import checked_block
 from state.snapshots.manifest import Manifest, SnapshotError, manifest_id, read_manifest
@@ -54,7 +51,6 @@ PAUSE_SECONDS: Final = 0.5
 LIAR_POINTS: Final = limits.peer_charge_points_max
 STRIKES_MAX: Final = 3
 """Times that a peer may owe what it has offered before it is asked no more."""
-ASKS_PER_PEER: Final = 2
 
 log = structlog.get_logger("snapshot")
 
@@ -107,17 +103,6 @@ def _is_empty(config: Config, genesis: Genesis) -> bool:
     height = chain.head.height
     chain.close()
     return height == 0
-
-
-@dataclass(slots=True)
-class Offer:
-    """A snapshot, and who gives it."""
-
-    encoded: bytes
-    manifest: Manifest
-    peers: set[PeerId]
-    guessed: set[PeerId] = field(default_factory=set)
-    """Of these, who has not said so: they have a newer one, and perhaps this one, which was under way before, too."""
 
 
 class SnapshotFetch:
@@ -190,11 +175,19 @@ class SnapshotFetch:
         self._asked |= set(fresh)
         await asyncio.gather(*(self._hear(peer_id) for peer_id in fresh))
 
+    async def _go_on_hearing(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self._hear_offers()
+
     async def _hear(self, peer_id: PeerId) -> None:
         try:
             answer = await self._network.ask(peer_id, SnapshotQuery())
         except AskError:
             return
+        except asyncio.CancelledError:
+            self._asked.discard(peer_id)
+            raise
         assert isinstance(answer, SnapshotOffer), "the connection lets no other kind through"
         try:
             manifest = await asyncio.to_thread(read_manifest, answer.manifest)
@@ -238,12 +231,17 @@ class SnapshotFetch:
         steps = await self._steps(offer)
         self.stage.height = manifest.height
         part = Part(folder, offer.encoded)
+        # Who connects meanwhile may give it, too.
+        hearing = asyncio.create_task(self._go_on_hearing())
         try:
-            await _Chunks(self, part, offer).run()
+            await Chunks(self, part, offer, self._fetched).run()
             block = await self._block(offer)
         except BaseException:
             part.close()
             raise
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
         path = part.finish(block, steps, manifest.first_step)
         log.info("snapshot is here", height=manifest.height, bytes=path.stat().st_size)
         began = time.monotonic()
@@ -256,6 +254,9 @@ class SnapshotFetch:
             tell=self._loaded,
         )
         log.info("begun with a snapshot", height=manifest.height, seconds=round(time.monotonic() - began, 1))
+
+    def _fetched(self, done: int, of: int) -> None:
+        self.stage.said = f"fetching the one of height {self.stage.height}, {done} of {of} chunks"
 
     def _loaded(self, done: int, of: int) -> None:
         self.stage.said = f"loading the one of height {self.stage.height}, {done} of {of} chunks"
@@ -334,79 +335,6 @@ class SnapshotFetch:
         log.warning("peer sent what is not so", peer=peer_id.hex()[:16], reason=reason)
         self._bad_peers.add(peer_id)
         self._network.charge(peer_id, LIAR_POINTS, f"snapshot: {reason}")
-
-
-class _Chunks:
-    """All chunks of one snapshot, from everybody who gives it, a few at a time of each."""
-
-    def __init__(self, fetch: SnapshotFetch, part: Part, offer: Offer) -> None:
-        self._fetch = fetch
-        self._part = part
-        self._offer = offer
-        self._waiting = part.missing()[::-1]
-        self._of = sum(chunk.size > 0 for chunk in offer.manifest.chunks)
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._busy: Counter[PeerId] = Counter()
-
-    async def run(self) -> None:
-        """Raises AskError where nobody is left to ask."""
-        try:
-            while self._waiting or self._under_way:
-                self._begin()
-                self._say()
-                if not self._under_way:
-                    raise AskError(
-                        "nobody is left who gives this snapshot", value=self._offer.manifest.height
-                    )
-                done, self._under_way = await asyncio.wait(
-                    self._under_way, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    task.result()
-        finally:
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
-
-    def _say(self) -> None:
-        left, stage = len(self._waiting) + len(self._under_way), self._fetch.stage
-        stage.said = f"fetching the one of height {stage.height}, {self._of - left} of {self._of} chunks"
-
-    def _begin(self) -> None:
-        for peer_id in self._fetch.able(self._offer):
-            while self._waiting and self._busy[peer_id] < ASKS_PER_PEER:
-                self._busy[peer_id] += 1
-                self._under_way.add(asyncio.create_task(self._chunk(peer_id, self._waiting.pop())))
-
-    async def _chunk(self, peer_id: PeerId, index: int) -> None:
-        info = self._offer.manifest.chunks[index]
-        try:
-            data = await self._pieces(peer_id, index, info.size)
-            await asyncio.to_thread(read_chunk, index, info, data)
-            await asyncio.to_thread(self._part.put, index, data)
-        except AskError as error:
-            self._fetch.owes(peer_id, str(error))
-            self._waiting.append(index)
-        except SnapshotError as error:
-            if peer_id in self._offer.guessed:
-                self._fetch.owes(peer_id, str(error))
-            else:
-                self._fetch.blame(peer_id, str(error))
-            self._waiting.append(index)
-        finally:
-            self._busy[peer_id] -= 1
-
-    async def _pieces(self, peer_id: PeerId, index: int, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            wanted = min(limits.piece_bytes_max, size - len(data))
-            request = SnapshotPieceRequest(Height(self._offer.manifest.height), index, len(data), wanted)
-            answer = await self._fetch.ask(peer_id, request)
-            assert isinstance(answer, Chunk), "the connection lets no other kind through"
-            if len(answer.data) > wanted:
-                raise SnapshotError("a peer sent more than was asked for", value=f"chunk {index}")
-            data += answer.data
-        return bytes(data)
 
 
 class _Listener:

@@ -29,6 +29,14 @@ snapshot_manifest_bytes_max: Final = 512 * _KIB
 """A header, a proof, and 256 chunks: each its hash, or its up to 16 entries where it has no more."""
 snapshot_chunk_bytes_max: Final = 64 * _MIB
 """A chunk is one in 256 of the state's rows, and is in memory as a whole while it is verified."""
+snapshot_chunks_per_peer_max: Final = 2
+"""Chunks that are asked of one peer at once."""
+snapshot_asks_per_chunk_max: Final = 2
+"""Peers that are asked for one chunk at once, when nothing else is left to ask for."""
+snapshot_held_up_ms_min: Final = 2_000
+"""A chunk that takes so long is asked of a second peer then."""
+snapshot_outpaced_ms_min: Final = 10_000
+"""Where two take so long for it, the slower gives way to one that was not asked for it yet."""
 step_bytes_max: Final = 32 * _KIB
 """A step over an epoch with all voters: about 10 KiB."""
 steps_per_message_max: Final = 64

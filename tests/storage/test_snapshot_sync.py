@@ -15,12 +15,15 @@ import pytest
 from msgspec.structs import replace
 
 from node import config as configuration
-from node import snapshot_sync
+from node import snapshot_chunks, snapshot_sync
 from node.service import Node
+from node.snapshot_chunks import Chunks, Offer
 from node.snapshot_part import Part, begun
 from node.snapshot_serving import SnapshotShelf
 from node.snapshot_work import listed
+from omnitensor.protocol import limits
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Epoch, Hash, Height
 from p2p.config import HostConfig, Seed
@@ -114,8 +117,14 @@ def new_config(folders: Folders, name: str, *peers: Stranger | Node) -> configur
     return configuration.load(home, configuration.Sources(flags=flags, environment={}))
 
 
-async def peer(folders: Folders, answers: dict[type, object]) -> Stranger:
-    return await Stranger(folders.genesis, 99, answers).start()  # type: ignore[arg-type]  # answers of every kind
+async def peer(folders: Folders, answers: dict[type, object], identity: SigningKey | None = None) -> Stranger:
+    made = Stranger(
+        folders.genesis,
+        99,
+        answers,  # type: ignore[arg-type]  # answers of every kind
+        identity or SigningKey.generate(),
+    )
+    return await made.start()
 
 
 def head_of(config: configuration.Config) -> int:
@@ -183,6 +192,130 @@ async def test_among_liars_one_honest_peer_is_enough(folders: Folders, giver: Gi
     finally:
         for each in (*liars, honest):
             await each.stop()
+    assert head_of(config) == listed(folders.homes[0])[0].height
+
+
+def noted_faults(monkeypatch: pytest.MonkeyPatch) -> list[PeerId]:
+    """Whom the node holds something against, as it goes."""
+    found: list[PeerId] = []
+    for name in ("owes", "blame"):
+        kept = getattr(snapshot_sync.SnapshotFetch, name)
+
+        def note(self: Any, peer_id: PeerId, reason: str, kept: Any = kept) -> None:
+            found.append(peer_id)
+            kept(self, peer_id, reason)
+
+        monkeypatch.setattr(snapshot_sync.SnapshotFetch, name, note)
+    return found
+
+
+async def test_the_last_chunks_do_not_wait_for_a_slow_peer(
+    folders: Folders, giver: Giver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was asked for is asked of another when nothing else is left. It is no liar, and is not held to be one."""
+    monkeypatch.setattr(limits, "ask_ms_max", 10**7)
+    monkeypatch.setattr(limits, "snapshot_held_up_ms_min", 100)
+    faults, go_on, held = noted_faults(monkeypatch), asyncio.Event(), 0
+
+    async def slow(peer_id: PeerId, request: Request) -> Response | None:
+        nonlocal held
+        held += 1
+        await go_on.wait()
+        return giver.answer(peer_id, request)
+
+    # The block is asked of whoever has the least id: a peer that makes two answers for one node makes no third.
+    first, second = sorted((SigningKey.generate() for _ in range(2)), key=lambda key: key.public)
+    honest = await peer(folders, giver.answers(), first)
+    laggard = await peer(folders, giver.answers() | {SnapshotPieceRequest: slow}, second)
+    config = new_config(folders, "new", laggard, honest)
+    try:
+        async with asyncio.timeout(120):
+            assert await snapshot_sync.begin(config)
+    finally:
+        go_on.set()
+        await laggard.stop()
+        await honest.stop()
+    assert head_of(config) == listed(folders.homes[0])[0].height
+    assert held
+    assert not faults
+    asked = [each.index for each in honest.asked if isinstance(each, SnapshotPieceRequest)]
+    assert len(asked) == len(set(asked)), "nothing was asked of the same peer twice"
+
+
+class Slow:
+    """Givers of whom all but the last say nothing, without a network between (``node.snapshot_chunks.Givers``)."""
+
+    def __init__(self, giver: Giver, *peers: PeerId) -> None:
+        self.giver = giver
+        self.peers = list(peers)
+        self.faults: list[PeerId] = []
+        self.asked: Counter[tuple[PeerId, int]] = Counter()
+        self.open: Counter[int] = Counter()
+        self.most_open = 0
+
+    def able(self, offer: Offer) -> list[PeerId]:
+        return self.peers
+
+    async def ask(self, peer_id: PeerId, request: Request) -> Response:
+        assert isinstance(request, SnapshotPieceRequest)
+        self.asked[peer_id, request.index] += 1
+        self.open[request.index] += 1
+        self.most_open = max(self.most_open, self.open[request.index])
+        try:
+            if peer_id != self.peers[-1]:
+                await asyncio.Event().wait()
+            answer = self.giver.answer(peer_id, request)
+            assert answer is not None
+            return answer
+        finally:
+            self.open[request.index] -= 1
+
+    def owes(self, peer_id: PeerId, reason: str) -> None:
+        self.faults.append(peer_id)
+
+    blame = owes
+
+
+async def test_two_slow_peers_give_way_to_a_third(
+    giver: Giver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each chunk two are asked at the most, and who was not asked yet comes before who was."""
+    monkeypatch.setattr(limits, "snapshot_chunks_per_peer_max", 300)
+    monkeypatch.setattr(limits, "snapshot_held_up_ms_min", 50)
+    monkeypatch.setattr(limits, "snapshot_outpaced_ms_min", 150)
+    monkeypatch.setattr(snapshot_chunks, "LOOK_SECONDS", 0.02)
+    found = giver.shelf.serve(SnapshotQuery(), giver.chain.reader())
+    assert isinstance(found, SnapshotOffer)
+    offer = Offer(found.manifest, read_manifest(found.manifest), set())
+    givers = Slow(giver, PeerId(b"a"), PeerId(b"b"), PeerId(b"c"))
+    part, told = Part(tmp_path / "part", found.manifest), list[tuple[int, int]]()
+    async with asyncio.timeout(120):
+        await Chunks(givers, part, offer, lambda done, of: told.append((done, of))).run()
+    assert not part.missing()
+    part.close()
+    assert givers.most_open == 2
+    assert set(givers.asked.values()) == {1}, "nobody is asked for the same twice"
+    assert not givers.faults
+    assert told == sorted(told)
+
+
+async def test_a_piece_of_another_length_than_was_asked_for_is_a_lie(folders: Folders, giver: Giver) -> None:
+    """One byte an answer would take a day for a chunk, and never be late."""
+
+    def short(peer_id: PeerId, request: Request) -> Response | None:
+        whole = giver.answer(peer_id, request)
+        assert isinstance(whole, Chunk)
+        return Chunk(whole.data[:1])
+
+    liar = await peer(folders, giver.answers() | {SnapshotPieceRequest: short})
+    honest = await peer(folders, giver.answers())
+    config = new_config(folders, "new", liar, honest)
+    try:
+        assert await snapshot_sync.begin(config)
+        assert any("charged" in reason for _, reason in liar.downs), liar.downs
+    finally:
+        await liar.stop()
+        await honest.stop()
     assert head_of(config) == listed(folders.homes[0])[0].height
 
 
