@@ -7,7 +7,9 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
+from omnitensor.protocol import limits
 from omnitensor.protocol.epochs import epoch_of
+from omnitensor.protocol.job_places import place_price
 from omnitensor.protocol.merkle import HASH_BYTES
 from omnitensor.protocol.rows_work import ReceiptState, Worker, WorkReceipt, work_receipt_key, worker_key
 from omnitensor.protocol.types import BPS, Address, Epoch, Hash, Height, View
@@ -32,6 +34,7 @@ from rpc.fields import (
 from rpc.proofs import RowProof, row_proof
 from rpc.table import TABLE, Context, Params, Result
 from state.ledger import worker_sets
+from state.ledger.jobs import jobs_open
 from state.reader import Reader
 from state.schema import (
     FINDINGS,
@@ -72,6 +75,14 @@ class WorkStatus(Result, frozen=True):
     leads_by_work: Annotated[bool, Meta(description="Whether two views in three are led by credit now")]
     tickets: Annotated[Count, Meta(description="Behind the credit that leads now")]
     leaders: Annotated[Count, Meta(description="Workers that may lead now")]
+    jobs_open: Annotated[Count, Meta(description="Jobs that people posted and that have not ended")]
+    jobs_open_max: Annotated[Count, Meta(description="So many of them there may be")]
+    place_price: Annotated[
+        AmountText,
+        Meta(
+            description="What burns for each block of the next place among them, nanoOMNIT; nothing at first"
+        ),
+    ]
     epochs: Annotated[
         list[WorkEpochShown], Meta(description="The one under way, and those before, newest first")
     ]
@@ -95,6 +106,9 @@ def status(context: Context, params: WorkStatusParams) -> WorkStatus:
         leads_by_work=schedule is not None and schedule.is_led_by_work(View(1)),
         tickets=0 if found is None else found.tickets,
         leaders=0 if found is None else len(found.entries),
+        jobs_open=jobs_open(reader),
+        jobs_open_max=limits.jobs_open_max,
+        place_price=str(place_price(jobs_open(reader), reader.params())),
         epochs=[
             _epoch_shown(reader, Epoch(each)) for each in range(epoch, max(-1, epoch - params.epochs), -1)
         ],

@@ -401,6 +401,11 @@ def _agree(plan: Plan, yes: bool) -> None:
         f" up to {format_omnit(plan.escrow)} ({format_omnit(plan.fee_unit)} paid and {format_omnit(plan.burn_unit)}"
         " burned for each receipt that stands)"
     )
+    if plan.place_max:
+        note(
+            f"beside the jobs that are open its place burns {format_omnit(plan.place)} now and"
+            f" {format_omnit(plan.place_max)} at most, whatever becomes of it; less with an earlier --deadline"
+        )
     if yes:
         return
     if not is_terminal():
@@ -436,11 +441,15 @@ def compute_status(app: App) -> None:
     found = app.run(ask)
     if app.as_json:
         epochs = [each.as_dict() | {"pool": money_json(each.pool)} for each in found.epochs]
-        print_json(found.as_dict() | {"epochs": epochs})
+        print_json(found.as_dict() | {"place_price": money_json(found.place_price), "epochs": epochs})
         return
     leads = "two views in three are led by work" if found.leads_by_work else "all views are led by stake"
     say(
         f"epoch {found.epoch}: {found.workers} workers; {leads} ({found.tickets} tickets, {found.leaders} leaders)"
+    )
+    say(
+        f"{found.jobs_open} of {found.jobs_open_max} places for jobs are taken; the next one burns"
+        f" {format_omnit(found.place_price)} a block"
     )
     if found.sums.receipts:
         say(useful_line(found.sums))

@@ -401,6 +401,8 @@ job_replicas_max: Final = 4
 jobs_open_per_account_max: Final = 16
 jobs_open_max: Final = 256
 """Jobs that people posted and that have not ended, of all accounts."""
+jobs_places_free: Final = jobs_open_max // 4
+"""Of these places so many cost nothing; each further one costs more than the one before (``work_place_price``)."""
 receipt_macs_max: Final = 2**48
 """Multiply-accumulates that one receipt counts for at most, as much as chance may say of it."""
 work_outputs_inline_max: Final = 8 * KIB

@@ -40,6 +40,17 @@ class WorkParams(StakingParams, frozen=True):
     work_job_blocks_max: Annotated[
         U32, Spec(Area.WORK, "blocks", 10, BLOCKS_MAX, BLOCK, "How far ahead a job's deadline may lie.")
     ] = 86_400
+    work_place_price: Annotated[
+        AmountF,
+        Spec(
+            Area.WORK,
+            "nanoOMNIT",
+            0,
+            NANO // 100,
+            BLOCK,
+            "Burned for each block of a place among open jobs, times how many places beyond the free ones are taken with it.",
+        ),
+    ] = Amount(10_000)
     work_chain_job_blocks: Annotated[
         U32, Spec(Area.WORK, "blocks", 10, BLOCKS_MAX, BLOCK, "Time for the chain's own job about a batch.")
     ] = 600

@@ -20,6 +20,7 @@ from omnitensor.protocol.amounts import format_omnit
 from omnitensor.protocol.bodies import JobPost
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import ProtocolError
+from omnitensor.protocol.job_places import place_charge
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.models import ModelFile, read_model
 from omnitensor.protocol.rows_work import ReceiptState
@@ -28,7 +29,14 @@ from omnitensor.protocol.work import LayerShape, outputs_root, unit_macs
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
 from omnitensor.sdk.client import Client
 from omnitensor.sdk.content import download_file, file_content, upload_file
-from omnitensor.sdk.errors import FileError, InputError, NonceUsedError, ResponseError, WaitTimeout
+from omnitensor.sdk.errors import (
+    FileError,
+    InputError,
+    NonceUsedError,
+    RefusedError,
+    ResponseError,
+    WaitTimeout,
+)
 from omnitensor.sdk.home import Home
 from omnitensor.sdk.loops import Blocking, blocking
 from omnitensor.sdk.orders import POLL_S, Order, succeeded
@@ -40,6 +48,8 @@ FEE_UNIT: Final = Amount(1_000_000)
 """nanoOMNIT to each worker of a unit, unless told otherwise."""
 UNIT_ROWS: Final = 1_024
 DEADLINE_BLOCKS: Final = 3_600
+PLACES_AHEAD: Final = 16
+"""So many jobs may be posted in between, and a plan's ``place_max`` still pays for a place."""
 WAIT_S: Final = 24 * 3_600.0
 OUTPUTS_TRIES: Final = 30
 
@@ -70,6 +80,10 @@ class Plan(msgspec.Struct, frozen=True):
     fee_unit: int
     burn_unit: int
     deadline_blocks: int
+    place: int = 0
+    """nanoOMNIT that would burn now for a place among open jobs, whatever becomes of it; nothing while few are open,"""
+    place_max: int = 0
+    """and that may burn at most, since others post as well."""
 
     @property
     def units(self) -> int:
@@ -208,18 +222,24 @@ class AsyncCompute(AsyncActor):
         unit_rows: int = UNIT_ROWS,
         deadline_blocks: int = DEADLINE_BLOCKS,
     ) -> Plan:
-        """As the function ``plan``, at the chain's base price."""
-        price = (await self.client.params()).work_base_price
-        return await asyncio.to_thread(
+        """As the function ``plan``, at the chain's base price, with what a place among the jobs that are open now costs."""
+        params, status = await asyncio.gather(self.client.params(), self.client.work_status(1))
+        made = await asyncio.to_thread(
             plan,
             model,
             rows,
             fee_unit=fee_unit,
             burn_unit=burn_unit,
-            base_price=price,
+            base_price=params.work_base_price,
             replicas=replicas,
             unit_rows=unit_rows,
             deadline_blocks=deadline_blocks,
+        )
+        taken = status.jobs_open
+        return msgspec.structs.replace(
+            made,
+            place=place_charge(taken, deadline_blocks, params),
+            place_max=place_charge(taken + PLACES_AHEAD, deadline_blocks, params),
         )
 
     async def run(
@@ -271,6 +291,9 @@ class AsyncCompute(AsyncActor):
                 break
             except NonceUsedError:  # it never can be included: signing anew pays nothing twice
                 work = msgspec.structs.replace(work, order=None)
+            except RefusedError:  # final, and without effect: the next attempt signs another
+                self.home.write(path, msgspec.structs.replace(work, order=None))
+                raise
         else:
             raise NonceUsedError("other transactions keep taking the account's number", value=wallet.text)
         named = [event["job"] for event in final.receipt.events if "job" in event] if final.receipt else []
@@ -295,6 +318,7 @@ class AsyncCompute(AsyncActor):
             fee_unit=Amount(plan.fee_unit),
             burn_unit=Amount(plan.burn_unit),
             deadline=Height(status.height + plan.deadline_blocks),
+            place_max=Amount(plan.place_max),
         )
         work = msgspec.structs.replace(work, order=await self.client.sign(wallet, body))
         self.home.write(path, work)

@@ -321,15 +321,13 @@ def spends(body: BodyBase) -> int:
         case bodies.WorkerRegister():
             return body.bond
         case bodies.JobPost():
-            return body.units * body.replicas * (body.fee_unit + body.burn_unit)
+            return body.escrow + body.place_max
         case bodies.CompetitionOpen():
             return body.pool
         case bodies.CampaignOpen():
             return body.budget
         case bodies.WorkerRegister():
             return body.bond
-        case bodies.JobPost():
-            return body.escrow
         case _:
             return 0
 

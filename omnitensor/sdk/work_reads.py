@@ -48,6 +48,9 @@ class WorkStatusInfo(Result, frozen=True):
     leads_by_work: bool
     tickets: int
     leaders: int
+    jobs_open: int
+    jobs_open_max: int
+    place_price: int
     epochs: list[WorkEpochInfo]
     sums: WorkSumsInfo
 

@@ -13,6 +13,7 @@ from omnitensor.protocol.blocks import Event
 from omnitensor.protocol.bodies.work import JobCancel, JobPost
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.epochs import boundary_of
+from omnitensor.protocol.job_places import place_charge
 from omnitensor.protocol.types import ZERO_HASH, Address, Amount, BatchId, Epoch, Hash, Height
 from omnitensor.protocol.work import (
     FEATURES,
@@ -25,7 +26,7 @@ from omnitensor.protocol.work import (
     job_id,
     shape_fault,
 )
-from state.ledger.accounts import Pot, move, next_number
+from state.ledger.accounts import Pot, burn, move, next_number
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
@@ -55,7 +56,7 @@ def post(view: View, ctx: BlockContext, sender: Address, body: JobPost) -> tuple
             value=body.deadline,
             remedy=f"give a height above {ctx.height}, {latest} at most",
         )
-    _make_room(view, sender)
+    burned = _take_place(view, ctx, sender, body)
     move(view, sender, Pot.WORK, body.escrow)
     number = next_number(view, JOB_COUNTER, 1)
     name = job_id(ctx.chain_id, JobKind.POSTED, number)
@@ -80,7 +81,7 @@ def post(view: View, ctx: BlockContext, sender: Address, body: JobPost) -> tuple
         escrow=Amount(body.escrow),
     )
     see_model(view, ctx, body.model_root)
-    return (_enter(view, name, job),)
+    return (_enter(view, name, job, place=burned),)
 
 
 def _check_form(body: JobPost) -> None:
@@ -114,8 +115,11 @@ def _check_form(body: JobPost) -> None:
         raise Rejected("job_fee", "a job for nothing", value=0, remedy="give a fee above zero")
 
 
-def _make_room(view: View, sender: Address) -> None:
-    """Counts one more open job of the sender. Raises Rejected where it has, or all have, as many as there may be."""
+def _take_place(view: View, ctx: BlockContext, sender: Address, body: JobPost) -> int:
+    """Counts one more open job of the sender, and burns what its place costs: nanoOMNIT. What burned never returns.
+
+    Raises Rejected where it has, or all have, as many as there may be, or where the place costs more than it allows.
+    """
     mine = view.get(JOBS_OPEN, sender)
     own = mine.number if mine else 0
     total = jobs_open(view)
@@ -128,6 +132,16 @@ def _make_room(view: View, sender: Address) -> None:
         )
     view.put(JOBS_OPEN, Count(own + 1), sender)
     view.put(COUNTERS, Counter(total + 1), JOBS_OPEN_COUNTER)
+    charge = place_charge(total, body.deadline - ctx.height, ctx.params)
+    if charge > body.place_max:
+        raise Rejected(
+            "job_place",
+            f"{total} jobs are open, and a place beside them burns more than the order allows",
+            value=format_omnit(charge),
+            remedy="allow that much, take an earlier deadline, or wait until some have ended",
+        )
+    burn(view, sender, charge)
+    return charge
 
 
 def jobs_open(view: ReadView) -> int:
@@ -182,12 +196,12 @@ def _posted(
     )
 
 
-def _enter(view: View, name: Hash, job: Job) -> Event:
+def _enter(view: View, name: Hash, job: Job, place: int = 0) -> Event:
     put_job(view, name, job)
     look_at(view, job.deadline, Due.DEADLINE, name)
     said: dict[str, int | str | bytes] = {"job": name, "of": JobKind(job.kind).label, "units": job.units}
     if job.poster:
-        said |= {"poster": job.poster, "escrow": job.escrow}
+        said |= {"poster": job.poster, "escrow": job.escrow, "place": place}
     if job.batch:
         said["batch"] = job.batch
     return event("job.posted" if job.poster else "job.queued", **said)

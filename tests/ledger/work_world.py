@@ -136,6 +136,7 @@ class WorkWorld(World):
             fee_unit=Amount(7 * OMNIT),
             burn_unit=Amount(3 * OMNIT),
             deadline=Height(self.height + 1 + 60),
+            place_max=Amount(10_000 * OMNIT),
         )
         return changed(made, **changes)
 

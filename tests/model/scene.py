@@ -59,6 +59,7 @@ LIMITS = {
     "maturities_per_block_max": 2,
     "workers_max": 6,
     "jobs_open_per_account_max": 2,
+    "jobs_places_free": 2,
     "job_work_per_block_max": 10**9,
 }
 """Small enough to be met in random histories."""
@@ -118,6 +119,7 @@ PARAMS_OF_SCENE = Params(
     work_receipts_per_block_max=4,
     work_keep_blocks=15,
     synthetic_units_max=2,
+    work_place_price=Amount(NANO // 1_000),
     work_fraud_bond=Amount(5 * NANO),
     work_base_price=Amount(1_000 * NANO),
     compute_bps=500,

@@ -21,7 +21,8 @@ def validator(scene: Scene, chance: Any) -> Address:
         return anybody(scene, chance)
     if pick == 1:
         return Address(chance.choice(list(register)))
-    return Address(chance.choice([address for address, row in register.items() if not row.removed]))
+    staying = [address for address, row in register.items() if not row.removed]
+    return Address(chance.choice(staying or list(register)))
 
 
 def delegation(scene: Scene, chance: Any) -> tuple[Address, Address]:

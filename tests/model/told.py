@@ -53,6 +53,7 @@ MONEY_EVENTS = (
     ("worker.bonded", "worker", "amount", -1),
     ("worker.paid", "worker", "amount", 1),
     ("job.posted", "poster", "escrow", -1),
+    ("job.posted", "poster", "place", -1),
     ("job.refunded", "poster", "amount", 1),
     ("work.paid", "worker", "fee", 1),
     ("work.pool", "worker", "amount", 1),

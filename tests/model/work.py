@@ -61,6 +61,9 @@ class Work(Workers):
         mine = self.jobs_of(sender)
         full = mine >= self.limits["jobs_open_per_account_max"] or self.counters.get("open jobs", 0) >= 256
         refuse_if(full, "job_limit")
+        place = self.place_of(body.deadline - self.height)
+        refuse_if(place > body.place_max, "job_place")
+        self.move(sender, "burned", place)
         paid = units * body.replicas * (body.fee_unit + body.burn_unit)
         self.move(sender, "work", paid)
         self.counters["open jobs"] = self.counters.get("open jobs", 0) + 1
@@ -83,6 +86,17 @@ class Work(Workers):
             escrow=paid,
         )
         self.see_model(body.model_root)
+
+    def place_of(self, ahead: int) -> int:
+        """What burns for one more place: the price of a block rises with each place beyond the free ones."""
+        beyond = self.counters.get("open jobs", 0) + 1 - self.limits["jobs_places_free"]
+        longest = (
+            ahead + self.p.work_outputs_blocks + self.p.work_judge_blocks
+        )  # the last receipt is found good,
+        longest += (
+            self.p.epoch_blocks + self.p.work_judge_blocks + 1
+        )  # objected to at the end of its time, and judged
+        return int(max(beyond, 0) * longest * self.p.work_place_price)
 
     def jobs_of(self, account: bytes) -> int:
         """Of an account, those that have not ended."""

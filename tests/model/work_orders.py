@@ -106,6 +106,7 @@ def job_post(scene: Scene, chance: Chance) -> Made:
         fee_unit=Amount(chance.choice([0, 1, NANO // 3, 2 * NANO])),
         burn_unit=Amount(chance.choice([0, 1, 3, NANO // 7])),
         deadline=Height(height + chance.choice([8, 30, 60, 100])),
+        place_max=Amount(NANO // 20 if rows == 12 else NANO),
     )
     if not often(chance):
         posted = replace(posted, **chance.choice(WRONG_JOBS(height)))

@@ -143,7 +143,18 @@ async def with_job(nodes: list[Node], worker: Node) -> None:
     shapes = tuple(LayerShape(layer.inputs, layer.outputs) for layer in MODEL.layers)
     deadline = Height(height_of(nodes[0]) + 4_000)
     body = JobPost(
-        model, MODEL.root, data, shapes, 16, 150, 64, 1, Amount(NANO), Amount(NANO // 100), deadline
+        model,
+        MODEL.root,
+        data,
+        shapes,
+        16,
+        150,
+        64,
+        1,
+        Amount(NANO),
+        Amount(NANO // 100),
+        deadline,
+        Amount(0),
     )
     bob, before = (
         account_key("bob").address,

@@ -84,6 +84,7 @@ def post(backend: TestBackend, rows: int = 8) -> JobPost:
         fee_unit=Amount(NANO),
         burn_unit=Amount(5),
         deadline=Height(backend.chain.head.height + 60),
+        place_max=Amount(0),
     )
 
 

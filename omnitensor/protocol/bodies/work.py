@@ -80,6 +80,8 @@ class JobPost(BodyBase, frozen=True, tag=84):
     """nanoOMNIT that burn with each of them: they make it count in full."""
     deadline: HeightF
     """Receipts are taken up to this height; what is left returns to the poster."""
+    place_max: AmountF
+    """nanoOMNIT that may burn for its place among open jobs, at most (``job_places``): how many there will be, nobody knows."""
 
     @property
     def units(self) -> int:
