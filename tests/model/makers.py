@@ -159,7 +159,8 @@ def validator_register(scene: Scene, chance: Chance) -> Made | None:
 def validator(scene: Scene, chance: Chance) -> Address:
     register = scene.model.validators
     if often(chance, 0.9):
-        return Address(chance.choice([address for address, row in register.items() if not row.removed]))
+        staying = [address for address, row in register.items() if not row.removed]
+        return Address(chance.choice(staying or list(register)))
     return Address(chance.choice(list(register))) if often(chance, 0.5) else anybody(scene, chance)
 
 

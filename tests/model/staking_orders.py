@@ -64,6 +64,9 @@ def delegate(scene: Scene, chance: Any) -> tuple[Address, Any]:
 
 def undelegate(scene: Scene, chance: Any) -> tuple[Address, Any]:
     who, to = delegation(scene, chance)
+    leaving = [key[:2] for key in scene.model.undelegations]
+    if leaving and chance.randrange(4) == 0:
+        who, to = map(Address, chance.choice(leaving))  # until there are as many as there may be
     held = scene.model.delegations.get((who, to))
     worth = scene.model._worth(to, held.shares) if held else NANO
     return who, bodies.Undelegate(to, part(chance, worth))

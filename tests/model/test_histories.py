@@ -48,7 +48,7 @@ batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 
 PROPOSALS = ("executed", "rejected", "vetoed", "no_quorum", "expired", "cancelled")
 WORKER_CONVICTED = "a worker convicted, and its reporter paid"
-SEEDS_MAX = 16
+SEEDS_MAX = 24
 """A few are enough, mostly."""
 
 
