@@ -115,6 +115,14 @@ def _commit_unit(view: View, ctx: BlockContext, key: Key, receipt: Receipt, job:
             value=receipt.job,
             remedy="see what is open with: otensor-cli job list",
         )
+    if receipt.anchor < job.opened_at:
+        # Whoever knew the anchor when it named model and rows could have named minus the noise, and multiplied nothing.
+        raise Rejected(
+            "receipt_anchor",
+            f"the anchor is below height {job.opened_at}, at which the job opened",
+            value=receipt.anchor,
+            remedy="run the unit again with a recent block",
+        )
     if receipt.unit >= job.units:
         raise Rejected(
             "receipt_unit", f"the job has {job.units} units", value=receipt.unit, remedy="take one of them"

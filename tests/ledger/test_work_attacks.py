@@ -98,6 +98,7 @@ def test_an_anchor_is_a_recent_block_and_nothing_else() -> None:
     """Ground anchors: sixty-four blocks to choose from by default, here eight, and a unit once for each worker."""
     world = a_world()
     job = world.open_job(replicas=1)
+    world.blocks(WORK.work_anchor_blocks_max)
     worker = world.taker(job, 0)
     at = world.height
     for anchor in (at + 1, at + 1 + 10**6, at + 1 - WORK.work_anchor_blocks_max - 5):
@@ -105,6 +106,17 @@ def test_an_anchor_is_a_recent_block_and_nothing_else() -> None:
     assert world.commit_unit(worker, job, 0, anchor=Height(world.height + 1 - WORK.work_anchor_blocks_max)).ok
     again = world.commit_unit(worker, job, 0, anchor=Height(world.height - 2))
     assert again.code == "receipt_known"
+
+
+def test_no_anchor_is_older_than_its_job() -> None:
+    """Whoever knows the anchor before it names the rows names minus the noise: what is left to multiply is nearly nothing."""
+    world = a_world()
+    job = world.open_job(replicas=1, unit_rows=1)
+    opened = world.job(job).opened_at
+    assert opened == world.height
+    told = world.commit_unit(world.taker(job, 0), job, 0, anchor=Height(opened - 1))
+    assert told.code == "receipt_anchor"
+    assert world.commit_unit(world.taker(job, 0), job, 0, anchor=Height(opened)).ok
 
 
 def test_nobody_commits_a_unit_twice_whatever_became_of_the_first() -> None:

@@ -311,6 +311,7 @@ class Work(Workers):
         refuse_if(name not in self.jobs, "job_unknown")
         job = self.jobs[name]
         refuse_if(job.status != TAKES or self.height > job.deadline, "job_not_open")
+        refuse_if(made.anchor < job.opened_at, "receipt_anchor")
         refuse_if(unit >= self.units_in(job), "receipt_unit")
         waiting, good = self.units.get((name, unit), (0, 0))
         refuse_if(waiting + good >= job.replicas, "unit_full")

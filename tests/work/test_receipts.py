@@ -284,6 +284,24 @@ def test_easy_inputs_leave_the_noisy_matrices_full(kind: str) -> None:
     assert check_receipt(unit, receipt_of(unit, run_unit(unit))) > 0
 
 
+def test_inputs_that_know_their_own_noise_would_leave_nothing_to_multiply() -> None:
+    """Why the ledger takes no anchor that is older than its job: rows named after it undo it, all but an entry in 128."""
+    t, size = 16, 64
+    program = Program.of(model_of((size, size), t))
+    model = noise.model_seed(BEACON, program.root, 0, size, size, t)
+    seed = noise.unit_seed(ANCHOR, WORKER, JOB, 5, 0, size, size, size, model, t)
+    left = np.concatenate([noise.unit_left(seed, row, t) for row in range(size // t)]).astype(int)
+    pieces = [noise.unit_right(model, piece, t) for piece in range(size // t)]
+    added = np.concatenate([left[:, each.places] * each.signs for each in pieces], axis=1).astype(int)
+    rows = np.clip(-added, -63, 63).astype(np.int8)
+    remains = np.count_nonzero(rows + added) / rows.size
+    assert remains < 0.02
+    unit = unit_of(program, rows, 0)
+    assert (
+        check_receipt(unit, receipt_of(unit, run_unit(unit))) > 0
+    )  # and yet its tickets hold, and count in full
+
+
 # -- outputs, audits, fraud
 
 
