@@ -18,7 +18,7 @@ def counted(macs: int, burned: int, base_price: int, discount_bps: int = DISCOUN
 
 def burned_share(macs: int, burned: int, base_price: int) -> int:
     """The share, in basis points, of so many multiply-accumulates that what burned for them paid for."""
-    whole = macs * base_price >> 30
+    whole = -(-macs * base_price >> 30)  # rounded up: no work is so little that it counts in full for nothing
     return BPS if burned >= whole else burned * BPS // whole
 
 

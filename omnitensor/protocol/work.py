@@ -167,10 +167,19 @@ def unit_macs(layers: tuple[LayerShape, ...], rows: int) -> int:
     return rows * sum(layer.inputs * layer.outputs for layer in layers)
 
 
+def unit_squares(layers: tuple[LayerShape, ...], rows: int, tile: int) -> int:
+    """Square products of a unit: each has one chance at a ticket, also where zeros fill it up."""
+    return -(-rows // tile) * sum(-(-one.inputs // tile) * -(-one.outputs // tile) for one in layers)
+
+
+def proven_macs(layers: tuple[LayerShape, ...], rows: int, tile: int) -> int:
+    """Multiply-accumulates that the tickets of a unit stand for, on average over chance: those of whole squares."""
+    return unit_squares(layers, rows, tile) * tile**3
+
+
 def unit_bits(layers: tuple[LayerShape, ...], rows: int, tile: int) -> int:
     """The difficulty of a unit's tickets: so that ``TICKETS_EXPECTED`` squares win, or up to twice as many."""
-    squares = -(-rows // tile) * sum(-(-one.inputs // tile) * -(-one.outputs // tile) for one in layers)
-    return max(0, (squares // TICKETS_EXPECTED).bit_length() - 1)
+    return max(0, (unit_squares(layers, rows, tile) // TICKETS_EXPECTED).bit_length() - 1)
 
 
 def macs_counted(credit: int) -> int:

@@ -25,7 +25,7 @@ from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.models import ModelFile, read_model
 from omnitensor.protocol.rows_work import ReceiptState
 from omnitensor.protocol.types import Address, Amount, Hash, Height
-from omnitensor.protocol.work import LayerShape, outputs_root, unit_macs
+from omnitensor.protocol.work import LayerShape, outputs_root, proven_macs, unit_macs
 from omnitensor.sdk.actor import AsyncActor, async_of, made_in_loop
 from omnitensor.sdk.client import Client
 from omnitensor.sdk.content import download_file, file_content, upload_file
@@ -152,7 +152,7 @@ def plan(
     if not 1 <= replicas <= limits.job_replicas_max:
         raise InputError("so many replicas", value=replicas, remedy=f"1 to {limits.job_replicas_max}")
     if burn_unit is None:
-        burn_unit = -(-unit_macs(layers, unit_rows) * base_price >> 30)
+        burn_unit = -(-proven_macs(layers, unit_rows, file.tile) * base_price >> 30)
     return Plan(
         model,
         rows,

@@ -16,7 +16,7 @@ from omnitensor.protocol.params import Params
 from omnitensor.protocol.seasons import Role
 from omnitensor.protocol.types import BPS, U32_MAX, Address, Amount, Epoch, Height
 from omnitensor.protocol.votes import ValidatorTable
-from omnitensor.protocol.work import JobKind, unit_macs
+from omnitensor.protocol.work import JobKind, proven_macs
 from omnitensor.protocol.workers import WorkerEntry, WorkerSet
 from state.ledger import epochs, standings, worker_sets, workers
 from state.ledger.accounts import Pot, lifetime_sum, move, pot
@@ -43,14 +43,14 @@ class Counted(NamedTuple):
 def of_receipt(job: Job | None, unit: int, macs: int, params: Params) -> Counted:
     """What ``macs`` of tickets count for: the chain's own jobs in full, others by what burned, synthetic work at the discount.
 
-    The share that burned is of the unit as it is, not of what its tickets happen to say: so credit stays unbiased.
+    The share that burned is of what a unit's tickets stand for on average, not of what they happen to say: credit stays unbiased.
     """
     if job is None:
         return Counted(counted_at(macs, 0, params.work_discount_bps), 0)
     if job.kind != JobKind.POSTED:
         return Counted(macs, macs)
-    exact = unit_macs(job.layers, job.rows_of(unit))
-    share = burned_share(exact, job.burn_unit, params.work_base_price)
+    expected = proven_macs(job.layers, job.rows_of(unit), job.tile)
+    share = burned_share(expected, job.burn_unit, params.work_base_price)
     return Counted(counted_at(macs, share, params.work_discount_bps), macs * share // BPS)
 
 

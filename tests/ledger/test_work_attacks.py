@@ -392,3 +392,30 @@ def test_synthetic_outputs_can_not_be_shown() -> None:
     assert told.ok
     assert world.do("wo0", WorkOutputs(job, 0, None, b"")).code == "outputs_shown"
     assert world.kept("wo0", job, 0).receipt.outputs_root == ZERO_HASH  # type: ignore[union-attr] # it is there
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "tile"), [((16, 16), 1, 128), ((64, 64), 1, 64), ((100, 1), 3, 16)]
+)
+def test_what_fills_up_tiles_burns_as_what_it_counts(shape: tuple[int, int], rows: int, tile: int) -> None:
+    """Tickets stand for whole squares, zeros and all: wide tiles over one row must not count in full for next to nothing."""
+    layers = (LayerShape(*shape),)
+    squares = -(-rows // tile) * -(-shape[0] // tile) * -(-shape[1] // tile)
+    macs = squares * tile**3
+    price = -(-macs * WORK.work_base_price // 2**30)
+    world = a_world()
+    job = world.open_job(
+        layers=layers, tile=tile, rows=rows, unit_rows=rows, replicas=1, data=content_of("d", rows * shape[0])
+    )
+    for burned in (0, 1, price // 2, price - 1, price):
+        row = replace(world.job(job), burn_unit=Amount(burned))
+        credit = of_receipt(row, 0, macs, WORK).credit
+        assert credit == macs * (2_500 * 10_000 + 7_500 * (burned * 10_000 // price)) // 10**8
+        assert (credit == macs) == (burned == price)
+
+
+def test_outputs_that_every_validator_fetches_weigh_wherever_they_stand() -> None:
+    small, large = (
+        WorkOutputs(Hash(bytes(32)), 0, content_of("outputs", size), b"") for size in (10_000, 16 * 2**20)
+    )
+    assert large.weight() - small.weight() == 16 * 2**10 - 9

@@ -59,7 +59,7 @@ def own_weight(kind: str, body: Any) -> int:
     if kind == "work_judge":
         return 100 + 300 * (len(body.jobs) + len(body.receipts))
     if kind == "work_outputs":
-        return 200 + len(body.outputs) // 2
+        return 200 + len(body.outputs) // 2 + (body.content.size // 1_024 if body.content else 0)
     if kind == "competition_open":
         return 2_000 + 100 * len(body.shares_bps)
     if kind == "vault_execute":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 from tests.model.ground import BPS, Thing, parts_of, refuse_if
@@ -193,8 +193,12 @@ class WorkVerdicts(Work):
             return Fraction(0)
         if job.kind in (PRINTS, SCORES):
             return Fraction(1)
-        exact = self.rows_in(job, unit) * sum(each.inputs * each.outputs for each in job.layers)
-        price = exact * self.p.work_base_price // 2**30
+        side = job.tile  # whole squares: what fills them up is proven, and counts, as everything else
+        wide = sum(
+            ceil(Fraction(each.inputs, side)) * ceil(Fraction(each.outputs, side)) for each in job.layers
+        )
+        squares = ceil(Fraction(self.rows_in(job, unit), side)) * wide
+        price = ceil(Fraction(squares * side**3 * self.p.work_base_price, 2**30))
         paid = BPS if job.burn_unit >= price else job.burn_unit * BPS // price
         return Fraction(paid, BPS)
 

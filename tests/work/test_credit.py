@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_burning_raises_credit_to_the_whole_and_no_further(
     macs: int, burned: int, price: int, discount: int
 ) -> None:
     found = counted(macs, burned, price, discount)
-    whole = macs * price // 2**30
+    whole = ceil(Fraction(macs * price, 2**30))
     share = Fraction(10_000) if burned >= whole else Fraction(burned * 10_000 // whole)
     gamma = Fraction(discount, 10_000)
     assert found == int(macs * (gamma + (1 - gamma) * share / 10_000))

@@ -22,7 +22,7 @@ from omnitensor.protocol.work import FraudProof, Layers, Receipt
 VOTE_WEIGHT = 300
 """For one vote on a job or a receipt: with each, all votes on it so far are weighed."""
 JOB_BYTES_PER_WEIGHT = 1_024
-"""Of a job's model and rows."""
+"""Of a job's model and rows, and of outputs that stand in no order."""
 
 
 class WorkerRegister(BodyBase, frozen=True, tag=80):
@@ -158,7 +158,9 @@ class WorkOutputs(BodyBase, frozen=True, tag=88):
     outputs: Annotated[bytes, Meta(max_length=limits.work_outputs_inline_max)]
 
     def weight(self) -> int:
-        return 200 + len(self.outputs) // 2  # its rows are hashed
+        # Rows in the order are hashed; content is fetched and kept by every validator, as the job's own bytes are.
+        fetched = 0 if self.content is None else self.content.size // JOB_BYTES_PER_WEIGHT
+        return 200 + len(self.outputs) // 2 + fetched
 
 
 class WorkFraud(BodyBase, frozen=True, tag=89):
