@@ -189,7 +189,7 @@ class ChainParams(Record, frozen=True):
             0,
             6_000,
             EPOCH,
-            "Share of an epoch's blocks that must name a voter, or it was absent in it.",
+            "Share of an epoch's blocks that must name a voter, or it was absent; a third of it where work draws leaders.",
         ),
     ] = 5_000
     downtime_epochs: Annotated[

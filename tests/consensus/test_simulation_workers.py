@@ -64,6 +64,31 @@ def test_with_all_work_hostile_on_the_ledger_whoever_misses_its_views_loses_cred
     assert missed
 
 
+def test_with_all_work_hostile_on_the_ledger_nobody_is_jailed_for_being_passed_over() -> None:
+    """Whom two blocks in three leave out, epoch after epoch, was there all the same: a third of the blocks is stake's."""
+    snubbed = 0
+    for seed in range(4):  # what is drawn moves with the hash of genesis
+        scenario = Scenario(
+            seed=seed,
+            weights=(10,) * 5,
+            workers=("snubbing_leader", "snubbing_leader"),
+            ledger=True,
+            epoch_blocks=20,
+            jail_epochs=2,
+            block_interval_ms=200,
+            chaos_ms=3_000,
+            progress_blocks=90,
+        )
+        world, outcome = played(scenario)
+        assert not outcome.violations
+        assert world.ledger is not None
+        assert not world.ledger.jailed
+        snubbed += world.ledger.epochs_below(2)
+        if snubbed > 1:
+            break
+    assert snubbed > 1
+
+
 def test_an_equivocating_worker_is_found_reported_and_loses_its_bond_on_the_ledger() -> None:
     convicted = 0
     for seed in range(3):  # what is drawn moves with the hash of genesis

@@ -14,9 +14,19 @@ from msgspec.structs import replace as changed
 from omnitensor.protocol.bodies import ValidatorUnjail
 from omnitensor.protocol.epochs import epoch_of
 from omnitensor.protocol.params import Params
-from omnitensor.protocol.types import NANO, Address, Amount, BlsPublicKey, BlsSignature, Height, TimeMs
+from omnitensor.protocol.types import (
+    NANO,
+    Address,
+    Amount,
+    BlsPublicKey,
+    BlsSignature,
+    Epoch,
+    Height,
+    TimeMs,
+)
+from omnitensor.protocol.workers import WorkerEntry, WorkerSet
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
-from state.ledger import attendance, epochs, jail
+from state.ledger import attendance, epochs, jail, worker_sets
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -148,6 +158,19 @@ def test_half_of_an_epochs_blocks_is_enough(blocks: int, absent: bool) -> None:
     for _ in range(3):
         chain.epoch(1, blocks=blocks)
     assert chain.jailed() == ({1} if absent else set())
+
+
+@pytest.mark.parametrize(("tickets", "credit"), [(8, 5), (8, 0), (7, 5)])
+def test_leaders_whom_work_draws_can_not_jail_whom_they_pass_over(tickets: int, credit: int) -> None:
+    """Two blocks in three are theirs where enough work was credited, and they risk nothing by what they leave out."""
+    led = tickets == 8 and credit > 0
+    for named, jailed in ((1, not led), (0, True)):
+        chain = Chain((10,) * 5)
+        for epoch in range(2):
+            entry = WorkerEntry(address(50), BlsPublicKey(bytes(48)), credit)
+            worker_sets.fix(chain.view, Epoch(epoch), WorkerSet((entry,), tickets))
+            chain.epoch(1, blocks=BLOCKS - 1 - named)
+        assert chain.jailed() == ({1} if jailed else set()), named
 
 
 def test_an_epoch_of_attendance_begins_the_count_anew() -> None:
@@ -299,13 +322,12 @@ class Oracle:
         self.locked: dict[int, tuple[int, int]] = {}
         """Until when, and weight."""
 
-    def epoch(self, number: int, weights: dict[int, int], votes: dict[int, int], height: int) -> set[int]:
+    def epoch(
+        self, number: int, weights: dict[int, int], votes: dict[int, int], height: int, by_work: bool
+    ) -> set[int]:
         blocks = BLOCKS - 1
-        absent = [
-            who
-            for who in weights
-            if Fraction(votes[who], blocks) < Fraction(self.params.attendance_min_bps, 10_000)
-        ]
+        least = Fraction(self.params.attendance_min_bps // (3 if by_work else 1), 10_000)
+        absent = [who for who in weights if Fraction(votes[who], blocks) < least]
         for who in absent:
             count, last = self.away.get(who, (0, -2))
             self.away[who] = (count + 1 if last == number - 1 else 1, number)
@@ -349,6 +371,9 @@ def test_it_agrees_with_an_oracle(stakes: list[int], random: Any, least: int, ro
         assert entries is not None
         weights = {int.from_bytes(entry.address, "big"): entry.weight for entry in entries.entries}
         votes = dict.fromkeys(weights, 0)
+        tickets, credit = random.choice((0, 7, 8, 20)), random.choice((0, 1))
+        entry = WorkerEntry(address(50), BlsPublicKey(bytes(48)), credit)
+        worker_sets.fix(chain.view, Epoch(number), WorkerSet((entry,), tickets))
         for place in range(BLOCKS):
             present = {who for who in table if random.random() > moods[int.from_bytes(who, "big")]}
             present = present or {table[0]}
@@ -356,7 +381,7 @@ def test_it_agrees_with_an_oracle(stakes: list[int], random: Any, least: int, ro
                 votes[int.from_bytes(who, "big")] += 1
             chain.block(present)
         before = {who for who in range(len(stakes)) if who not in weights}
-        expected = oracle.epoch(number, weights, votes, chain.height)
+        expected = oracle.epoch(number, weights, votes, chain.height, tickets >= 8 and credit > 0)
         assert chain.jailed() - before == expected
         for who in sorted(chain.jailed()):
             if random.random() < 0.5 and oracle.locked[who][0] <= chain.height + 1:

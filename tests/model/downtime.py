@@ -27,9 +27,12 @@ class Downtime(Ground):
             return
         voters = self.sets[self.epoch][1]
         absent = []
+        entries, tickets = self.worker_sets.get(self.epoch, ((), 0))
+        by_work = tickets >= self.limits["tickets_min"] and any(credit for _, _, credit in entries)
+        least = self.p.attendance_min_bps // (3 if by_work else 1)
         for place, (address, _, weight) in enumerate(voters):
             share = self.attended_bps(place)
-            if share < self.p.attendance_min_bps and not self.validators[address].jailed:
+            if share < least and not self.validators[address].jailed:
                 count, last, _, _ = self.downtime.get(address, (0, -1, 0, 0))
                 count = count + 1 if last == self.epoch - 1 else 1
                 self.downtime[address] = (count, self.epoch, 0, 0)

@@ -24,7 +24,7 @@ class JailCheckers:
     ) -> None:
         self._violated = violated
         self._validator_at = validator_at
-        self._min = Fraction(min_bps, BPS)
+        self._min_bps = min_bps
         self._epochs = epochs
         self._jail_blocks = jail_blocks
         self._share_max = Fraction(share_max_bps, BPS)
@@ -44,9 +44,14 @@ class JailCheckers:
         voters: list[list[Any]],
         tally: Counter[int],
         rows: dict[bytes, list[Any]],
+        by_work: bool,
     ) -> None:
-        """``voters``: address, key, weight of the epoch that ends; ``rows``: the register after its last block, by address."""
-        expected = self._judge(height, epoch, voters, tally, rows)
+        """``voters``: address, key, weight of the epoch that ends; ``rows``: the register after its last block, by address.
+
+        ``by_work``: two views in three were drawn by work.
+        """
+        least = Fraction(self._min_bps // 3 if by_work else self._min_bps, BPS)
+        expected = self._judge(height, epoch, voters, tally, rows, least)
         flagged = {address for address, row in rows.items() if row[7] and not row[9]}
         for address in sorted(flagged - self._flagged - expected):
             self._violated(
@@ -66,10 +71,11 @@ class JailCheckers:
         voters: list[list[Any]],
         tally: Counter[int],
         rows: dict[bytes, list[Any]],
+        least: Fraction,
     ) -> set[bytes]:
         due: list[tuple[int, bytes, int]] = []
         for place, (address, _, weight) in enumerate(voters):
-            there = tally[-1] == 0 or Fraction(tally[place], tally[-1]) >= self._min
+            there = tally[-1] == 0 or Fraction(tally[place], tally[-1]) >= least
             if there or rows[address][9] or address in self._flagged:
                 continue
             count, last = self._away.get(address, (0, -2))

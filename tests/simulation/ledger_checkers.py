@@ -17,7 +17,7 @@ from tests.simulation.jail_checkers import JailCheckers
 NANO = 10**9
 SUPPLY = 1_000_000_000 * NANO
 ACCOUNTS, POTS, VALIDATORS, UNBONDING, SETS, CONVICTIONS = 0x11, 0x12, 0x16, 0x18, 0x1A, 0x1B
-ATTENDANCE, WORKERS = 0x36, 0x50
+ATTENDANCE, WORKERS, WORKER_SETS = 0x36, 0x50, 0x51
 STATE = range(0x10, 0x80)
 OWN_POTS = (b"campaigns", b"bonds", b"rewards", b"reserve", b"burned")
 """Those whose money is in no row but their own."""
@@ -65,6 +65,17 @@ class LedgerCheckers:
     def members(self, epoch: int) -> tuple[tuple[int, int], ...]:
         """Validator and weight by index in an epoch's table."""
         return tuple((self._validator_at[address], weight) for address, _, weight in self.sets[epoch])
+
+    @property
+    def jailed(self) -> set[int]:
+        """Validators that were jailed for downtime at some boundary."""
+        return {self._validator_at[address] for address in self._jails.times}
+
+    def epochs_below(self, part: int) -> int:
+        """Epochs at whose end some voter was named by less than one in so many of the blocks that name any."""
+        ends = [tally for height, tally in self._attendance.items() if height % self._epoch_blocks == 0]
+        voters = range(len(self._weights))
+        return sum(any(part * tally[voter] < tally[-1] for voter in voters) for tally in ends)
 
     def set_changes(self) -> Counter[str]:
         """How often a set was not the one before it: who joined, who left, whose key or weight is another."""
@@ -174,7 +185,14 @@ class LedgerCheckers:
         if height % self._epoch_blocks == 0:
             following = epoch + 1
             register = {key[1:]: _read(row) for key, row in state.items() if key[0] == VALIDATORS}
-            self._jails.boundary(height, epoch, self.sets[epoch], self._attendance[height], register)
+            self._jails.boundary(
+                height,
+                epoch,
+                self.sets[epoch],
+                self._attendance[height],
+                register,
+                _is_led_by_work(epoch, state),
+            )
             self.sets[following] = self._choose(state) or self.sets[epoch]
             for address, _, _ in self.sets[following]:
                 if address in self.convicted:
@@ -206,6 +224,12 @@ class LedgerCheckers:
 
 def _state_of(rows: Rows) -> Rows:
     return {key: value for key, value in rows.items() if key[0] in STATE}
+
+
+def _is_led_by_work(epoch: int, state: Rows) -> bool:
+    row = state.get(bytes([WORKER_SETS]) + epoch.to_bytes(8, "big"))
+    workers, tickets = ([], 0) if row is None else _read(row)
+    return tickets >= 8 and any(credit for _, _, credit in workers)
 
 
 def _read(value: bytes) -> list[Any]:

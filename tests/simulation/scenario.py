@@ -29,6 +29,7 @@ ADVERSARIES = (
     "shameless_twin",
     "silent",
     "skip_and_finalizer",
+    "snubbing_leader",
     "stale_replayer",
     "sync_liar",
     "twin",
@@ -48,6 +49,7 @@ WORKER_ADVERSARIES = (
     "poisoning_leader",
     "selective_sender",
     "silent",
+    "snubbing_leader",
     "withholding_leader",
 )
 """Kinds that a worker can be: what a leader can do, and what a vote would do if it counted."""

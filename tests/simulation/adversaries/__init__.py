@@ -17,6 +17,7 @@ from tests.simulation.adversaries.poisoning_leader import PoisoningLeader
 from tests.simulation.adversaries.selective_sender import SelectiveSender
 from tests.simulation.adversaries.silent import Silent
 from tests.simulation.adversaries.skip_and_finalizer import SkipAndFinalizer
+from tests.simulation.adversaries.snubbing_leader import SnubbingLeader
 from tests.simulation.adversaries.stale_replayer import StaleReplayer
 from tests.simulation.adversaries.sync_liar import SyncLiar
 from tests.simulation.adversaries.twin import ShamelessTwin, Twin
@@ -41,6 +42,7 @@ KINDS: tuple[type[SimNode], ...] = (
     SelectiveSender,
     Silent,
     SkipAndFinalizer,
+    SnubbingLeader,
     StaleReplayer,
     SyncLiar,
     ShamelessTwin,
