@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from node import logs
+
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -85,13 +87,16 @@ class _Numbers(Collector):
 
 
 class ProcessNumbers(Collector):
-    """Memory and processor time of this process."""
+    """Memory and processor time of this process, and what its log has lost."""
 
     def collect(self) -> Iterable[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory", value=resident_bytes())
         yield CounterMetricFamily(
             "process_cpu_seconds", "User and system time", value=usage.ru_utime + usage.ru_stime
+        )
+        yield CounterMetricFamily(
+            "omnitensor_log_lines_lost", "Log lines that could not be written", value=logs.lost_lines()
         )
 
 

@@ -309,11 +309,11 @@ class Node:
         error = task.exception()
         if error is None:
             return
+        self.failure = self.failure or error
+        self.failed.set()
         # A typed error says all there is to say; anything else is a bug, and its traceback is wanted.
         traceback = None if isinstance(error, ProtocolError) else error
         log.error("a part of the node failed", part=task.get_name(), error=str(error), exc_info=traceback)
-        self.failure = self.failure or error
-        self.failed.set()
 
     # -- the parts
 

@@ -199,6 +199,20 @@ def test_a_full_disk_ends_the_node_with_one_line_and_it_resumes(folders: Folders
         again.until_height(reached + 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_under_the_log_alone_does_not_silence_a_validator(folders: Folders) -> None:
+    with started(folders.homes[0], before="exec 2>/dev/full") as node:
+        node.until_height(3)
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{node.rpc_port}/metrics", timeout=SECONDS_MAX
+        ) as answer:
+            text = answer.read().decode()
+        [lost] = re.findall(r"^omnitensor_log_lines_lost_total ([0-9.]+)$", text, re.MULTILINE)
+        assert float(lost) > 3
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+
+
 def test_kill_9_and_the_safety_store_agree(folders: Folders) -> None:
     """Killed again and again at any moment, it goes on from what it has signed, and signs nothing twice."""
     home = folders.homes[0]
