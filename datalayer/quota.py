@@ -42,12 +42,16 @@ def charge_of(size: int) -> int:
 class Quota:
     """Space taken in total, by each owner, and by all owners together. Mutable, owned by one store."""
 
-    def __init__(self, total_max: int, owner_max: int) -> None:
+    def __init__(
+        self, total_max: int, owner_max: int, owner_uploads_max: int = limits.content_owner_uploads_max
+    ) -> None:
         self.total_max: Final = total_max
         self.owner_max: Final = owner_max
+        self.owner_uploads_max: Final = owner_uploads_max
         self.total = 0
         self.pending = 0
         self._owners: Final[Counter[bytes]] = Counter()
+        self._uploads: Final[Counter[bytes]] = Counter()
 
     def take(self, charge: int) -> None:
         self.total += charge
@@ -61,6 +65,7 @@ class Quota:
         if pending.owner != NODE_OWNER:
             self.pending += pending.charge
             self._owners[pending.owner] += pending.charge
+            self._uploads[pending.owner] += 1
 
     def settle(self, pending: Pending) -> None:
         """Counts it no more."""
@@ -68,8 +73,9 @@ class Quota:
             return
         self.pending -= pending.charge
         self._owners[pending.owner] -= pending.charge
-        if not self._owners[pending.owner]:
-            del self._owners[pending.owner]
+        self._uploads[pending.owner] -= 1
+        if not self._uploads[pending.owner]:
+            del self._owners[pending.owner], self._uploads[pending.owner]
 
     def owned(self, owner: bytes) -> int:
         return self._owners.get(owner, 0)
@@ -85,6 +91,12 @@ class Quota:
                 "this account has too much in store that no submission refers to",
                 f"{self.owned(owner)} bytes, and {charge} more",
                 f"submit it first, or wait; at most {self.owner_max} bytes",
+            )
+        if self._uploads.get(owner, 0) >= self.owner_uploads_max:
+            raise _refused(
+                "this account has too many uploads that no submission refers to",
+                f"{self._uploads[owner]} uploads",
+                f"submit what is uploaded first, or wait; at most {self.owner_uploads_max} at a time",
             )
         if self.pending + charge > self.total_max // limits.content_unreferenced_share_max:
             raise _refused(

@@ -35,6 +35,7 @@ from datalayer.upload import (
     Stored,
     Upload,
     are_leaves_of,
+    read_meta,
     split_hashes,
 )
 from omnitensor.protocol import limits, merkle
@@ -77,11 +78,12 @@ class ContentStore:
         *,
         unreferenced_ms: int = UNREFERENCED_MS,
         owner_bytes_max: int = limits.content_owner_bytes_max,
+        owner_uploads_max: int = limits.content_owner_uploads_max,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         """Opens or creates the store. Raises StorageError where another process has it or the disk refuses."""
         self._folder: Final = folder
-        self._quota: Final = Quota(quota_bytes, owner_bytes_max)
+        self._quota: Final = Quota(quota_bytes, owner_bytes_max, owner_uploads_max)
         self._unreferenced_ms: Final = unreferenced_ms
         self._clock_ms: Final = clock_ms
         self._lock: Final = threading.RLock()
@@ -252,6 +254,16 @@ class ContentStore:
                     self.drop(Hash(root))
                     dropped.append(Hash(root))
         return tuple(dropped)
+
+    def settle(self, owner: bytes, is_referenced: Callable[[Hash], bool]) -> int:
+        """Counts no more against an owner what something refers to by now; how many contents that were."""
+        with self._lock:
+            waiting = [root for root, pending in self._claims.items() if pending.owner == owner]
+        named = [root for root in waiting if is_referenced(Hash(root))]  # the long part, outside the lock
+        with self._lock, files.disk_errors(self._folder):
+            for root in named:
+                self._release(root)
+        return len(named)
 
     def sweep(self, is_wanted: Callable[[Hash], bool]) -> tuple[Hash, ...]:
         """Drops content that the caller does not want any more, but for what waits for a submission. Returns its chunk roots."""
@@ -425,7 +437,7 @@ class ContentStore:
         if meta is None:
             with self._reading(chunk_root):
                 raw = (self._place_of(chunk_root) / "meta").read_bytes()
-            meta = _checked_meta(raw, chunk_root)
+            meta = read_meta(raw, chunk_root)
             with self._lock:
                 self._metas[chunk_root] = meta
                 while len(self._metas) > limits.uploads_cached_max:
@@ -481,20 +493,3 @@ class ContentStore:
 
 def _no_upload(upload_id: str) -> ContentError:
     return ContentError("no such upload", value=upload_id, remedy="begin the upload again", code="no_upload")
-
-
-def _checked_meta(raw: bytes, chunk_root: Hash) -> Stored:
-    try:
-        meta = decode(Stored, raw)
-    except ProtocolError as error:
-        raise _damaged(chunk_root) from error
-    hashes = split_hashes(meta.leaf_hashes)
-    if meta.content.chunk_root != chunk_root or not are_leaves_of(meta.content, hashes):
-        raise _damaged(chunk_root)
-    return meta
-
-
-def _damaged(chunk_root: Hash) -> DamagedError:
-    return DamagedError(
-        "the leaf hashes of stored content are damaged", value=chunk_root, remedy="drop it and fetch it again"
-    )

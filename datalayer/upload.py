@@ -68,6 +68,25 @@ def are_leaves_of(content: ContentId, leaf_hashes: tuple[bytes, ...]) -> bool:
     )
 
 
+def read_meta(raw: bytes, chunk_root: bytes) -> Stored:
+    """What is beside the bytes stored under a chunk root. Raises DamagedError where it is not that."""
+    try:
+        meta = decode(Stored, raw)
+    except ProtocolError as error:
+        raise _damaged(chunk_root) from error
+    if meta.content.chunk_root != chunk_root or not are_leaves_of(
+        meta.content, split_hashes(meta.leaf_hashes)
+    ):
+        raise _damaged(chunk_root)
+    return meta
+
+
+def _damaged(chunk_root: bytes) -> DamagedError:
+    return DamagedError(
+        "the leaf hashes of stored content are damaged", value=chunk_root, remedy="drop it and fetch it again"
+    )
+
+
 def ranges_of(indexes: list[int]) -> tuple[Range, ...]:
     """Ascending indexes as ranges."""
     ranges: list[Range] = []

@@ -6,6 +6,7 @@ Answers from what the node has; changes nothing but the mempool.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from datalayer.store import ContentStore
 from node.application import ChainApplication
@@ -17,7 +18,7 @@ from node.fetching import ContentFetcher
 from node.fingerprints import Fingerprints
 from node.media_facts import MediaFacts
 from node.metrics import Metrics
-from node.named_content import contents_named
+from node.named_content import contents_named, is_named
 from node.syncing import BEHIND_BLOCKS_MAX, Syncer, is_old
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import TransactionError
@@ -31,7 +32,7 @@ from state.reader import Reader
 
 
 class NodeBackend:
-    """Everything is called on the event loop's thread."""
+    """Everything is called on the event loop's thread, but for ``settle``."""
 
     def __init__(
         self,
@@ -131,6 +132,9 @@ class NodeBackend:
         """What the chain declares of a chunk root that this node would keep; nothing of any other."""
         reader = self.reader()
         return contents_named(reader, chunk_root) if self._house.wants(reader, chunk_root) else ()
+
+    def settle(self, account: Address) -> int:
+        return self._content.settle(account, partial(is_named, self.reader()))
 
     def fetched_bytes(self, chunk_root: Hash) -> int:
         return self._fetcher.here(chunk_root)

@@ -106,6 +106,9 @@ class BeginningBackend:
     async def fetch(self, chunk_root: Hash) -> bool:
         return False
 
+    def settle(self, account: Address) -> int:
+        return 0
+
     def fetched_bytes(self, chunk_root: Hash) -> int:
         return 0
 

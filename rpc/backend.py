@@ -126,6 +126,13 @@ class Backend(Protocol):
         """
         ...
 
+    def settle(self, account: Address) -> int:
+        """Counts no more against an account what the chain names by now of what it uploaded; how many contents that were.
+
+        Blocks on disk: call it on a thread.
+        """
+        ...
+
     def fetched_bytes(self, chunk_root: Hash) -> int:
         """Bytes that are here of content which is on its way from peers."""
         ...

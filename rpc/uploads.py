@@ -21,6 +21,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from datalayer.store import Begun
 from datalayer.upload import ContentError
 from omnitensor.media import Facts
 from omnitensor.protocol import keys, limits
@@ -83,6 +84,8 @@ class Uploads:
         self._store: Final = backend.content
         self._clock_ms: Final = clock_ms
         self._grants: Final[OrderedDict[str, _Grant]] = OrderedDict()
+        self._settled: Final[OrderedDict[Address, int]] = OrderedDict()
+        """When an account's uploads were looked up on the chain last."""
         # Threads of its own: a slow disk, or hashing gigabytes, holds up uploads alone.
         self._threads: Final = ThreadPoolExecutor(limits.rpc_upload_threads_max, thread_name_prefix="content")
         self._ends: Final[dict[str, asyncio.Task[None]]] = {}
@@ -130,7 +133,7 @@ class Uploads:
         account = address_of(order.account)
         self._authorise(self._backend.reader(), order, content, account)
         leaves = tuple(bytes.fromhex(leaf) for leaf in order.leaf_hashes)
-        begun = await self._on_disk(self._store.begin, content, account, leaves)
+        begun = await self._begun(content, account, leaves)
         token = secrets.token_hex(32)
         self._grants.pop(begun.upload_id, None)
         self._grants[begun.upload_id] = _Grant(_token_hash(token), content, order.expires_ms)
@@ -139,6 +142,27 @@ class Uploads:
         return web.json_response(
             {"upload": begun.upload_id, "missing": begun.missing, "stored": begun.stored, "token": token}
         )
+
+    async def _begun(self, content: ContentId, account: Address, leaves: tuple[bytes, ...]) -> Begun:
+        """The upload in the store. What the account has submitted in the meantime is no reason to refuse it."""
+        try:
+            return await self._on_disk(self._store.begin, content, account, leaves)
+        except ContentError as error:
+            if error.code != "quota" or not self._may_settle(account):
+                raise
+            if not await self._on_disk(self._backend.settle, account):
+                raise
+        return await self._on_disk(self._store.begin, content, account, leaves)
+
+    def _may_settle(self, account: Address) -> bool:
+        now_ms, before_ms = self._clock_ms(), self._settled.get(account)
+        if before_ms is not None and 0 <= now_ms - before_ms < limits.content_settle_ms_min:
+            return False
+        self._settled[account] = now_ms
+        self._settled.move_to_end(account)
+        while len(self._settled) > limits.upload_tokens_max:
+            self._settled.popitem(last=False)
+        return True
 
     def _authorise(self, reader: Reader, order: UploadOrder, content: ContentId, account: Address) -> None:
         """Raises SignatureError or RpcError where this key may not upload for this account now."""

@@ -100,6 +100,10 @@ content_charge_bytes_min: Final = 8 * KIB
 """What the smallest content counts against a quota: a folder and two files."""
 content_owner_bytes_max: Final = 16 * GIB
 """What one account may have in a node's store that no submission refers to yet."""
+content_owner_uploads_max: Final = 16_384
+"""How many such contents, uploads under way included: as many items as an account may have in submissions to be revealed."""
+content_settle_ms_min: Final = 10_000
+"""Whoever has too much is looked up on the chain so often at the most: what a submission refers to by now counts no more."""
 content_unreferenced_share_max: Final = 2
 """All accounts together may fill one part in this many of the store with what no submission refers to."""
 uploads_cached_max: Final = 64

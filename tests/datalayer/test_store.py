@@ -243,6 +243,41 @@ def test_quota_in_total_and_by_owner(tmp_path: Path) -> None:
     store.close()
 
 
+def test_uploads_of_an_owner_are_counted_too(tmp_path: Path) -> None:
+    """Each is a folder of files, however small: bytes alone would let one account make a million of them."""
+
+    def opened() -> ContentStore:
+        return ContentStore(tmp_path, 64 * MIB, owner_uploads_max=3)
+
+    def refused(store: ContentStore, data: bytes) -> ContentError:
+        with pytest.raises(ContentError) as caught:
+            store.begin(content_id_of(data), OWNER)
+        return caught.value
+
+    store = opened()
+    done = upload(store, b"done")
+    begun = store.begin(content_id_of(b"begun"), OWNER)
+    upload(store, b"another")
+    assert store.begin(content_id_of(b"begun"), OWNER).upload_id == begun.upload_id, "it goes on"
+    assert store.begin(done, OWNER).stored
+    fault = refused(store, b"one more")
+    assert (fault.code, fault.value) == ("quota", "3 uploads")
+    assert "at most 3" in fault.remedy
+    store.begin(content_id_of(b"one more"), OTHER)
+    for number in range(5):
+        upload(store, b"fetched %d" % number, NODE_OWNER)
+    store.close()
+    store = opened()
+    refused(store, b"one more")  # also after a restart
+    assert store.settle(OWNER, lambda root: root == done.chunk_root) == 1
+    more = store.begin(content_id_of(b"one more"), OWNER)
+    refused(store, b"still more")
+    assert store.settle(OWNER, lambda root: root == done.chunk_root) == 0
+    store.abort(more.upload_id)
+    store.begin(content_id_of(b"still more"), OWNER)
+    store.close()
+
+
 def test_small_content_counts_more_than_its_size(store: ContentStore) -> None:
     upload(store, b"x")
     assert store.usage().total == 8 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +72,21 @@ def town(tmp_path: Path) -> Iterator[Town]:
     store = ContentStore(tmp_path / "content", 64 * limits.MIB)
     yield Town(World(), store)
     store.close()
+
+
+def test_what_a_submission_refers_to_counts_no_more_against_its_uploader(town: Town) -> None:
+    for text in ("one", "two", "not submitted"):
+        content = content_id_of(text.encode())
+        begun = town.store.begin(content, b"ann")
+        town.store.put_chunk(begun.upload_id, 0, text.encode())
+        town.store.finish(begun.upload_id)
+    assert town.store.settle(b"ann", partial(is_named, town.reader)) == 0
+    items = [ItemDeclaration(content_id_of(each), "text/plain", 1, 0) for each in (b"one", b"two")]
+    assert town.world.submit("ann", town.world.open(), *items).code == "ok"
+    assert town.store.settle(b"bob", partial(is_named, town.reader)) == 0
+    assert town.store.settle(b"ann", partial(is_named, town.reader)) == 2
+    assert town.store.usage().unreferenced == limits.content_charge_bytes_min
+    assert town.held("one", "two", "not submitted") == [True] * 3
 
 
 def test_data_are_kept_as_long_as_something_wants_them(town: Town) -> None:

@@ -317,6 +317,44 @@ async def test_quota(backend: TestBackend, tmp_path: Path, called: set[str]) -> 
     await server.stop()
 
 
+async def test_uploads_are_counted_until_they_are_submitted(
+    backend: TestBackend, tmp_path: Path, called: set[str]
+) -> None:
+    """Whoever goes on submitting what it uploads is not held up, though a node looks at the chain but now and then."""
+    from rpc.server import RpcConfig, RpcServer, wall_clock_ms
+
+    backend.content.close()
+    backend.content = ContentStore(tmp_path / "few", 64 * MIB, owner_uploads_max=2)
+    ahead = [0]
+    server = RpcServer(backend, RpcConfig(port=0), clock_ms=lambda: wall_clock_ms() + ahead[0])
+    await server.start()
+    client = Client(server, called)
+
+    async def uploaded(data: bytes) -> bool:
+        status, begun = await client.begin(data, ALICE)
+        if status == 200:
+            assert await put(client, begun, 0, data) == 204
+            assert (await client.send("POST", f"/uploads/{begun['upload']}/finish", begun["token"]))[0] == 200
+        return status == 200
+
+    assert [await uploaded(data) for data in (b"one", b"two", b"three")] == [True, True, False]
+    status, refusal = await client.begin(b"three", ALICE)
+    assert status == 507
+    assert refusal["error"]["data"] == {
+        "code": "quota",
+        "reason": "this account has too many uploads that no submission refers to",
+        "value": "2 uploads",
+        "remedy": "submit what is uploaded first, or wait; at most 2 at a time",
+    }
+    assert backend.settled == 1, "it does not have the chain searched for every refusal"
+    backend.named |= {content_id_of(b"one").chunk_root, content_id_of(b"two").chunk_root}
+    ahead[0] += limits.content_settle_ms_min
+    assert [await uploaded(data) for data in (b"three", b"four", b"five")] == [True, True, False]
+    assert backend.settled == 2
+    await client.close()
+    await server.stop()
+
+
 async def test_account_without_money(client: Client, backend: TestBackend) -> None:
     poor = key("poor")
     assert await code_of(client, "POST", "/uploads", json=upload_order(DATA, poor)) == (403, "upload_account")

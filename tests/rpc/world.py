@@ -65,6 +65,10 @@ class TestBackend:
         """Content that peers hold."""
         self.arrived: dict[Hash, int] = {}
         """Bytes that came of what is still on its way."""
+        self.named: set[Hash] = set()
+        """Content that a submission refers to."""
+        self.settled = 0
+        """How often somebody's uploads were looked up on the chain."""
         self.fault: Exception | None = None
         """Raised by the next reads of the status, as a bug would be."""
         self.evidence_held: tuple[Evidence, ...] = ()
@@ -103,6 +107,10 @@ class TestBackend:
             return False
         store_content(self.content, data, b"")
         return True
+
+    def settle(self, account: Address) -> int:
+        self.settled += 1
+        return self.content.settle(account, lambda root: root in self.named)
 
     def fetched_bytes(self, chunk_root: Hash) -> int:
         return self.arrived.get(chunk_root, 0)
