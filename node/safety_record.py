@@ -1,8 +1,8 @@
 """A safety store's record as text, to move a validator from one machine to another. Reads and writes text; touches no file.
 
-JSON with a checksum, complete or refused. With the votes it holds the blocks that they were for and that are not final yet, as
-many as there is room for: peers have them too, where there are any. Whoever imports a record must see to it that the place it
-came from never votes again: two stores of one key are how validators get slashed.
+JSON with a checksum, complete or refused. With the votes it holds the notarizations that FINALIZE votes stand on, and the
+blocks that were voted for and are not final yet, as many as there is room for: peers have them too, where there are any. Whoever
+imports a record must see to it that the place it came from never votes again: two stores of one key get slashed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from consensus.stake.safety import SafetyError, VoteRecord
-from node.safety_entries import KeptEntry
+from node.safety_entries import KeptEntry, VoteEntry
 from omnitensor.protocol import limits
 from omnitensor.protocol.bls import PUBLIC_KEY_BYTES
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import CodecError, StorageError
 from omnitensor.protocol.json_depth import is_deep
 from omnitensor.protocol.types import BlsPublicKey, Epoch, Hash, TimeMs, View
-from omnitensor.protocol.votes import VoteKind
+from omnitensor.protocol.votes import Certificate, VoteKind
+
+T = TypeVar("T", KeptEntry, Certificate)
 
 FORMAT: Final = "omnitensor-safety-record"
 VERSION: Final = 2
@@ -45,6 +47,8 @@ class SafetyRecord:
     votes: tuple[VoteRecord, ...]
     proposed: tuple[View, ...]
     kept: tuple[KeptEntry, ...] = ()
+    bases: tuple[Certificate, ...] = ()
+    """Notarizations behind FINALIZE votes: whoever cast one can't skip its view, and leaves it by this (R5)."""
 
 
 class _Vote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +69,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proposed: list[_Number]
     checksum: _Hash
     kept: list[_Bytes] = []  # not in version 1
+    bases: list[_Bytes] = []
 
 
 def to_text(record: SafetyRecord) -> str:
@@ -82,7 +87,8 @@ def to_text(record: SafetyRecord) -> str:
             for vote in record.votes
         ],
         "proposed": list(record.proposed),
-        "kept": _kept(record.kept),
+        "kept": _with_room(record.kept),
+        "bases": _with_room(record.bases),
     }
     document["checksum"] = _checksum(document)
     return json.dumps(document, indent=2) + "\n"
@@ -116,8 +122,23 @@ def from_text(text: str | bytes) -> SafetyRecord:
             for vote in read.votes
         ),
         tuple(View(view) for view in read.proposed),
-        tuple(_entry(text) for text in read.kept),
+        tuple(_read(KeptEntry, text, "block") for text in read.kept),
+        tuple(_read(Certificate, text, "certificate") for text in read.bases),
     )
+
+
+def votes_of(record: SafetyRecord) -> list[VoteEntry]:
+    """The votes of a record, each FINALIZE with the notarization that it stands on."""
+    bases = {(basis.view, basis.candidate_id): basis for basis in record.bases}
+    return [
+        VoteEntry(
+            vote.kind,
+            vote.view,
+            vote.candidate_id,
+            bases.get((vote.view, vote.candidate_id)) if vote.kind == VoteKind.FINALIZE else None,
+        )
+        for vote in record.votes
+    ]
 
 
 def fault_of_import(held: SafetyRecord, given: SafetyRecord) -> SafetyError | None:
@@ -144,7 +165,7 @@ def fault_of_import(held: SafetyRecord, given: SafetyRecord) -> SafetyError | No
     return older if given.floor < held.floor or forgotten or unknown else None
 
 
-def _kept(entries: tuple[KeptEntry, ...]) -> list[str]:
+def _with_room(entries: tuple[KeptEntry, ...] | tuple[Certificate, ...]) -> list[str]:
     """Those of the lowest views, which others stand on, as far as there is room."""
     found: list[str] = []
     room = limits.safety_record_kept_chars_max
@@ -157,12 +178,12 @@ def _kept(entries: tuple[KeptEntry, ...]) -> list[str]:
     return found
 
 
-def _entry(text: str) -> KeptEntry:
+def _read(kind: type[T], text: str, what: str) -> T:
     try:
-        return decode(KeptEntry, bytes.fromhex(text), limits.safety_batch_bytes_max)
+        return decode(kind, bytes.fromhex(text), limits.safety_batch_bytes_max)
     except CodecError as error:
         raise StorageError(
-            f"not a safety record: a block can't be read: {error.reason}", remedy="export it again"
+            f"not a safety record: a {what} can't be read: {error.reason}", remedy="export it again"
         ) from error
 
 

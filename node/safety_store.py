@@ -45,7 +45,7 @@ from node.safety_entries import (
     decode_entries,
 )
 from node.safety_files import Files
-from node.safety_record import SafetyRecord, fault_of_import
+from node.safety_record import SafetyRecord, fault_of_import, votes_of
 from omnitensor.protocol import limits
 from omnitensor.protocol.blocks import Block
 from omnitensor.protocol.codec import decode, encode
@@ -80,7 +80,7 @@ class _View:
 
     def __init__(self) -> None:
         self.votes: dict[VoteKind, Hash] = {}
-        self.bases: list[Certificate] = []
+        self.bases: dict[Certificate, None] = {}
         self.kept: dict[KeptEntry, None] = {}  # a set in order
         self.proposed = False
 
@@ -289,8 +289,7 @@ class SafetyStore:
         if record.epoch != self._epoch:
             self._views.clear()
         self._epoch, self._floor = record.epoch, View(0)
-        entries: list[Entry] = [FloorEntry(record.floor)]
-        entries += [VoteEntry(vote.kind, vote.view, vote.candidate_id, None) for vote in record.votes]
+        entries: list[Entry] = [FloorEntry(record.floor), *votes_of(record)]
         entries += [*map(ProposalEntry, record.proposed), *record.kept]
         for entry in entries:
             self._apply(entry)
@@ -308,6 +307,7 @@ class SafetyStore:
             memory.votes,
             memory.proposed,
             tuple(entry for _, held in sorted(self._views.items()) for entry in held.kept),
+            memory.certificates,
         )
 
     # -- memory
@@ -331,7 +331,7 @@ class SafetyStore:
                 held = self._views.setdefault(View(view), _View())
                 held.votes[kind] = Hash(candidate_id)
                 if basis is not None:
-                    held.bases.append(basis)
+                    held.bases[basis] = None
             case ProposalEntry(view) if view > self._floor:
                 self._views.setdefault(View(view), _View()).proposed = True
             case KeptEntry(candidate, _) if candidate.view > self._floor:

@@ -379,6 +379,21 @@ def test_a_record_moves_as_text(folder: Path, tmp_path: Path) -> None:
         again.record(cast_in(2, F, 7))
 
 
+def test_a_record_has_what_a_finalize_stands_on(folder: Path, tmp_path: Path) -> None:
+    """Whoever said FINALIZE can't skip. Where nobody else has the notarization, the view could not be left without this one's."""
+    store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
+    store.record(cast(N, 4))
+    final = cast(F, 4, basis=True)
+    store.record(final)
+    record = store.exported()
+    assert from_text(to_text(record)) == record
+    moved = SafetyStore.create(DiskFiles(tmp_path / "other"), "chain", KEY)
+    moved.adopt(record)
+    moved.adopt(record)
+    assert moved.memory.certificates == (final.basis,)
+    assert reopened(tmp_path / "other", moved).memory.certificates == (final.basis,)
+
+
 def test_a_record_has_room_for_the_blocks_that_others_stand_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,15 +408,17 @@ def test_a_record_has_room_for_the_blocks_that_others_stand_on(
     assert read.votes == record.votes
 
 
-def test_a_block_that_can_not_be_read_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize(("part", "what"), [("kept", "a block"), ("bases", "a certificate")])
+def test_a_part_that_can_not_be_read_is_refused(folder: Path, part: str, what: str) -> None:
     store = SafetyStore.create(DiskFiles(folder), "chain", KEY)
     store.record_proposal(propose(1))
+    store.record(cast(F, 2, basis=True))
     document = json.loads(to_text(store.exported()))
     del document["checksum"]
-    document["kept"] = [document["kept"][0][:-2]]
+    document[part] = [document[part][0][:-2]]
     plain = json.dumps(document, sort_keys=True, separators=(",", ":"))
     document["checksum"] = sha256(plain.encode()).hexdigest()
-    with pytest.raises(StorageError, match="a block can't be read"):
+    with pytest.raises(StorageError, match=f"{what} can't be read"):
         from_text(json.dumps(document))
 
 
