@@ -5,7 +5,7 @@ Reads the state; takes and computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -18,7 +18,7 @@ from state.reader import Reader
 from state.schema import JOBS, JOBS_BY_STATUS, WORK_RECEIPTS, WORK_UNITS, WORKER_LISTS
 
 UNITS_LOOKED_AT_MAX: Final = 512
-"""In one turn, over all jobs."""
+"""In one turn, over all of the chain's own jobs, and as many over those that people posted."""
 DEADLINE_MARGIN: Final = 2
 """Blocks that a unit takes at least until its receipt is in one."""
 
@@ -50,18 +50,16 @@ def choices(
 
 
 def _of_jobs(reader: Reader, worker: Address, taken: Container[tuple[Hash, int]]) -> Iterator[Choice]:
-    height, later = reader.head.height, list[Choice]()
-    looked = 0
+    """The chain's own first, which review waits for; of each kind what was drawn for the worker before what is anybody's."""
+    height, own, posted = reader.head.height, list[tuple[Hash, Job]](), list[tuple[Hash, Job]]()
     for key, _ in reader.scan(JOBS_BY_STATUS, JobStatus.OPEN):
-        job_id = Hash(key)
-        job = reader.get(JOBS, job_id)
-        if job is None or job.deadline < height + DEADLINE_MARGIN:
-            continue
-        for unit in range(job.units):
-            if looked == UNITS_LOOKED_AT_MAX:
-                yield from later
-                return
-            looked += 1
+        job = reader.get(JOBS, Hash(key))
+        if job is not None and job.deadline >= height + DEADLINE_MARGIN:
+            (posted if job.poster else own).append((Hash(key), job))
+    for jobs in (own, posted):
+        later = list[Choice]()
+        for place, unit in some_units([job.units for _, job in jobs], height):
+            job_id, job = jobs[place]
             if (job_id, unit) in taken or not _is_wanted(reader, job, job_id, unit, worker):
                 continue
             choice = Choice(job_id, unit, JobKind(job.kind))
@@ -69,7 +67,20 @@ def _of_jobs(reader: Reader, worker: Address, taken: Container[tuple[Hash, int]]
                 yield choice
             elif height + 1 > job.opened_at + reader.params().work_assigned_blocks:
                 later.append(choice)
-    yield from later
+        yield from later
+
+
+def some_units(jobs: Sequence[int], height: int) -> Iterator[tuple[int, int]]:
+    """Which units are looked at in a turn, of jobs of so many units each: a like share of each job, by its place and the unit.
+
+    So no job hides another, nor its own last units: of a job with more than its share the next ones follow with each block.
+    """
+    rounds = -(-len(jobs) // UNITS_LOOKED_AT_MAX)
+    for place in range(height % max(1, rounds), len(jobs), max(1, rounds)):
+        units, share = jobs[place], max(1, UNITS_LOOKED_AT_MAX // len(jobs))
+        start = height // rounds * share if units > share else 0
+        for step in range(min(share, units)):
+            yield place, (start + step) % units
 
 
 def _is_wanted(reader: Reader, job: Job, job_id: Hash, unit: int, worker: Address) -> bool:

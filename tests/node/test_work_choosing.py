@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.work.choosing import choices
+from node.work.choosing import UNITS_LOOKED_AT_MAX, choices, some_units
 from omnitensor.protocol.bodies import Transfer
 from omnitensor.protocol.types import NANO, Amount, Epoch
 from omnitensor.protocol.work import JobKind, synthetic_job
@@ -58,3 +58,14 @@ def test_what_is_under_way_or_committed_is_not_taken_again(backend: TestBackend)
 
 def test_all_of_an_epochs_synthetic_work_and_no_more(backend: TestBackend) -> None:
     assert chosen(backend, 99, 99) == [(SYNTHETIC, unit) for unit in range(PARAMS.synthetic_units_max)]
+
+
+@pytest.mark.parametrize("units", [[], [4_096], [4_096, 3], [1] * 5, [4_096] * 20, [2] * 700])
+def test_no_job_hides_another_or_its_own_last_units(units: list[int]) -> None:
+    """A job of thousands of units, or hundreds of jobs: every unit is looked at in turn, some of them with each block."""
+    missing = {(place, unit) for place, count in enumerate(units) for unit in range(count)}
+    for height in range(7, 7 + 4 + sum(units) // 256):
+        found = list(some_units(units, height))
+        assert len(found) == len(set(found)) <= UNITS_LOOKED_AT_MAX
+        missing -= set(found)
+    assert not missing
