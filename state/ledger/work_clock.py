@@ -1,6 +1,6 @@
 """The step at the end of a block that takes what is due about work, oldest first, up to a bounded amount of work.
 
-What is left over waits for the next block: it stays first in line.
+What is left over waits for the next block: it stays first in its line.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from omnitensor.protocol.types import Address, Hash, ItemId
 from state.ledger import jobs, work_fraud, work_judging, work_proven, work_receipts, workers
 from state.ledger.context import BlockContext
 from state.ledger.view import View
-from state.ledger.work_rows import Due, Key, drop_receipt, look_at
+from state.ledger.work_rows import HINT_LINE, Due, Key, drop_receipt, look_at
 from state.schema import WORK_DUE, WORK_RECEIPTS, WORK_UNITS, number
 
 ENTRY_WORK: Final = 60
@@ -24,17 +24,21 @@ _WORK: Final = {Due.JUDGED: JUDGED_WORK, Due.FORGET: FORGET_WORK, Due.HINT: HINT
 
 
 def run(view: View, ctx: BlockContext) -> tuple[Event, ...]:
-    """Does what is due at this height or before; at least one thing, if there is any."""
+    """Does what is due at this height or before; at least one thing, if there is any. Hints have what room is left.
+
+    They are many where people hand in much, each takes long, and nobody's money waits for them.
+    """
     events: list[Event] = []
     work = 0
-    for entry, _ in view.scan(WORK_DUE):
-        height, kind, job, unit, worker = WORK_DUE.split(entry)
-        if number(height) > ctx.height or work >= limits.job_work_per_block_max:
-            break
-        view.delete(WORK_DUE, entry)
-        due = Due(number(kind))
-        work += _WORK.get(due, ENTRY_WORK)
-        events += _do(view, ctx, due, (Hash(job), number(unit), Address(worker)))
+    for line in (0, HINT_LINE):
+        for entry, _ in view.scan(WORK_DUE, start=line.to_bytes(8, "big")):
+            height, kind, job, unit, worker = WORK_DUE.split(entry)
+            if number(height) > line + ctx.height or work >= limits.job_work_per_block_max:
+                break
+            view.delete(WORK_DUE, entry)
+            due = Due(number(kind))
+            work += _WORK.get(due, ENTRY_WORK)
+            events += _do(view, ctx, due, (Hash(job), number(unit), Address(worker)))
     return tuple(events)
 
 

@@ -14,7 +14,7 @@ from state.ledger.context import BlockContext
 from state.ledger.events import event
 from state.ledger.items import item_at
 from state.ledger.view import ReadView, View
-from state.ledger.work_rows import Due, Key, look_at
+from state.ledger.work_rows import HINT_LINE, Due, Key, look_at
 from state.records_review import Batch, Item, ItemStatus
 from state.records_work import ItemFingerprint, ItemScores, Job, ReceiptState
 from state.schema import BATCHES, FINGERPRINTS, ITEM_SCORES, JOBS, WORK_OUTPUTS, WORK_RECEIPTS, number
@@ -39,7 +39,7 @@ def keep(view: View, ctx: BlockContext, key: Key, job: Job) -> tuple[Event, ...]
             continue
         if view.get(FINGERPRINTS, batch.campaign, item) is None:
             view.put(FINGERPRINTS, ItemFingerprint(fingerprint(output)), batch.campaign, item)
-            look_at(view, ctx.height, Due.HINT, unit=item)
+            look_at(view, HINT_LINE + ctx.height, Due.HINT, unit=item)
             proven.append(item)
     if not proven:
         return ()
@@ -101,7 +101,7 @@ def _printed_anew(
         return False
     if prints:
         view.put(FINGERPRINTS, ItemFingerprint(prints[0]), campaign, item)
-        look_at(view, ctx.height, Due.HINT, unit=item)
+        look_at(view, HINT_LINE + ctx.height, Due.HINT, unit=item)
     else:
         view.delete(FINGERPRINTS, campaign, item)
     return True

@@ -27,6 +27,8 @@ from state.schema import (
 )
 
 NOBODY: Final = Address(bytes(ADDRESS_BYTES))
+HINT_LINE: Final = 2**62
+"""Added to the heights of hints: they wait in a line of their own, behind all else that is due, now and later."""
 NO_UNIT: Final = WorkUnit(0, 0)
 
 Key = tuple[Hash, int, Address]
@@ -51,7 +53,7 @@ class Due(IntEnum):
     BOND = 6
     """Of a worker that leaves; the worker is all that its entry names."""
     HINT = 7
-    """An item with a proven fingerprint; its number stands in the place of the unit."""
+    """An item with a proven fingerprint; its number stands in the place of the unit, and its height is in the ``HINT_LINE``."""
 
 
 def look_at(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from consensus.work.fingerprint import fingerprints
-from omnitensor.protocol import merkle
+from omnitensor.protocol import limits, merkle
 from omnitensor.protocol.bodies import CampaignOpen, WorkCommit, WorkOutputs
-from omnitensor.protocol.types import Amount, Hash, ItemId
+from omnitensor.protocol.types import Amount, Hash, Height, ItemId
 from omnitensor.protocol.work import CampaignModel, JobKind, LayerShape, outputs_root
 from state.ledger.work_proven import fingerprint
 from state.records_work import JobStatus, ReceiptState
@@ -190,3 +191,18 @@ def test_signs_of_outputs_are_packed_as_the_program_says() -> None:
     chance = np.random.default_rng(7)
     rows = chance.integers(-63, 64, (50, 256), np.int8)
     assert [fingerprint(row.tobytes()) for row in rows] == fingerprints(rows)
+
+
+def test_whoever_hands_in_much_holds_up_no_money_by_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing items takes most of what a block has for work, and may wait: receipts, deadlines and bonds may not."""
+    world = working()
+    a_batch(world, *(f"text {place}" for place in range(6)))
+    job = opened(world)
+    posted = world.post(deadline=Height(world.height + 8))
+    monkeypatch.setattr(limits, "job_work_per_block_max", 1)  # one thing a block
+    run(world, job, bits(0) * 6, 256, world.taker(job, 0))
+    assert world.job(posted).status == JobStatus.POSTED
+    world.blocks(world.job(posted).deadline - world.height)
+    assert world.job(posted).status == JobStatus.EXPIRED
+    world.blocks(20)
+    assert len(world.said("item.near_duplicate")) == 5  # and they come, in the end

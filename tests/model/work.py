@@ -12,6 +12,8 @@ from tests.model.ground import Thing, refuse_if, tagged
 from tests.model.workers import BOND, NOTHING, Workers
 
 OPEN, DEADLINE, OUTPUTS, JUDGED, SETTLED, FORGET, _, HINT = range(8)
+HINTS_FROM = 2**62
+"""Hints wait in a line behind all else."""
 POSTED, TAKES, CLOSING, DONE, EXPIRED, CANCELLED, REFUSED = range(7)
 PEOPLES, PRINTS, SCORES, SYNTHETIC = range(4)
 COMMITTED, SHOWN, GOOD, BAD, VOID, WITHHELD, CHALLENGED = range(7)
@@ -429,7 +431,11 @@ class Work(Workers):
     # -- the end of a block
 
     def run_work(self) -> None:
-        for entry in sorted(entry for entry in self.work_due if entry[0] <= self.height):
+        for line in (0, HINTS_FROM):
+            self.run_line(line)
+
+    def run_line(self, line: int) -> None:
+        for entry in sorted(entry for entry in self.work_due if line <= entry[0] <= line + self.height):
             del self.work_due[entry]
             _, kind, *rest = entry
             key: Any = tuple(rest)

@@ -14,6 +14,7 @@ from tests.model.work import (
     DONE,
     GOOD,
     HINT,
+    HINTS_FROM,
     JUDGED,
     OPEN,
     POSTED,
@@ -224,7 +225,7 @@ class WorkVerdicts(Work):
                 self.item_scores[item] = output
             elif (self.batches[job.batch].campaign, item) not in self.fingerprints:
                 self.fingerprints[self.batches[job.batch].campaign, item] = signs(output)
-                self.look(self.height, HINT, unit=item)
+                self.look(HINTS_FROM + self.height, HINT, unit=item)
 
     def take_back_proven(self, key: Key) -> None:
         """What no good receipt of the unit says any more: the earliest that is left says it, or nobody does."""
@@ -253,7 +254,7 @@ class WorkVerdicts(Work):
                 continue
             table[at] = rows[0]
             if job.kind == PRINTS:
-                self.look(self.height, HINT, unit=item)
+                self.look(HINTS_FROM + self.height, HINT, unit=item)
 
     def items_in(self, job: Thing, unit: int) -> tuple[int, ...]:
         first = unit * job.unit_rows
