@@ -3,6 +3,7 @@
 Reads files; starts nothing.
 """
 
+import difflib
 import os
 import re
 import tomllib
@@ -382,20 +383,22 @@ def read_file(path: Path) -> dict[str, object]:
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not TOML", value=error, remedy="correct it or write it anew with init"
-        ) from error
+        raise ConfigError(f"{path} is not TOML", value=error, remedy="correct that line") from error
     known = {setting.name for setting in SETTINGS}
     found: dict[str, object] = {}
     for section, entries in document.items():
         for key, value in entries.items() if isinstance(entries, dict) else [("", entries)]:
             name = f"{section}.{key}" if key else section
             if name not in known:
-                raise ConfigError(
-                    f"unknown setting in {path}", value=name, remedy=f"known are {', '.join(sorted(known))}"
-                )
+                raise ConfigError(f"unknown setting in {path}", value=name, remedy=_meant(name, known))
             found[name] = value
     return found
+
+
+def _meant(name: str, known: set[str]) -> str:
+    """The settings that may have been meant; all where none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.8)
+    return f"write {' or '.join(near)}" if near else f"known are {', '.join(sorted(known))}"
 
 
 def write_file(path: Path, values: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ Each check stands alone, so that one fault hides no other. What mends things is 
 """
 
 import errno
+import os
 import shutil
 import socket
 import stat
@@ -19,19 +20,23 @@ from node import keys as node_keys
 from node.safety_store import FILE_NAME
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.limits import GIB, MIB
+from omnitensor.protocol.types import BlsPublicKey
 from p2p.config import parse_seed
 from state import indexing
 from state.chain import Chain
 from state.genesis import Genesis
+from state.ledger import worker_sets
 from state.schema import TABLES
 from state.snapshots import loading
 from state.snapshots.chunks import read_chunk
 from state.snapshots.files import SnapshotFile, heights_in, name_of
 from state.snapshots.manifest import CHUNKS
-from state.store import LockedStoreError, Store
+from state.store import DamagedStoreError, LockedStoreError, Store
 
 DISK_FREE_LEAST: Final = 256 * MIB
 DISK_FREE_WANTED: Final = 4 * GIB
+PARTS: Final = ("chain", "safety", "content", "snapshots", "keys")
+"""Folders of a node that may lie on disks of their own."""
 SAFETY_BEHIND_SECONDS: Final = 600
 """A safety store so much older than the chain beside it may be an old copy."""
 BEHIND_SECONDS: Final = 3_600
@@ -76,6 +81,9 @@ class _Patient:
     genesis: Genesis | None = None
     running: bool = False
     chain_changed: float | None = None
+    key: BlsPublicKey | None = None
+    votes: bool = False
+    """Whether the chain's last block has this node's key vote or lead."""
 
 
 def examine(home: Path, *, deep: bool = False) -> list[Finding]:
@@ -125,6 +133,7 @@ def _keys(patient: _Patient) -> Iterator[Finding]:
         return
     folder = patient.config.keys_path
     keys = node_keys.load(folder)
+    patient.key = keys.consensus_public
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o077:
         yield Finding(
@@ -158,8 +167,13 @@ def _database(patient: _Patient) -> Iterator[Finding]:
             Level.ERROR, "database", _text(error), "omnitensor-node doctor --rebuild-indexes ends it"
         )
         return
-    except ProtocolError as error:
+    except DamagedStoreError as error:
         yield from _damage(path, _text(error))
+        return
+    except (
+        ProtocolError
+    ) as error:  # no room, no right to write, another chain: nothing that a new database would mend
+        yield Finding(Level.ERROR, "database", _text(error), error.remedy)
         return
     try:
         yield from _whole(patient, chain)
@@ -170,6 +184,8 @@ def _database(patient: _Patient) -> Iterator[Finding]:
 def _whole(patient: _Patient, chain: Chain) -> Iterator[Finding]:
     """What is to be said of a database that opens."""
     reader = chain.reader()
+    if patient.key is not None:
+        patient.votes = worker_sets.may_lead_with(reader, chain.epoch, patient.key)
     yield _good("database", f"height {reader.head.height}, first block kept {reader.first_block}")
     behind_s = time.time() - reader.head.header.timestamp_ms / 1_000
     if behind_s < -_drift_s(chain):
@@ -232,7 +248,7 @@ def _damage(path: Path, refusal: str) -> Iterator[Finding]:
     """What of a database that does not open can still be read, table by table."""
     try:
         store = Store.open(path)
-    except ProtocolError:
+    except DamagedStoreError:
         what = f"{refusal}; its files can't be read at all, so there is nothing to replay"
         yield Finding(Level.ERROR, "database", what, ELSEWHERE)
         return
@@ -255,21 +271,39 @@ def _damage(path: Path, refusal: str) -> Iterator[Finding]:
 
 
 def _disk(patient: _Patient) -> Iterator[Finding]:
-    usage = shutil.disk_usage(patient.home)
-    free = f"{usage.free // MIB} MiB free of {usage.total // MIB}"
+    """Each file system that a part of the folder lies on: parts may have been placed apart."""
+    seen: set[int] = set()
+    for place in (patient.home, *(patient.home / part for part in PARTS)):
+        if not place.exists():
+            continue
+        if not os.access(place, os.W_OK):
+            yield Finding(
+                Level.ERROR,
+                "disk",
+                f"can't be written: {place}",
+                "see who owns it, its permissions, and whether its disk is mounted for reading alone",
+            )
+        if place.stat().st_dev in seen:
+            continue
+        seen.add(place.stat().st_dev)
+        yield _room(place, "" if place == patient.home else f": {place}")
+
+
+def _room(place: Path, named: str) -> Finding:
+    usage = shutil.disk_usage(place)
+    free = f"{usage.free // MIB} MiB free of {usage.total // MIB}{named}"
     if usage.free < DISK_FREE_LEAST:
-        yield Finding(
+        return Finding(
             Level.ERROR, "disk", free, "make room: a node whose disk is full stops at the next block"
         )
-    elif usage.free < DISK_FREE_WANTED:
-        yield Finding(
+    if usage.free < DISK_FREE_WANTED:
+        return Finding(
             Level.WARNING,
             "disk",
             free,
             "make room, or let it need less: storage.mode = prune, content.quota_mib",
         )
-    else:
-        yield _good("disk", free)
+    return _good("disk", free)
 
 
 def _safety(patient: _Patient) -> Iterator[Finding]:
@@ -279,9 +313,10 @@ def _safety(patient: _Patient) -> Iterator[Finding]:
     path = config.safety_path / FILE_NAME
     if not path.exists():
         yield Finding(
-            Level.WARNING,
+            Level.ERROR if patient.votes else Level.WARNING,
             "safety",
-            "there is no safety store, so this node can't vote",
+            "there is no safety store, so this node can't vote"
+            + (": its key is one that votes, and it does not start" if patient.votes else ""),
             "restore the newest copy; where there is none, and no other process: omnitensor-node safety init",
         )
         return

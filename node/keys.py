@@ -86,7 +86,14 @@ def create(folder: Path) -> NodeKeys:
 def load(folder: Path) -> NodeKeys:
     """The keys in ``folder``. Raises NodeKeyError naming the file that is missing, damaged or readable by others."""
     password = read_private(folder / CONSENSUS_PASSWORD).decode("utf-8", "replace").strip()
-    secret = keystore.decrypt_bls(read_private(folder / CONSENSUS_KEYSTORE), password)
+    try:
+        secret = keystore.decrypt_bls(read_private(folder / CONSENSUS_KEYSTORE), password)
+    except KeyFormatError as error:
+        raise NodeKeyError(
+            f"the consensus key can't be opened: {error.reason}",
+            value=folder / CONSENSUS_KEYSTORE,
+            remedy=f"restore it and {CONSENSUS_PASSWORD} together from a copy: they were made as a pair",
+        ) from error
     text = read_private(folder / IDENTITY_SECRET).decode("ascii", "replace").strip()
     try:
         identity = SigningKey(bytes.fromhex(text))

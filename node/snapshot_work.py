@@ -1,5 +1,6 @@
 """What an operator does with snapshots: lists, makes, hands on, verifies and loads them. A function a command; prints nothing."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -111,11 +112,21 @@ def export(home: Path, height: int | None, out: Path) -> Shown:
     source = folder / name_of(heights[0] if height is None else height)
     found = shown(source)
     building = out.with_name(out.name + ".new")
-    shutil.copyfile(source, building)
-    with building.open("rb") as file:
-        os.fsync(file.fileno())
-    building.rename(out)
-    sync_folder(out.parent)
+    try:
+        shutil.copyfile(source, building)
+        with building.open("rb") as file:
+            os.fsync(file.fileno())
+        building.rename(out)
+        sync_folder(out.parent)
+    except OSError as error:
+        # Half a file would keep a full disk full; and the system names the file that was read.
+        with contextlib.suppress(OSError):
+            building.unlink(missing_ok=True)
+        raise StorageError(
+            f"the snapshot can't be written ({error.strerror})",
+            value=out,
+            remedy="choose a folder that you may write to, with room for it, and run it again",
+        ) from error
     return Shown(found.height, found.hash, found.rows, found.bytes, out)
 
 

@@ -119,7 +119,8 @@ def check_stamp(store: Store, expected: Genesis | None) -> Genesis:
         raise ForeignStoreError(
             f"the database is of another chain than {expected.chain_id} {expected.hash.hex()[:16]}",
             value=f"{stamp.chain_id} {stamp.genesis_hash.hex()[:16]}",
-            remedy="give the genesis.json that it was made with, or another folder",
+            remedy="give the genesis.json that it was made with, and the version of this software (another may read the same "
+            "file as another chain's), or another folder",
         )
     row = read_row(store, GENESIS, b"")
     if row is None:

@@ -318,6 +318,13 @@ def _refusal(error: Exception, path: Path | None) -> StorageError:
         )
     if isinstance(error, plyvel.CorruptionError) or "No such file" in text or "does not exist" in text:
         return DamagedStoreError(f"the database is damaged: {text}", value=path, remedy=HEAL)
-    return StorageError(
-        f"the database can't be used: {text}", value=path, remedy="see that the disk has room"
-    )
+    return StorageError(f"the database can't be used: {text}", value=path, remedy=_way_out(text))
+
+
+def _way_out(text: str) -> str:
+    """What to do about a fault of the disk, by what the system says of it."""
+    if "No space left" in text or "File too large" in text or "Disk quota" in text:
+        return "make room on its disk and start again: nothing that was written is lost"
+    if "Read-only" in text or "ermission denied" in text:
+        return "see who owns its files, their permissions, and whether the disk is mounted for reading alone"
+    return "see that its disk has room and works"

@@ -111,6 +111,14 @@ def test_a_configuration_that_is_a_folder(case: Case) -> None:
     case.refused("config.toml")
 
 
+def test_a_slip_in_a_setting_names_what_was_meant(case: Case) -> None:
+    config = case.home / "config.toml"
+    config.write_text("[snapshots]\nevry = 3\n")
+    assert len(case.refused("snapshots.evry", "write snapshots.every")) < 200
+    config.write_text("[nothing]\nlike = 3\n")
+    case.refused("nothing.like", "snapshots.every", "rpc.listen")
+
+
 @pytest.mark.parametrize("name", ["consensus.json", "consensus.password", "identity.secret"])
 def test_keys_missing_damaged_or_open_to_others(case: Case, name: str) -> None:
     path = case.home / "keys" / name
@@ -119,7 +127,7 @@ def test_keys_missing_damaged_or_open_to_others(case: Case, name: str) -> None:
     case.refused(name)
     path.write_bytes(b"\x00garbage")
     path.chmod(0o600)
-    case.refused()
+    case.refused("identity.secret" if name == "identity.secret" else "consensus.json")
     path.write_bytes(kept)
     path.chmod(0o644)
     case.refused(name, "chmod 600")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from node import config as configuration
+from node import snapshot_work
 from node.cli import commands
 from node.safety_store import FILE_NAME
 from node.setup import make_folder
@@ -21,6 +26,7 @@ from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Height, TimeMs
 from state.chain import Chain
 from state.genesis import Genesis
+from state.ledger import worker_sets
 from state.records import TransactionRef
 from state.schema import ACCOUNTS, BLOCKS, TRANSACTIONS_BY_ADDRESS
 from state.snapshots import taking
@@ -269,3 +275,87 @@ def test_one_repair_at_a_time(home: Path) -> None:
     result = CliRunner().invoke(commands, ["doctor", "--home", str(home), "--replay", "--refetch"])
     assert result.exit_code == 2
     assert "one way to mend" in result.output
+
+
+@pytest.fixture
+def small(home: Path) -> Iterator[Callable[[str], Path]]:
+    """Puts a part of the folder on a disk of its own, of two MiB and full; the file that fills it."""
+    mounted: list[Path] = []
+
+    def put(part: str) -> Path:
+        place, kept = home / part, home / f"{part}.kept"
+        place.rename(kept)
+        place.mkdir(mode=0o700)
+        line = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(place)]
+        if os.geteuid() != 0 or subprocess.run(line, capture_output=True, check=False).returncode:
+            pytest.skip("no right to mount")
+        mounted.append(place)
+        shutil.copytree(kept, place, dirs_exist_ok=True)
+        return fill(place)
+
+    yield put
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4_096))
+    return filler
+
+
+def test_a_full_disk_of_the_database_is_not_damage(home: Path, small: Callable[[str], Path]) -> None:
+    """Nothing that would throw the database away is advised, and room is all that it needs."""
+    filler = small("chain")
+    status, said = doctor(home)
+    texts = [each["what"] + each["remedy"] for each in said["findings"] if each["level"] == "error"]
+    assert status == 1
+    assert not any("--refetch" in text or "--replay" in text for text in texts), texts
+    assert any(str(home / "chain") in text and "make room" in text for text in texts), texts
+    filler.unlink()
+    assert ("database", "error") not in found(home)[1]
+
+
+def test_a_full_disk_under_the_safety_store_alone_is_found(home: Path, small: Callable[[str], Path]) -> None:
+    small("safety")
+    status, said = found(home)
+    assert status == 1
+    assert str(home / "safety") in said["disk", "error"]
+
+
+def test_an_export_that_finds_no_room_leaves_nothing(home: Path, small: Callable[[str], Path]) -> None:
+    filler = small("safety")
+    os.truncate(filler, filler.stat().st_size - 4_096)  # room to begin, and no more
+    out = home / "safety" / "out.snapshot"
+    with pytest.raises(ProtocolError, match="can't be written") as refused:
+        snapshot_work.export(home, None, out)
+    assert refused.value.value == str(out)
+    assert not list((home / "safety").glob("out*"))
+
+
+def test_a_folder_that_can_not_be_written_is_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home / "safety" and access(path, mode))
+    assert str(home / "safety") in found(home)[1]["disk", "error"]
+
+
+def test_a_database_of_another_chain_is_not_damage(home: Path) -> None:
+    genesis = home / "genesis.json"
+    genesis.write_text(genesis.read_text().replace(Genesis.load(genesis).chain_id, "another-chain"))
+    said = found(home)[1]["database", "error"]
+    assert "of another chain" in said
+    assert "version" in said
+    assert "--replay" not in said
+
+
+def test_a_validator_without_its_safety_store_does_not_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(home / "safety")
+    assert found(home)[0] == 0, "a node that only follows needs none"
+    monkeypatch.setattr(worker_sets, "may_lead_with", lambda *_: True)
+    status, said = found(home)
+    assert status == 1
+    assert "does not start" in said["safety", "error"]
