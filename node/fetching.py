@@ -69,7 +69,9 @@ class ContentFetcher:
         self._looking: set[Hash] = set()
         self._slots = asyncio.Semaphore(limits.content_fetches_max)
         self._waiting = 0
-        """Fetches that wait for a slot."""
+        """Fetches that wait for a slot,"""
+        self._leaving = 0
+        """and that give one up for them."""
         self._slow = SlowPeers()
         self._log = structlog.get_logger("fetching")
 
@@ -119,6 +121,7 @@ class ContentFetcher:
             await self._slots.acquire()
         finally:
             self._waiting -= 1
+            self._leaving = max(0, self._leaving - 1)
         try:
             return await self._in_slot(content, further)
         finally:
@@ -156,7 +159,8 @@ class ContentFetcher:
                 done, _ = await asyncio.wait((work,), timeout=seconds)
                 if done:
                     return work.result()
-                if self._waiting and came.moved - before < least:
+                if self._waiting > self._leaving and came.moved - before < least:
+                    self._leaving += 1
                     raise ContentError(
                         "it comes slowly, and others wait for their turn",
                         value=f"{came.moved - before} bytes in {seconds:g} s",

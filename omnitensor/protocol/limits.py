@@ -287,8 +287,8 @@ content_relay_bytes_per_second_min: Final = 256 * KIB
 """A peer that gets a content more slowly is not waited for."""
 content_fetches_max: Final = 4
 """Contents that a node fetches from its peers at the same time."""
-content_turn_ms: Final = 30_000
-"""For so long the pace of a fetch is taken, then anew;"""
+content_turn_ms: Final = 40_000
+"""For so long the pace of a fetch is taken, then anew (longer than that of its peers, who are judged first);"""
 content_turn_bytes_per_second_min: Final = 256 * KIB
 """one that brings less gives way when others wait. What is here is kept for the next time it is asked for."""
 driver_events_max: Final = 2_048

@@ -379,6 +379,36 @@ async def test_a_fetch_that_comes_slowly_gives_way_where_others_wait(
         await node.stop()
 
 
+async def test_no_more_fetches_give_way_than_others_wait(
+    folders: Folders, truth: ContentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "content_fetches_max", 2)
+    monkeypatch.setattr(limits, "content_turn_ms", 1_500)
+    elsewhere, go_on = ContentStore(tmp_path / "elsewhere", limits.MIB), asyncio.Event()
+    second, other = keep(truth, DATA[::-1]), keep(elsewhere, b"what others wait for")
+
+    async def slow(_: PeerId, request: Request) -> Response | None:
+        await go_on.wait()
+        return serve(truth, request)  # type: ignore[arg-type]  # a ChunkRequest
+
+    node = node_at(folders.extra("crowded"))
+    await node.start()
+    try:
+        async with (
+            stranger(folders.genesis, node, answers=answers_of(truth, ChunkRequest=slow)),
+            stranger(folders.genesis, node, answers=answers_of(elsewhere)),
+        ):
+            fetches = [asyncio.create_task(node._fetcher.fetch(content)) for content in (CONTENT, second)]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(60):
+                assert await node._fetcher.fetch(other)
+            go_on.set()
+            outcomes = await asyncio.gather(*fetches, return_exceptions=True)
+            assert sorted(isinstance(outcome, ContentError) for outcome in outcomes) == [False, True]
+    finally:
+        await node.stop()
+
+
 def test_peers_that_were_slow_are_remembered_for_a_while_and_few_of_them() -> None:
     slow = SlowPeers()
     assert slow.mark(PeerId(b"a"), 0)
