@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from node import config as configuration
+from node import file_limit
 from node import keys as node_keys
 from node.safety_store import FILE_NAME
 from omnitensor.protocol.errors import ProtocolError
@@ -306,6 +307,18 @@ def _room(place: Path, named: str) -> Finding:
     return _good("disk", free)
 
 
+def _files(patient: _Patient) -> Iterator[Finding]:
+    if patient.config is None:
+        return
+    found = file_limit.look(patient.config)
+    if not found.fits:
+        what = f"{found.hard} may be open (here; a service has limits of its own), and {found.needed} may be needed"
+        yield Finding(Level.ERROR, "files", what, found.remedy)
+        return
+    may = "as many as it likes" if found.hard is None else str(found.hard)
+    yield _good("files", f"{found.needed} may be needed; here it may open {may}")
+
+
 def _safety(patient: _Patient) -> Iterator[Finding]:
     config = patient.config
     if config is None or not config.validator_enabled:
@@ -422,6 +435,7 @@ CHECKS: Final[tuple[tuple[str, Callable[[_Patient], Iterator[Finding]]], ...]] =
     ("keys", _keys),
     ("database", _database),
     ("disk", _disk),
+    ("files", _files),
     ("safety", _safety),
     ("snapshots", _snapshots),
     ("ports", _ports),

@@ -19,8 +19,8 @@ from consensus.stake.knowledge import Settings
 from consensus.stake.scheme import BlsScheme
 from datalayer.remote import RemoteStore
 from datalayer.store import ContentStore
+from node import file_limit, snapshot_sync
 from node import keys as node_keys
-from node import snapshot_sync
 from node.application import ChainApplication
 from node.backend import NodeBackend
 from node.config import Config
@@ -475,6 +475,7 @@ async def run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    file_limit.provide(config)
     if config.sync_snapshot and not await snapshot_sync.begin_or_stop(config, stop):
         return EXIT_OK
     node = Node(config)

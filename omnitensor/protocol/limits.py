@@ -275,6 +275,12 @@ seats_released_per_block_max: Final = 200
 unbonding_paid_per_block_max: Final = 200
 """Withdrawals paid at the end of one block; the rest follow in the next."""
 # Node
+database_files_max: Final = 1_000
+"""Files that the database has open: LevelDB's own bound."""
+own_files_max: Final = 128
+"""Files besides those of database, peers and clients: log, locks, safety store, snapshots, uploads, pipes."""
+files_per_worker_process_max: Final = 8
+"""Pipes to a process that computes for a worker."""
 status_pause_ms_min: Final = 200
 """Between two of a node's own status updates; well below the rate that it takes from others."""
 content_stall_ms_max: Final = 60_000

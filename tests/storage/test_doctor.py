@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -49,6 +50,21 @@ def home(tmp_path: Path) -> Path:
     grow(chain, 1)
     chain.close()
     return home
+
+
+def test_too_few_open_files_are_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grants = {"soft": 256, "hard": 512}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (grants["soft"], grants["hard"]))
+    status, wrong = found(home)
+    assert status == 1
+    said = wrong["files", "error"]
+    assert said.startswith("512 may be open")
+    assert "LimitNOFILE=" in said
+    assert "--ulimit nofile=" in said
+    grants["hard"] = 4_096
+    assert ("files", "error") not in found(home)[1], "the node raises the soft limit itself"
+    grants["hard"] = resource.RLIM_INFINITY
+    assert ("files", "error") not in found(home)[1]
 
 
 def opened(home: Path) -> Chain:
