@@ -252,9 +252,9 @@ class Voters(Result, frozen=True):
 
 
 class VotersParams(Params, frozen=True):
-    epoch: Annotated[Count | None, Meta(description="An epoch whose set is kept; the one that votes now")] = (
-        None
-    )
+    epoch: Annotated[
+        Number | None, Meta(description="An epoch whose set is kept; the one that votes now")
+    ] = None
 
 
 @TABLE.method("chain.validators")

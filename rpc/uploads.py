@@ -362,7 +362,8 @@ async def _ended(task: asyncio.Task[T]) -> bool:
 
 
 def _token_hash(token: str) -> bytes:
-    return sha256(token.encode()).digest()
+    """Also of what a header holds that is no UTF-8, which comes here as lone surrogates."""
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _shown(facts: Facts | None) -> dict[str, Any] | None:

@@ -37,10 +37,15 @@ class ProtocolError(Exception):
 
 
 def shorten(value: object) -> str:
-    """Text of an offending value for a message: bytes as hex, never longer than a line, so that a stranger can't fill a log."""
+    """Text of an offending value for a message: bytes as hex, never longer than a line, so that a stranger can't fill a log.
+
+    It can always be written: what came as bytes that are no UTF-8 (a header's, a file name's) is shown by escapes.
+    """
     if value is None:
         return ""
     text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
+    if not text.isascii():
+        text = text[: VALUE_CHARS_MAX + 1].encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 1] + "…"
 
 
