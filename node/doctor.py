@@ -232,15 +232,17 @@ def _leftovers(path: Path) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "database",
-            "the import of a snapshot was interrupted",
-            "run the same snapshot import again to end it, or remove what is left: "
+            "the import of a snapshot, or a repair, was interrupted",
+            "run the same command again (snapshot import, doctor --replay, --restore or --refetch), or remove what is left: "
             f"{loading.made_path(path)}, {loading.building_path(loading.made_path(path))}",
         )
-    for aside in sorted(path.parent.glob(f"{path.name}.aside-*")):
+    made = loading.made_path(path)
+    for aside in sorted(found for kept in (path, made) for found in path.parent.glob(f"{kept.name}.aside-*")):
+        what = "an earlier database" if aside.name.startswith(f"{path.name}.aside-") else "an unfinished one"
         yield Finding(
             Level.WARNING,
             "disk",
-            f"an earlier database is kept: {aside}",
+            f"{what} is kept: {aside}",
             "remove it once you are sure that nobody needs it",
         )
 
@@ -277,7 +279,7 @@ def _disk(patient: _Patient) -> Iterator[Finding]:
     for place in (patient.home, *(patient.home / part for part in PARTS)):
         if not place.exists():
             continue
-        if not os.access(place, os.W_OK):
+        if not os.access(place, os.W_OK) and (place == patient.home or os.access(patient.home, os.W_OK)):
             yield Finding(
                 Level.ERROR,
                 "disk",

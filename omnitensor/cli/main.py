@@ -131,7 +131,12 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
-        return _failed(InputError(error.strerror or str(error), value=shorten(error.filename)), as_json)
+        failed = InputError(error.strerror or str(error), value=shorten(error.filename))
+        try:
+            return _failed(failed, as_json)
+        except OSError:  # it is the output's own place that takes nothing: its disk is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _failed(failed, as_json=False)
 
 
 def _failed(error: ProtocolError | click.ClickException, as_json: bool) -> int:

@@ -122,3 +122,13 @@ def test_scores_by_hand(chain: SmallChain, tmp_path: Path) -> None:
     assert "poisoned" in shown
     for loop in loops:
         assert loop.wait(600) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_output_onto_a_full_disk_is_refused_in_one_line(flags: tuple[str, ...]) -> None:
+    line = [sys.executable, "-m", "omnitensor.cli.main", *flags, "campaign", "template"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, check=False, timeout=120)
+    assert done.returncode not in (0, 120), done.stderr
+    assert done.stderr.decode().splitlines() == ["error: No space left on device"]

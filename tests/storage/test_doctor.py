@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from node import config as configuration
-from node import snapshot_work
+from node import repairs, snapshot_work
 from node.cli import commands
 from node.safety_store import FILE_NAME
 from node.setup import make_folder
@@ -142,7 +142,7 @@ def test_planted_faults_are_found(home: Path) -> None:
     assert "remove it" in found(home)[1]["snapshots", "warning"]
 
     (home / "chain.made").mkdir()
-    assert "import again" in found(home)[1]["database", "warning"]
+    assert "snapshot import" in found(home)[1]["database", "warning"]
     (home / "chain.made").rmdir()
     assert found(home)[0] == 0
 
@@ -375,3 +375,24 @@ def test_a_validator_without_its_safety_store_does_not_start(
     status, said = found(home)
     assert status == 1
     assert "does not start" in said["safety", "error"]
+
+
+def test_what_an_interrupted_replay_has_left_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the middle; then done to its end, which sets the unfinished one aside."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot_work, "put_in_place", killed)
+        with pytest.raises(KeyboardInterrupt):
+            repairs.replay(home, lambda *_: None)
+    said = found(home)[1]["database", "warning"]
+    assert "a repair, was interrupted" in said
+    assert "--replay" in said
+    repairs.replay(home, lambda *_: None)
+    status, after = found(home)
+    assert ("database", "warning") not in after
+    assert f"an earlier database is kept: {home / 'chain.aside-1'}" in after["disk", "warning"]
+    assert f"an unfinished one is kept: {home / 'chain.made.aside-1'}" in after["disk", "warning"]
+    assert status == 0
