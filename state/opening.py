@@ -112,8 +112,8 @@ def check_stamp(store: Store, expected: Genesis | None) -> Genesis:
         raise ForeignStoreError(
             "the database was made by another version of this software, in whose chain the state is encoded otherwise",
             value=f"schema {stamp.schema_version}",
-            remedy=f"this version reads schema {SCHEMA_VERSION}: start the version that made it, or remove the folder, "
-            "run init again and let the node sync from its peers",
+            remedy=f"this version reads schema {SCHEMA_VERSION}: start the version that made it, or move chain/ "
+            "away, keep keys/ and safety/, run init again in the same folder and let the node sync from its peers",
         )
     if expected is not None and expected.hash != stamp.genesis_hash:
         raise ForeignStoreError(

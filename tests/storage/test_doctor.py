@@ -25,6 +25,7 @@ from node.setup import make_folder
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Height, TimeMs
+from state import opening
 from state.chain import Chain
 from state.genesis import Genesis
 from state.ledger import worker_sets
@@ -396,3 +397,14 @@ def test_what_an_interrupted_replay_has_left_is_named(home: Path, monkeypatch: p
     assert f"an earlier database is kept: {home / 'chain.aside-1'}" in after["disk", "warning"]
     assert f"an unfinished one is kept: {home / 'chain.made.aside-1'}" in after["disk", "warning"]
     assert status == 0
+
+
+def test_a_database_of_another_version_costs_nobody_the_keys(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever removed the whole folder would lose the keys, and what the validator has signed."""
+    monkeypatch.setattr(opening, "SCHEMA_VERSION", opening.SCHEMA_VERSION + 1)
+    said = found(home)[1]["database", "error"]
+    assert "keep keys/ and safety/" in said
+    assert "remove the folder" not in said
+    assert "--replay" not in said
