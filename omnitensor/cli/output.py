@@ -92,6 +92,10 @@ def _cell(value: Any) -> Text:
     return Text(text, style=_COLOURS.get(text, ""))
 
 
+CALENDAR_MS_END = 253_402_300_800_000
+"""The first millisecond of the year 10000."""
+
+
 def money(nano: int) -> str:
     """An amount for people."""
     return format_omnit(nano)
@@ -103,9 +107,11 @@ def money_json(nano: int) -> str:
 
 
 def moment(timestamp_ms: int) -> str:
-    """A time of the chain, in UTC."""
+    """A time of the chain, in UTC. A calendar ends with the year 9999, and what vaults are granted until does not."""
     if not timestamp_ms:
         return ""
+    if not 0 < timestamp_ms < CALENDAR_MS_END:
+        return f"{timestamp_ms} ms since 1970"
     return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

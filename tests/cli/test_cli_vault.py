@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from omnitensor.protocol.bodies import VaultGrant
 from omnitensor.protocol.keys import format_address
+from omnitensor.protocol.types import Amount, TimeMs
+from omnitensor.sdk import Client, Wallet
 from tests.cli.people import Person
 from tests.sdk.small_chain import SmallChain
 from tests.state.chain_fixtures import key
@@ -61,6 +64,18 @@ def test_locked_money_opens(chain: SmallChain, tmp_path: Path) -> None:
     assert 76 < float(shown["balance"]) < 80
     assert 0 < float(shown["withdrawn"]) < 3
     assert made["vault"] in holder.must("vault", "list").out
+
+
+def test_a_vault_that_opens_when_no_calendar_does_is_listed(chain: SmallChain, tmp_path: Path) -> None:
+    """A stranger may grant one to anybody, and is not to keep them from seeing their others."""
+    far = 2**53
+    grant = VaultGrant(key("v3").address, Amount(1), TimeMs(far - 2), TimeMs(far - 1), TimeMs(far))
+    with Client(chain.endpoint, home=tmp_path / "stranger") as client:
+        client.execute(Wallet(key("sponsor"), key("sponsor").address), grant)
+    holder = Person(tmp_path / "holder", chain.endpoint).log_in("v3")
+    assert str(far) in holder.must("vault", "list").out
+    (vault,) = holder.must("vault", "list", "--json").json["vaults"]
+    assert str(far - 1) in holder.must("vault", "show", vault["vault"]).out
 
 
 @pytest.mark.parametrize(
