@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from omnitensor.protocol import limits
+from omnitensor.protocol.amounts import whole_number
 from omnitensor.protocol.errors import ProtocolError
 
 ENVIRONMENT_PREFIX: Final = "OMNITENSOR_NODE_"
@@ -65,9 +66,10 @@ def parse_bool(value: object) -> bool:
 
 
 def parse_count(value: object) -> int:
-    if isinstance(value, bool) or not str(value).replace("_", "").isdigit():
+    number = None if isinstance(value, bool) else whole_number(str(value).replace("_", ""))
+    if number is None:
         raise ValueError("it must be a whole number, not negative")
-    return int(str(value).replace("_", ""))
+    return number
 
 
 def parse_texts(value: object) -> tuple[str, ...]:

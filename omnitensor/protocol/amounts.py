@@ -1,4 +1,4 @@
-"""Amounts as people write them: OMNIT with up to nine decimals, to and from nanoOMNIT. Integers only."""
+"""Numbers as people write them: OMNIT with up to nine decimals, to and from nanoOMNIT, and whole numbers. Integers only."""
 
 import re
 
@@ -8,10 +8,21 @@ from omnitensor.protocol.types import NANO, SUPPLY_MAX, Amount
 _OMNIT = re.compile(r"(?P<whole>[0-9]{1,11})(?:\.(?P<fraction>[0-9]{1,9}))?(?:\s*OMNIT)?", re.IGNORECASE)
 
 
+WHOLE_DIGITS_MAX = 18
+
+
 class AmountError(ProtocolError):
     """Text that is not an amount of OMNIT."""
 
     code = "amount"
+
+
+def whole_number(text: str) -> int | None:
+    """The number that plain decimal digits are, up to eighteen of them; None for any other text.
+
+    ``isdigit`` alone lets signs like ``²`` through, and numbers of any length, at which ``int`` fails.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= WHOLE_DIGITS_MAX else None
 
 
 def format_omnit(amount: int) -> str:

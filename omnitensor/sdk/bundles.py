@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from omnitensor.protocol.amounts import whole_number
 from omnitensor.protocol.bodies import ItemDeclaration, PrivateItem
 from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.limits import submission_items_max
@@ -204,8 +205,9 @@ def choose_category(spec: SpecInfo, given: str | int | None) -> int:
         return 0
     if isinstance(given, str) and given in names:
         return names.index(given)
-    if str(given).isdigit() and int(given) < len(names):
-        return int(given)
+    number = whole_number(str(given))
+    if number is not None and number < len(names):
+        return number
     raise InputError("the campaign has no such category", value=given, remedy=f"it has {', '.join(names)}")
 
 

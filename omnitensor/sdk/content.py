@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from omnitensor.protocol import limits
+from omnitensor.protocol.amounts import whole_number
 from omnitensor.protocol.content import ContentHasher, ContentId
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import format_address
@@ -240,8 +241,9 @@ async def download_file(
         except RpcError as fault:
             if fault.code not in ("fetching", "busy"):
                 raise
-            if fault.code == "fetching" and str(fault.value).isdigit():
-                patience.got(int(str(fault.value)), "at the node")
+            there = whole_number(str(fault.value)) if fault.code == "fetching" else None
+            if there is not None:
+                patience.got(there, "at the node")
             await patience.wait(fault)
         except (ConnectionFailed, NotFoundError) as fault:
             # A node that is still looking for the bytes among its peers may have them at the next attempt.

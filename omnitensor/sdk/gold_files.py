@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from omnitensor.protocol.amounts import whole_number
 from omnitensor.protocol.json_depth import is_deep
 from omnitensor.protocol.limits import MIB, gold_items_max, json_depth_max
 from omnitensor.sdk.errors import FileError, InputError
@@ -210,24 +211,36 @@ def _answer(folder: Path, row: Row, faults: list[Fault]) -> Answer | None:
                 "give its path in the folder",
             )
         )
-    elif not path.is_file():
+    elif not _is_file(path):
         faults.append(
             Fault(row.where, "there is no such file", str(path), "correct the path, or remove the line")
         )
     bits = _bits(row, fields, faults)
     tier = fields.get("tier")
-    if tier is not None and not (str(tier).isdigit() and not isinstance(tier, bool)):
+    number = whole_number(str(tier))
+    if tier is not None and number is None:
         faults.append(Fault(row.where, "a tier is a number", shown(tier), "give the tier's index, from 0"))
     if len(faults) > before:
         return None
     assert path is not None
-    return Answer(path, bits, row.where, None if tier is None else int(tier), fields.get("category"))
+    return Answer(path, bits, row.where, number, fields.get("category"))
 
 
 def _path(folder: Path, name: str) -> Path | None:
     """A path inside the folder, None for one that leads out of it."""
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (ValueError, OSError):  # no name of a file at all
+        return None
     return path if path.is_relative_to(folder.resolve()) else None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; where its name is longer than a name can be, there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _bits(row: Row, fields: Mapping[str, Any], faults: list[Fault]) -> int:

@@ -13,7 +13,7 @@ from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import parse_address
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.state_proof import StateProof
-from omnitensor.protocol.types import Address, BlsPublicKey, Epoch
+from omnitensor.protocol.types import U64_MAX, Address, BlsPublicKey, Epoch
 from omnitensor.protocol.votes import (
     Candidate,
     Certificate,
@@ -53,6 +53,8 @@ def proof_from(shown: Mapping[str, Any]) -> FinalityProof:
 
 def table_from(shown: Voters) -> ValidatorTable:
     """The voters that a node names. It is to be trusted no further than the node, or compared with another's hash."""
+    if not 0 <= shown.epoch <= U64_MAX:
+        raise ResponseError("the node's voters are of an epoch that is none", value=shown.epoch)
     try:
         return ValidatorTable(Epoch(shown.epoch), _entries(shown.validators))
     except (ValueError, ProtocolError) as error:
@@ -69,10 +71,13 @@ def step_from(shown: StepInfo) -> Step:
 
 
 def _entries(shown: Sequence[VoterInfo | TableEntry]) -> tuple[ValidatorEntry, ...]:
+    """Raises ResponseError, ValueError or ProtocolError."""
     return tuple(
         [
-            ValidatorEntry(
-                parse_address(each.address), BlsPublicKey(bytes.fromhex(each.consensus_key)), each.weight
+            _checked(
+                ValidatorEntry(
+                    parse_address(each.address), BlsPublicKey(bytes.fromhex(each.consensus_key)), each.weight
+                )
             )
             for each in shown
         ]

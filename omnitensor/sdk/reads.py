@@ -111,9 +111,7 @@ class Reads:
         """The chain's parameters; asked again after a while, since votes change them."""
         if self._params is None or time.monotonic() - self._params[0] > PARAMS_FRESH_S:
             answer = await self._ask(dict[str, Any], "chain.params")
-            known = {field for field in Params.__struct_fields__ if field in answer}
             plain = [answer.get(field, getattr(Params(), field)) for field in Params.__struct_fields__]
-            assert known or not answer
             self._params = time.monotonic(), read(Params, plain, "chain.params")
         return self._params[1]
 
@@ -191,10 +189,14 @@ class Reads:
         self, address: Address | str, *, cursor: Cursor = None, limit: int = PAGE_ITEMS
     ) -> tuple[list[dict[str, Any]], Cursor]:
         """A page of an account's transactions, newest first as the node orders them, and where the next begins."""
-        answer = await self._ask(
-            dict[str, Any], "tx.by_address", address=address_text(address), cursor=cursor, limit=limit
+        page = await self._ask(
+            results.TransactionPage,
+            "tx.by_address",
+            address=address_text(address),
+            cursor=cursor,
+            limit=limit,
         )
-        return list(answer.get("transactions", ())), answer.get("next")
+        return page.transactions, page.next
 
     # -- stake
 

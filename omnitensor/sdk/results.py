@@ -99,6 +99,11 @@ class TransactionResult(Result, frozen=True):
     body: Any = None
 
 
+class TransactionPage(Result, frozen=True):
+    transactions: list[dict[str, Any]] = []
+    next: Cursor = None
+
+
 class SessionKeyInfo(Result, frozen=True):
     key: str
     scopes: list[str]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from omnitensor.protocol.amounts import format_omnit, parse_omnit
+from omnitensor.protocol.amounts import format_omnit, parse_omnit, whole_number
 from omnitensor.protocol.bodies import CampaignCancel, CampaignClose, CampaignFund, CampaignOpen
 from omnitensor.protocol.types import Amount, CampaignId
 from omnitensor.sdk import results
@@ -207,9 +207,11 @@ def _campaign_in(found: results.TransactionResult) -> int:
     """The id in the events of a final CampaignOpen."""
     for event in found.receipt.events if found.receipt is not None else ():
         if event.get("kind") == "campaign.opened" or "campaign" in event:
-            number = event.get("campaign", event.get("fields", {}).get("campaign"))
-            if number is not None:
-                return int(number)
+            fields = event.get("fields")
+            number = event.get("campaign", fields.get("campaign") if isinstance(fields, dict) else None)
+            found_number = whole_number(str(number))
+            if found_number is not None:
+                return found_number
     raise ResponseError("the node's receipt does not name the campaign", value=found.id)
 
 

@@ -126,4 +126,5 @@ def network_of(
 
 def _order(name: str) -> list[tuple[int, str]]:
     """Names in the order of the numbers in them, as people count."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split(r"([0-9]{1,18})", name)
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
