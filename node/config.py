@@ -384,7 +384,7 @@ def read_file(path: Path) -> dict[str, object]:
         )
     try:
         document = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number that is too long to read
         raise ConfigError(f"{path} is not TOML", value=error, remedy="correct that line") from error
     known = {setting.name for setting in SETTINGS}
     found: dict[str, object] = {}

@@ -33,5 +33,8 @@ class FaultsError(InputError):
 
 def shown(value: object) -> str:
     """A value for a fault's line."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # a number too long to write, or nested too deeply
+        text = f"a {type(value).__name__} that is too large to show"
     return text if len(text) <= 60 else f"{text[:57]}..."

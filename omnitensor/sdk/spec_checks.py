@@ -158,7 +158,9 @@ RULES: Final[dict[str, Rule]] = {
     "importance": Rule(
         f"a factor from 0.0001 to {FACTOR_MAX}",
         "importance = 1.5",
-        lambda value: 1 <= round(value * BPS) <= FACTOR_MAX * BPS,
+        lambda value: (
+            0 < value <= FACTOR_MAX and round(value * BPS) >= 1
+        ),  # no infinity, and what is no number
     ),
     "target": Rule("a number of items, 0 for no bound", "target = 200", _number(0, 2**32 - 1)),
 }
@@ -213,7 +215,9 @@ class Checker:
     def _value(self, name: str, kind: Any, value: Any, path: Path) -> None:
         rule = RULES.get(name)
         if name in AMOUNTS and isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
+            value = (
+                shown(value) if isinstance(value, int) else str(value)
+            )  # an integer may be too long to write
         try:
             value = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:

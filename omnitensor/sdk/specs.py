@@ -203,7 +203,7 @@ def fields_in_toml(path: str | Path) -> tuple[dict[str, Any], dict[Place, int]]:
     try:
         text = data.decode("utf-8")
         fields = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number that is too long to read
         raise InputError(
             f"the campaign's file is no TOML: {error}", value=path, remedy="mend that line"
         ) from error

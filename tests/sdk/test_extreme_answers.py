@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from omnitensor.sdk.faults import FaultsError
 from omnitensor.sdk.gold_files import answers_in
 from omnitensor.sdk.models.from_tensors import _order
 from omnitensor.sdk.results import Receipt, TransactionResult
+from omnitensor.sdk.specs import draft_from, draft_from_toml, template
 from omnitensor.sdk.sponsor import _campaign_in
 from tests.sdk.liar import Liar
 from tests.sdk.moving_chain import EPOCH_BLOCKS, checkpoint
@@ -136,3 +139,21 @@ def test_a_receipt_that_names_no_campaign_by_number() -> None:
         found = TransactionResult(id="ab", status="final", receipt=receipt)
         with pytest.raises(ResponseError, match="does not name"):
             _campaign_in(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["unit_price = " + "9" * 5_000, "unit_price = 0x" + "f" * 5_000, "a." * 2_000 + "b = 1", "[" * 3_000],
+)
+def test_a_campaigns_file_that_is_too_much_to_read(line: str, tmp_path: Path) -> None:
+    (tmp_path / "campaign.toml").write_text(line)
+    with pytest.raises(InputError):
+        draft_from_toml(tmp_path / "campaign.toml")
+
+
+@pytest.mark.parametrize("factor", [math.inf, -math.inf, math.nan, 1e308, 0, 2**64])
+def test_a_factor_that_is_none(factor: float) -> None:
+    fields = tomllib.loads(template())
+    fields["categories"][0]["importance"] = factor
+    with pytest.raises(InputError, match="importance"):
+        draft_from(fields)
