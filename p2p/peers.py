@@ -26,8 +26,8 @@ def subnet(host: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a text is an IP address."""
-    return _address(host) is not None
+    """Whether a text is an IP address, without a zone: zones mean something to one machine only, and can be any text."""
+    return "%" not in host and _address(host) is not None
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -188,7 +188,8 @@ def test_hearsay_is_bounded_by_source_and_never_local_from_afar() -> None:
     assert one.hear([address(1, "127.0.0.1")], "203.0.113.5", 0) == 0
     assert one.hear([address(1, "127.0.0.1")], "127.0.0.1", 0) == 1
     assert one.hear([address(0)], "203.0.113.5", 0) == 0  # oneself
-    assert one.hear([address(2, "not an address")], "203.0.113.5", 0) == 0
+    for host in ("not an address", "198.51.100.7%a.name", "2001:db8::1%a.name"):
+        assert one.hear([address(2, host)], "203.0.113.5", 0) == 0
     many = [address(number) for number in range(10, 2_000)]
     assert one.hear(many, "203.0.113.5", 0) <= limits.addresses_from_peer_per_hour_max
     assert one.hear(many, "203.0.113.6", HOUR_MS - 1) == 0  # the same group of the network
