@@ -177,6 +177,7 @@ def test_malformed_bls_keystores(path: str, value: Any) -> None:
         ACCOUNT[:-10],
         ACCOUNT + b"{}",
     ],
+    ids=range(10),  # of bytes that are made anew in each process, two of them would name different tests
 )
 def test_what_is_no_keystore(data: bytes) -> None:
     for use in (keystore.decrypt_account, keystore.decrypt_bls):
