@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Literal
 
@@ -223,7 +223,7 @@ class AsyncContributor(AsyncActor):
         needed = campaign.spec.item_bond * len(everything) + sum(fee.max_fee for fee in fees)
         if account.balance < needed:
             raise FundsError(
-                f"the account has {format_omnit(account.balance)}; submitting {len(everything)} items needs"
+                f"the account has {format_omnit(account.balance)}; submitting {_items(everything)} needs"
                 f" {format_omnit(needed)} (bonds, which return, and at most"
                 f" {format_omnit(sum(fee.max_fee for fee in fees))} of fees)",
                 value=wallet.text,
@@ -244,12 +244,12 @@ class AsyncContributor(AsyncActor):
                 job = self._keep(path, job, stage="uploaded")
             fees = 0
             if job.stage == "uploaded":
-                tell(Moment("commit", f"committing to {len(job.items)} items"))
+                tell(Moment("commit", f"committing to {_items(job.items)}"))
                 job, paid = await self._order(path, job, "commit", _commit(job))
                 fees += paid.receipt.fee + paid.receipt.tip if paid.receipt else 0
                 job = self._keep(path, job, stage="committed", committed_at=paid.height or 0)
             if job.stage == "committed":
-                tell(Moment("reveal", f"revealing {len(job.items)} items"))
+                tell(Moment("reveal", f"revealing {_items(job.items)}"))
                 await self._check_window(path, job)
                 job, paid = await self._order(path, job, "reveal", _reveal(job))
                 fees += paid.receipt.fee + paid.receipt.tip if paid.receipt else 0
@@ -364,6 +364,10 @@ def _reveal(job: Job) -> SubmissionReveal:
         hash_of(job.salt),
         tuple(item.declaration for item in job.items),
     )
+
+
+def _items(items: Sized) -> str:
+    return "1 item" if len(items) == 1 else f"{len(items)} items"
 
 
 def _quiet(_: Moment) -> None:
