@@ -55,7 +55,7 @@ devnet: setup ## Run four validators here and show data being judged and paid, u
 test: setup ## Run the tests
 	@if [ -n "$(ARGS)" ]; then $(PY) -m pytest -n $(JOBS) --dist loadgroup $(ARGS); else \
 	  code=0; $(PY) -m pytest -n $(JOBS) --dist loadgroup --ignore tests/e2e || code=$$?; \
-	  $(PY) -m pytest tests/e2e || code=$$?; exit $$code; fi
+	  $(PY) -m pytest -n $(JOBS) --dist loadgroup tests/e2e || code=$$?; exit $$code; fi
 
 .PHONY: check
 check: format lint types imports test ## Everything that must hold: format, lint, types, imports, tests

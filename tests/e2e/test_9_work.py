@@ -20,7 +20,7 @@ from omnitensor.protocol.types import NANO
 from tests.leads.record import WORK_TICKETS_MIN, EpochRecord, credit_of, now, read_epoch
 from tests.work.samples import model_of, rows_of
 
-pytestmark = pytest.mark.xdist_group("e2e")
+pytestmark = pytest.mark.xdist_group("e2e-work")
 
 BLOCKS = 16
 """Of an epoch."""
