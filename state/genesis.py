@@ -140,14 +140,22 @@ class Genesis:
 
     @classmethod
     def load(cls, path: Path) -> "Genesis":
-        """Reads and checks the file. Raises GenesisError naming what is wrong."""
+        """Reads and checks the file. Raises GenesisError naming it and what is wrong."""
         try:
             if path.stat().st_size > GENESIS_BYTES_MAX:
                 raise GenesisError("the genesis file is too large", value=path)
             text = path.read_bytes()
         except OSError as error:
             raise GenesisError("the genesis file can't be read", value=path, remedy=str(error)) from error
-        return cls.from_json(text)
+        try:
+            return cls.from_json(text)
+        except ProtocolError as error:
+            raise GenesisError(
+                f"{path} can't begin a chain: {error.reason}",
+                value=error.value or None,
+                remedy=error.remedy,
+                code=error.code,
+            ) from error
 
     def to_json(self) -> str:
         """The document, with every parameter that differs from its default."""

@@ -1,5 +1,6 @@
 """Which parameters a chain can live with: each within its bounds, and the rules between them. Knows no state."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,9 +24,7 @@ def params_from(overrides: Mapping[str, Any], base: Params = DEFAULTS) -> Params
     """The parameters of ``base`` with some set otherwise, not checked. Raises ParameterError for a name or a form."""
     for name in overrides:
         if name not in SPECS:
-            raise ParameterError(
-                "there is no such parameter", value=name, remedy="see docs/specification/parameters.md"
-            )
+            raise ParameterError("there is no such parameter", value=name, remedy=_meant(name))
     named = [overrides.get(name, getattr(base, name)) for name in SPECS]
     try:
         return msgspec.convert(named, Params)
@@ -35,6 +34,15 @@ def params_from(overrides: Mapping[str, Any], base: Params = DEFAULTS) -> Params
         raise ParameterError(
             f"the parameter {wrong} has another form: {error}", value=overrides.get(wrong)
         ) from error
+
+
+def _meant(name: str) -> str:
+    """The parameter that may have been meant, where one is near. Names longer than any are not compared: that takes long."""
+    near: list[str] = []
+    if len(name) <= 2 * max(map(len, SPECS)):
+        near = difflib.get_close_matches(name, sorted(SPECS), n=1, cutoff=0.7)
+    page = "see docs/specification/parameters.md"
+    return f"write {near[0]}, or {page}" if near else page
 
 
 def check_params(params: Params) -> None:

@@ -136,7 +136,7 @@ def test_keys_missing_damaged_or_open_to_others(case: Case, name: str) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"chain_id": 5}', '{"a": NaN}', "\x00"])
 def test_a_genesis_that_is_none(case: Case, text: str) -> None:
     (case.home / "genesis.json").write_text(text)
-    case.refused()
+    case.refused("genesis.json")
 
 
 def test_no_genesis(case: Case) -> None:

@@ -76,6 +76,13 @@ def test_unknown_names_and_forms_are_refused_by_name() -> None:
     with pytest.raises(ParameterError, match="no such parameter") as error:
         params_from({"tax": 1})
     assert error.value.value == "tax"
+    assert error.value.remedy == "see docs/specification/parameters.md"
+    with pytest.raises(ParameterError) as error:
+        params_from({"block_intervall_ms": 1})
+    assert error.value.value == "block_intervall_ms"
+    assert error.value.remedy == "write block_interval_ms, or see docs/specification/parameters.md"
+    with pytest.raises(ParameterError, match="no such parameter"):
+        params_from({"block_interval_ms" * 10_000: 1})
     for name, value in (("delta_ms", "1"), ("reputation_decay", 7), ("reputation_decay", [1, 2, 3])):
         with pytest.raises(ParameterError, match=name):
             params_from({name: value})

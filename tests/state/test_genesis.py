@@ -189,6 +189,27 @@ def test_no_bytes_crash_the_reader(data: bytes) -> None:
         Genesis.from_json(data)
 
 
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (
+            lambda d: d["params"].update(block_intervall_ms=1),
+            "no such parameter: block_intervall_ms (write block_interval_ms",
+        ),
+        (lambda d: d["params"].update(delta_ms="1"), "delta_ms"),
+        (lambda d: d.update(chain_id="a b"), "letters, digits and dashes: a b"),
+        (lambda d: d.update(extra=1), "extra"),
+    ],
+)
+def test_what_a_file_has_wrong_is_refused_naming_the_file(edit: Edit, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "that-genesis.json"
+    path.write_text(edited(edit))
+    with pytest.raises(GenesisError) as refusal:
+        Genesis.load(path)
+    assert str(path) in str(refusal.value)
+    assert says in str(refusal.value)
+
+
 def test_missing_and_oversized_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GenesisError, match="can't be read"):
         Genesis.load(tmp_path / "absent.json")
