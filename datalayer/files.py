@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import secrets
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from omnitensor.protocol.disk import disk_fault
 from omnitensor.protocol.errors import StorageError
 
 
@@ -20,12 +20,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise StorageError(
-            "the disk is full" if full else f"the disk refuses ({error.strerror})",
-            value=error.filename or path,
-            remedy="free some space" if full else "check the folder, its permissions and the disk",
-        ) from error
+        raise disk_fault(error, path) from error
 
 
 def sync_folder(folder: Path) -> None:

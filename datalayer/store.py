@@ -41,6 +41,7 @@ from datalayer.upload import (
 from omnitensor.protocol import limits, merkle
 from omnitensor.protocol.codec import Record, decode, encode
 from omnitensor.protocol.content import ContentId
+from omnitensor.protocol.disk import disk_fault, is_full
 from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.types import Hash, TimeMs, TimeMsF
 
@@ -453,6 +454,8 @@ class ContentStore:
                 "no such content here", value=chunk_root, remedy="check the chunk root", code="absent"
             ) from error
         except OSError as error:
+            if is_full(error):
+                raise disk_fault(error, self._folder) from error
             kind = DamagedError if error.errno == errno.EIO else StorageError
             raise kind(
                 f"stored content can't be read ({error.strerror})", value=chunk_root, remedy="check the disk"

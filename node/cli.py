@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from node import cli_storage, logs
 from node import config as configuration
 from node import keys as node_keys
 from node.version import version
+from omnitensor.protocol.disk import is_full, make_room
 from omnitensor.protocol.errors import ProtocolError
 
 EXIT_REFUSED: Final = 1
@@ -32,7 +34,12 @@ def main() -> None:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         reason = error.strerror or str(error)
-        click.echo(f"error: {reason}{place} (check the path, its permissions and the disk's space)", err=True)
+        remedy = "check the path, its permissions and the disk's space"
+        if is_full(error):
+            remedy = (
+                make_room(Path(os.fsdecode(error.filename))) if error.filename else "make room on its disk"
+            )
+        click.echo(f"error: {reason}{place} ({remedy})", err=True)
         sys.exit(EXIT_REFUSED)
     except click.exceptions.Abort:
         sys.exit(EXIT_REFUSED)

@@ -7,16 +7,21 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from consensus.stake.effects import Disputed
 from node.version import version
 from omnitensor.protocol.blocks import Header
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.disk import disk_fault
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.private_files import write_private
 from omnitensor.protocol.types import Hash
 
 FORMAT: Final = "omnitensor-disputed-block"
 FORMAT_VERSION: Final = 1
+
+log = structlog.get_logger("disputes")
 
 
 class DisputeFolder:
@@ -42,7 +47,9 @@ class DisputeFolder:
             text = json.dumps(document, indent=2) + "\n"
             write_private(self._folder / f"{name}.json", text.encode(), replace=True)
         except (OSError, StorageError) as error:
-            return f"The block could not be saved ({error})"
+            fault = disk_fault(error, self._folder) if isinstance(error, OSError) else error
+            log.error("the block in dispute can't be saved", error=str(fault))
+            return f"The block could not be saved ({fault.reason})"
         # Named from the node's folder on: strangers may read this over RPC.
         return f"Saved for the report in the node's folder: {self._folder.name}/{name}.json, and the block beside it"
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from omnitensor.protocol.disk import disk_fault
 from omnitensor.protocol.errors import StorageError
 
 try:
@@ -151,8 +152,4 @@ class DiskFiles:
 
     @staticmethod
     def _failed(what: str, path: Path, error: OSError) -> StorageError:
-        return StorageError(
-            f"can't be {what} ({error.strerror})",
-            value=path,
-            remedy="check the disk, its space and permissions",
-        )
+        return disk_fault(error, path, f"can't be {what}")

@@ -50,6 +50,7 @@ from node.version import version
 from node.waiting import WaitingTransactions
 from node.work.part import WorkPart
 from omnitensor.protocol import limits
+from omnitensor.protocol.disk import told
 from omnitensor.protocol.errors import ProtocolError, StorageError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.keys import SigningKey
@@ -463,7 +464,7 @@ class Node:
             try:
                 done = await asyncio.get_running_loop().run_in_executor(self._disk, self._house.round, reader)
             except (StorageError, OSError) as error:
-                log.error("content can't be put in order", error=str(error))
+                log.error("content can't be put in order", error=told(error, self.config.content_path))
                 continue
             if any(dataclasses.astuple(done)):
                 log.info("content put in order", **dataclasses.asdict(done))

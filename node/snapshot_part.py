@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from datalayer.files import disk_errors
 from omnitensor.protocol.codec import encode
 from omnitensor.protocol.types import Epoch
 from state.snapshots.files import MAGIC, chunk_starts, name_of
@@ -58,10 +59,11 @@ class Part:
         with self._lock:
             if self._closed:
                 return
-            os.pwrite(self._rows, data, self._starts[index])
-            os.fdatasync(self._rows)
-            os.pwrite(self._have, b"\x01", index)
-            os.fdatasync(self._have)
+            with disk_errors(self._rows_path):
+                _write_all(self._rows, data, self._starts[index])
+                os.fdatasync(self._rows)
+                _write_all(self._have, b"\x01", index)
+                os.fdatasync(self._have)
 
     def finish(self, block: bytes, steps: Sequence[bytes], first_step: Epoch) -> Path:
         """Makes the file of it, with block and steps that were verified, and forgets the rest."""
@@ -77,10 +79,11 @@ class Part:
             )
         )
         foot = len(manifest).to_bytes(8, "big") + sha256(manifest).digest()
-        os.pwrite(self._rows, MAGIC, 0)
-        os.pwrite(self._rows, rest + manifest + foot, end)
-        os.ftruncate(self._rows, end + len(rest) + len(manifest) + len(foot))
-        os.fsync(self._rows)
+        with disk_errors(self._rows_path):
+            _write_all(self._rows, MAGIC, 0)
+            _write_all(self._rows, rest + manifest + foot, end)
+            os.ftruncate(self._rows, end + len(rest) + len(manifest) + len(foot))
+            os.fsync(self._rows)
         path = self._folder / name_of(self.manifest.height)
         self._rows_path.rename(path)
         sync_folder(self._folder)
@@ -95,6 +98,14 @@ class Part:
                 self._closed = True
                 os.close(self._rows)
                 os.close(self._have)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """A disk with little room takes the beginning of a write, and says so by a number alone; the next one raises OSError."""
+    view = memoryview(data)
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def begun(folder: Path) -> bytes | None:

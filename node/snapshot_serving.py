@@ -11,6 +11,7 @@ import structlog
 
 from omnitensor.protocol import limits
 from omnitensor.protocol.codec import encode
+from omnitensor.protocol.disk import told
 from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import Epoch, Height
 from p2p.messages import (
@@ -58,7 +59,7 @@ class SnapshotShelf:
                 case StepsRequest(epoch, count):
                     return _steps(reader, epoch, count)
         except (StorageError, OSError) as error:
-            structlog.get_logger("storage").error("a snapshot can't be read", error=str(error))
+            structlog.get_logger("storage").error("a snapshot can't be read", error=told(error, self._folder))
             return None
 
     def close(self) -> None:

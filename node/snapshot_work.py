@@ -12,6 +12,7 @@ from typing import Final
 from node import config as configuration
 from node import trust
 from node.storage import WANTED
+from omnitensor.protocol.disk import is_full, make_room
 from omnitensor.protocol.errors import StorageError
 from state.chain import Chain
 from state.genesis import Genesis
@@ -125,7 +126,9 @@ def export(home: Path, height: int | None, out: Path) -> Shown:
         raise StorageError(
             f"the snapshot can't be written ({error.strerror})",
             value=out,
-            remedy="choose a folder that you may write to, with room for it, and run it again",
+            remedy=f"{make_room(out)}; or choose another folder"
+            if is_full(error)
+            else "choose a folder that you may write to, with room for it, and run it again",
         ) from error
     return Shown(found.height, found.hash, found.rows, found.bytes, out)
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from omnitensor.protocol.disk import told
 from omnitensor.protocol.epochs import is_boundary
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.types import Hash, Height
@@ -142,7 +143,8 @@ class StorageKeeper:
         except StoppedError:
             log.info("snapshot left", height=reader.head.height)
         except (ProtocolError, OSError) as error:
-            log.error("no snapshot taken", height=reader.head.height, error=str(error))
+            fault = told(error, self._policy.snapshots)
+            log.error("no snapshot taken", height=reader.head.height, error=fault)
         finally:
             self._taking = None
 

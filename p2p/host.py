@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from omnitensor.protocol import limits
+from omnitensor.protocol.disk import told
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.keys import SigningKey
 from omnitensor.protocol.types import Hash
@@ -436,7 +437,8 @@ class Host:
         try:
             await asyncio.to_thread(write_book, self._config.address_book, self._book.dump())
         except OSError as error:
-            log.warning("can't save the address book", path=str(self._config.address_book), reason=str(error))
+            fault = told(error, self._config.address_book)
+            log.warning("can't save the address book", path=str(self._config.address_book), reason=fault)
 
     async def _call_handler(self, call: Coroutine[Any, Any, None], name: str) -> None:
         try:

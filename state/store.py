@@ -16,6 +16,7 @@ from typing import Any, Final
 import plyvel
 
 from omnitensor.protocol.codec import Record, decode, encode
+from omnitensor.protocol.disk import make_room
 from omnitensor.protocol.errors import CodecError, StorageError
 from omnitensor.protocol.limits import MIB
 from omnitensor.protocol.types import U32, HashF
@@ -318,13 +319,14 @@ def _refusal(error: Exception, path: Path | None) -> StorageError:
         )
     if isinstance(error, plyvel.CorruptionError) or "No such file" in text or "does not exist" in text:
         return DamagedStoreError(f"the database is damaged: {text}", value=path, remedy=HEAL)
-    return StorageError(f"the database can't be used: {text}", value=path, remedy=_way_out(text))
+    return StorageError(f"the database can't be used: {text}", value=path, remedy=_way_out(text, path))
 
 
-def _way_out(text: str) -> str:
+def _way_out(text: str, path: Path | None) -> str:
     """What to do about a fault of the disk, by what the system says of it."""
     if "No space left" in text or "File too large" in text or "Disk quota" in text:
-        return "make room on its disk and start again: nothing that was written is lost"
+        room = "make room on its disk" if path is None else make_room(path)
+        return f"{room}; then start again: nothing that was written is lost"
     if "Read-only" in text or "ermission denied" in text:
         return "see who owns its files, their permissions, and whether the disk is mounted for reading alone"
     return "see that its disk has room and works"

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from omnitensor.protocol import limits
+from omnitensor.protocol.disk import disk_fault
 from omnitensor.protocol.errors import StorageError
 
 
@@ -38,11 +39,7 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
             remedy="move it away or choose another name",
         ) from error
     except OSError as error:
-        raise StorageError(
-            f"a file can't be written ({error.strerror})",
-            value=path,
-            remedy="check the folder and its permissions",
-        ) from error
+        raise disk_fault(error, path, "a file can't be written") from error
 
 
 def read_private(path: Path, bytes_max: int = limits.keystore_bytes_max) -> bytes:
