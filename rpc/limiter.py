@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
@@ -45,6 +45,26 @@ def is_own_machine(client: str) -> bool:
         return ipaddress.ip_network(client).network_address.is_loopback or client == _OWN_V6
     except ValueError:
         return client in ("", "localhost")
+
+
+class Shares:
+    """How many places of a kind each client holds. The node's own machine, where a proxy may be, has as many as there are."""
+
+    def __init__(self, per_client: int) -> None:
+        self._per_client: Final = per_client
+        self._held: Final[Counter[str]] = Counter()
+
+    def may_take(self, client: str) -> bool:
+        """Whether one more is within the client's share."""
+        return is_own_machine(client) or self._held[client] < self._per_client
+
+    def take(self, client: str) -> None:
+        self._held[client] += 1
+
+    def give_back(self, client: str) -> None:
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
 
 
 class RateLimiter:

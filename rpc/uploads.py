@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -30,12 +30,11 @@ from omnitensor.protocol.content import ContentId
 from omnitensor.protocol.errors import LimitError, SignatureError
 from omnitensor.protocol.types import Address, Hash, PublicKey, Signature, TimeMs
 from omnitensor.protocol.uploads import upload_message
-from rpc import limiter
 from rpc.backend import Backend
 from rpc.errors import CONTENT, NOT_AUTHORISED, UNAVAILABLE, domain_error, not_found
 from rpc.fields import AddressText, HashText, address_of, content_of, hash_of
 from rpc.jsonrpc import INVALID_PARAMS, parse_json, standard_error, weight
-from rpc.limiter import client_of
+from rpc.limiter import Shares, client_of
 from state.reader import Reader
 from state.schema import SESSION_KEYS
 
@@ -93,8 +92,9 @@ class Uploads:
         # One at a time: whatever an upload makes of its decoder, threads are left for the others.
         self._looking: Final = asyncio.Semaphore(1)
         self._receiving: Final = asyncio.Semaphore(limits.rpc_uploads_max)
-        self._receiving_of: Final[Counter[str]] = Counter()
+        self._receiving_of: Final = Shares(limits.rpc_uploads_per_client_max)
         self._fetches: Final[dict[Hash, asyncio.Task[bool]]] = {}
+        self._fetching_of: Final = Shares(limits.rpc_fetches_per_client_max)
 
     def routes(self) -> list[web.RouteDef]:
         upload = "/uploads/{upload:[0-9a-f]{32}}"
@@ -226,20 +226,16 @@ class Uploads:
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[None]:
         """A place for a chunk to arrive at. Raises RpcError (``busy``) where there is none, or none for one more of a client."""
-        share = limits.rpc_uploads_per_client_max
-        full = not limiter.is_own_machine(client) and self._receiving_of[client] >= share
-        if full or self._receiving.locked():
+        if not self._receiving_of.may_take(client) or self._receiving.locked():
             raise domain_error(
                 UNAVAILABLE, "busy", "too many chunks arrive at once", remedy="send it again in a moment"
             )
-        self._receiving_of[client] += 1
+        self._receiving_of.take(client)
         try:
             async with self._receiving:
                 yield
         finally:
-            self._receiving_of[client] -= 1
-            if not self._receiving_of[client]:
-                del self._receiving_of[client]
+            self._receiving_of.give_back(client)
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """``GET /uploads/{id}``: the chunks still missing."""
@@ -306,7 +302,8 @@ class Uploads:
     async def download(self, request: web.Request) -> web.StreamResponse:
         """``GET`` or ``HEAD /content/{chunk root}``: the bytes, or a range of them; from peers where they are not here."""
         root = Hash(bytes.fromhex(request.match_info["chunk_root"]))
-        if not await self._on_disk(self._store.has, root) and not await self._fetched(root):
+        here = await self._on_disk(self._store.has, root)
+        if not here and not await self._fetched(root, client_of(request.remote)):
             raise not_found("content", root.hex(), "it may come: try again later, or ask another node")
         return web.FileResponse(
             self._store.path(root),
@@ -319,23 +316,14 @@ class Uploads:
             },
         )
 
-    async def _fetched(self, root: Hash) -> bool:
-        """Whether peers gave the content; the fetch goes on beyond the request that began it.
+    async def _fetched(self, root: Hash, client: str) -> bool:
+        """Whether peers gave the content; the fetch goes on beyond the request that began it, in a place of that client's.
 
         Raises RpcError: ``fetching`` while it is on its way, its value the bytes that are here; ``busy``.
         """
         task = self._fetches.get(root)
         if task is None:
-            if len(self._fetches) >= limits.rpc_fetches_max:
-                raise domain_error(
-                    UNAVAILABLE,
-                    "busy",
-                    "too many contents are being fetched",
-                    root.hex(),
-                    "try again in a moment",
-                )
-            task = self._fetches[root] = asyncio.create_task(self._fetch_once(root))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task = self._begin_fetch(root, client)
         if not await _ended(task):
             raise domain_error(
                 UNAVAILABLE,
@@ -346,11 +334,34 @@ class Uploads:
             )
         return task.result()
 
-    async def _fetch_once(self, root: Hash) -> bool:
-        try:
-            return await self._backend.fetch(root)
-        finally:
+    def _begin_fetch(self, root: Hash, client: str) -> asyncio.Task[bool]:
+        """Takes a place for a fetch, of all there are and of the client's own. Raises RpcError (``busy``) where it has none."""
+        if not self._fetching_of.may_take(client):
+            raise domain_error(
+                UNAVAILABLE,
+                "busy",
+                "as many contents as one client may wait for are being fetched for this one",
+                root.hex(),
+                "ask again when one of them is here",
+            )
+        if len(self._fetches) >= limits.rpc_fetches_max:
+            raise domain_error(
+                UNAVAILABLE,
+                "busy",
+                "too many contents are being fetched",
+                root.hex(),
+                "try again in a moment",
+            )
+        self._fetching_of.take(client)
+        task = self._fetches[root] = asyncio.create_task(self._backend.fetch(root))
+
+        def ended(done: asyncio.Task[bool]) -> None:
             del self._fetches[root]
+            self._fetching_of.give_back(client)
+            _ = done.cancelled() or done.exception()  # whoever waits is told; nobody need wait any more
+
+        task.add_done_callback(ended)
+        return task
 
 
 async def _ended(task: asyncio.Task[T]) -> bool:

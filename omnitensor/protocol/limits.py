@@ -215,7 +215,9 @@ rpc_upload_threads_max: Final = 4
 rpc_finishes_max: Final = 2
 """Uploads being checked as a whole at one time."""
 rpc_fetches_max: Final = 16
-"""Contents that are fetched from peers at one time because somebody asked for them."""
+"""Contents that are fetched from peers at one time because somebody asked for them,"""
+rpc_fetches_per_client_max: Final = 4
+"""and because one client did, but for the node's own machine: as many as a reviewer's program asks for at once."""
 rpc_wait_ms: Final = 15_000
 """How long a request waits for content on its way from peers, or for an upload being checked, before it is told to ask again."""
 rpc_timeout_ms: Final = 30_000

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -428,6 +429,44 @@ async def test_too_many_wait_for_peers(
     assert await code_of(client, "GET", "/content/" + "f" * 64) == (503, "busy")
     released.set()
     assert {status for status, _ in await asyncio.gather(*asks)} == {404}
+
+
+async def test_one_client_does_not_take_all_places_for_fetches(
+    client: Client, backend: TestBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content that comes slowly, asked for by one, kept everybody else from what has to be fetched."""
+    share = limits.rpc_fetches_per_client_max
+    assert limits.rpc_fetches_max >= 4 * share
+    released, begun = asyncio.Event(), list[object]()
+
+    async def slow(root: object) -> bool:
+        begun.append(root)
+        await released.wait()
+        return False
+
+    async def ask(number: int) -> asyncio.Task[tuple[int, Any]]:
+        count = len(begun)
+        task = asyncio.create_task(client.send("GET", f"/content/{number:064x}"))
+        async with asyncio.timeout(120):
+            while len(begun) == count:
+                await asyncio.sleep(0.01)
+        return task
+
+    monkeypatch.setattr(backend, "fetch", slow)
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: False)
+    asks = [await ask(number) for number in range(share)]
+    assert await code_of(client, "GET", "/content/" + "f" * 64) == (503, "busy")
+    # What is fetched already takes no further place; and others are served.
+    same = asyncio.create_task(client.send("GET", f"/content/{0:064x}"))
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: True)
+    asks.append(await ask(share))
+    released.set()
+    assert {status for status, _ in await asyncio.gather(same, *asks)} == {404}
+    monkeypatch.setattr(limiter, "is_own_machine", lambda client: False)
+    released.clear()
+    again = [await ask(100 + number) for number in range(share)]
+    released.set()
+    assert {status for status, _ in await asyncio.gather(*again)} == {404}
 
 
 async def test_facts_of_what_was_uploaded(client: Client) -> None:
