@@ -47,7 +47,7 @@ validation_results = validator.validate(data_batch)
 validator.submit_results(validation_results)
 """
 
-pytestmark = [pytest.mark.timeout(1_200), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.timeout(2_400), pytest.mark.xdist_group("e2e")]
 
 
 def typed(line: str, **values: str) -> list[str]:
@@ -151,7 +151,7 @@ def test_everything_is_judged_and_paid(town: Town, told: dict[str, Any]) -> None
         )
         return items if done else None
 
-    items = calls.until("all items are settled", settled, 2 * PATIENCE_S, every_s=0.5, on_wait=town.check)
+    items = calls.until("all items are settled", settled, 1_800, every_s=0.5, on_wait=town.check)
     assert items is not None
     told["items"] = items
     own = [item for item in items if item["contributor"] == town.net.address("contributor")]

@@ -31,7 +31,7 @@ from omnitensor.sdk.dataset import bundle, check
 from tests.e2e.town import sum_fees
 from tests.media.samples import video_file, wav
 
-PATIENCE_S: Final = 480
+PATIENCE_S: Final = 900
 PLAN: Final = Plan(
     chain_id="omnitensor-review",
     balances={"sponsor": 20_000 * NANO, "contributor": 200 * NANO, "nobody": 0},
@@ -41,7 +41,7 @@ PLAN: Final = Plan(
         "seat_accept_blocks": 600,
         "gold_reveal_blocks": 600,
         # Time to appeal on a slow machine.
-        "challenge_blocks": 120,
+        "challenge_blocks": 360,
         # No season ends meanwhile: its prizes would be in the balances that are added up.
         "season_epochs": 10_000,
         "evidence_epochs": 200,

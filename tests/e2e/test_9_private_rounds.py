@@ -26,7 +26,7 @@ from omnitensor.protocol.reviews import Flag
 from omnitensor.protocol.types import NANO, Hash
 from omnitensor.sdk import Wallet
 
-PATIENCE_S: Final = 240
+PATIENCE_S: Final = 480
 PLAN: Final = Plan(
     chain_id="omnitensor-private",
     validators=5,
@@ -38,7 +38,7 @@ PLAN: Final = Plan(
         "seat_accept_blocks": 600,
         "grant_blocks": 300,
         "gold_reveal_blocks": 600,
-        "challenge_blocks": 240,
+        "challenge_blocks": 2_400,
         "evidence_epochs": 200,
         "unbonding_blocks": 7_200,
     },
@@ -76,7 +76,7 @@ FLAGGED: Final = (88, 90, 86, int(Flag.PERSONAL_DATA))
 CAREFUL: Final = 3
 """Validators at the places below this one look at what they get; the others accept it."""
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("e2e-private")]
+pytestmark = [pytest.mark.timeout(1_800), pytest.mark.xdist_group("e2e-private")]
 
 
 @dataclass

@@ -163,7 +163,7 @@ def test_it_runs_on_uvloop_too() -> None:
         async with nodes() as net:
             first = await net.start(1)
             second = await net.start(2, first.seed)
-            await until(lambda: len(first.host.peers()) == 1)
+            await until(lambda: len(first.host.peers()) == len(second.host.peers()) == 1)
             first.recorder.answer = lambda request: Chunk(bytes(limits.piece_bytes_max))
             asked = ChunkRequest(hash_of(1), 0, 0, limits.piece_bytes_max)
             answers = await asyncio.gather(*(second.host.ask(first.host.peer_id, asked) for _ in range(8)))

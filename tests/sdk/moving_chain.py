@@ -45,8 +45,8 @@ def make_moving_chain(tmp_path_factory: pytest.TempPathFactory) -> SmallChain:
     }
     with Client(found.endpoint, home=tmp_path_factory.mktemp("home")) as client:
         for name, body in changes.items():
-            epoch = found.chain.epoch
             client.execute(Wallet(key(name), key(name).address), body)
+            epoch = found.chain.epoch  # the order's, or a later one: two changes never share a boundary
             found.until(lambda epoch=epoch: found.chain.epoch > epoch)  # type: ignore[misc] # a lambda's default
     last = max(EPOCHS_MIN, found.chain.epoch + 2)
     found.until(lambda: found.chain.epoch >= last and found.chain.head.height % EPOCH_BLOCKS == 4)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from omnitensor.protocol.codec import decode
 from omnitensor.protocol.content import content_id_of
@@ -19,12 +20,21 @@ from omnitensor.sdk import BusyError, Client, Contributor, Home, InputError, Val
 from omnitensor.sdk.contributor import Job, Moment
 from omnitensor.sdk.errors import NonceUsedError
 from tests.sdk.samples import write_texts
-from tests.sdk.small_chain import SmallChain
+from tests.sdk.small_chain import FAST, SmallChain
 from tests.sdk.test_sdk_story import open_campaign
 from tests.state.chain_fixtures import key
 
 pytestmark = pytest.mark.xdist_group("sdk-resume")
 Wallets = Callable[[str], Wallet]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallChain]:
+    """No window ends meanwhile: bonds of one test would come back to what another counts."""
+    found = SmallChain(tmp_path_factory.mktemp("node"), replace(FAST, report_commit_blocks=100_000))
+    yield found
+    found.stop()
+
 
 # The step at which the process dies: before or after its n-th write to disk, or right after its n-th transaction was taken.
 KILLED = """
