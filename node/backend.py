@@ -11,6 +11,7 @@ from functools import partial
 from datalayer.store import ContentStore
 from node.application import ChainApplication
 from node.beginning import peers_shown
+from node.clock_watch import ClockWatch
 from node.config import Config
 from node.content_house import ContentHouse
 from node.driver import Driver
@@ -50,6 +51,7 @@ class NodeBackend:
         feed: BlockFeed,
         metrics: Metrics,
         evidence: Callable[[], tuple[Evidence, ...]],
+        clock: ClockWatch,
     ) -> None:
         self._config = config
         self._version = version
@@ -66,6 +68,7 @@ class NodeBackend:
         self._feed = feed
         self._metrics = metrics
         self._evidence = evidence
+        self._clock = clock
         self._started_ms = TimeMs(time.time_ns() // 1_000_000)
 
     @property
@@ -163,6 +166,9 @@ class NodeBackend:
             p2p_listen=f"{self._config.p2p_listen.host}:{self._network.listen_port}",
             ready=not reason,
             not_ready_reason=reason,
+            clock_ahead_ms=self._clock.status.ahead_ms,
+            clock_peers=self._clock.status.peers,
+            clock_wrong=self._clock.status.wrong,
         )
 
     def peers(self) -> Sequence[PeerStatus]:
@@ -171,6 +177,9 @@ class NodeBackend:
     def metrics(self) -> bytes:
         self._metrics.peers.set(len(self._network.peers()))
         self._metrics.syncing.set(int(self._sync.syncing))
+        clock = self._clock.status
+        self._metrics.clock_ahead.set((clock.ahead_ms or 0) / 1_000)
+        self._metrics.clock_wrong.set(int(clock.wrong))
         mempool = self._application.waiting
         self._metrics.mempool_transactions.set(len(mempool))
         self._metrics.mempool_bytes.set(mempool.size_bytes)

@@ -24,6 +24,13 @@ class Metrics:
         self.mempool_transactions: Final = self._gauge("mempool_transactions", "Transactions waiting")
         self.mempool_bytes: Final = self._gauge("mempool_bytes", "Bytes of transactions waiting")
         self.syncing: Final = self._gauge("syncing", "1 while the node is catching up")
+        self.clock_ahead: Final = self._gauge(
+            "clock_ahead_seconds",
+            "How far this machine's clock is ahead of its peers', by their median; 0 where too few say theirs",
+        )
+        self.clock_wrong: Final = self._gauge(
+            "clock_wrong", "1 while that has for a minute been more than a block may be ahead of a clock"
+        )
         self.base_fee: Final = self._gauge("base_fee_nano", "nanoOMNIT a unit of weight in the next block")
         self.transactions: Final = self._counter("transactions", "Transactions in final blocks", ("result",))
         self.attendance_bps: Final = self._gauge(

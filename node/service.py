@@ -23,6 +23,7 @@ from node import file_limit, snapshot_sync
 from node import keys as node_keys
 from node.application import ChainApplication
 from node.backend import NodeBackend
+from node.clock_watch import ClockWatch
 from node.config import Config
 from node.content_house import ContentHouse
 from node.disputes import DisputeFolder
@@ -192,6 +193,7 @@ class Node:
         self._house = ContentHouse(self._content, fingerprints, remote, keep_blocks)
         self.metrics.add_numbers("content", self._house.numbers)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics, remote)
+        self._clock = ClockWatch(self.network.peers, lambda: chain.params.clock_drift_ms)
         self.driver: Driver | None = None
         self._backend = NodeBackend(
             config,
@@ -208,6 +210,7 @@ class Node:
             self._feed,
             self.metrics,
             self._evidence.held,
+            self._clock,
         )
         self._handler.relay = Relay(self._fetcher, self._backend.named).asked
         self._reporter: Reporter | None = None
@@ -260,6 +263,7 @@ class Node:
             ("evidence", self._look_after_evidence()),
             ("storage", self._storage.run()),
             ("upgrade", self._upgrade.run()),
+            ("clock", self._clock.run()),
             ("work", self._work.run()),
         ):
             task = asyncio.create_task(work, name=name)

@@ -88,10 +88,12 @@ class Connection:
         owner: Owner,
         counters: Counters,
         clock: Callable[[], int],
+        wall: Callable[[], int],
         *,
         outbound: bool,
         address: tuple[str, int],
     ) -> None:
+        """`clock` gives monotonic milliseconds, `wall` those since 1970."""
         self.peer_id: Final = established.peer_id
         self.hello: Final = established.hello
         self.outbound: Final = outbound
@@ -110,6 +112,7 @@ class Connection:
         self._owner = owner
         self._counters = counters
         self._clock = clock
+        self._wall = wall
         self._outbox = Outbox()
         self._wake = asyncio.Event()
         self._bulk_low = asyncio.Event()
@@ -126,6 +129,9 @@ class Connection:
         self._late: set[int] = set()
         self._number = 0
         self._ping: tuple[int, int] | None = None
+        self._pinged_ms = clock()
+        self._said: tuple[int, int] | None = None
+        """The peer's clock less the monotonic one, and when it was said."""
 
     # --- For the host ---
 
@@ -181,7 +187,12 @@ class Connection:
             rtt_ms=self.rtt_ms,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
+            clock_ms=self._clock_said(),
         )
+
+    def _clock_said(self) -> int | None:
+        said = self._said
+        return said[0] if said is not None and self._clock() - said[1] < limits.clock_stale_ms else None
 
     async def run(self) -> Ending:
         """Serves the connection until it ends; the socket is closed when this returns."""
@@ -254,6 +265,9 @@ class Connection:
         match envelope.message:
             case Ping(number):
                 self.tell(Pong(number))
+                if limits.clock_said_ms_min <= number <= limits.clock_said_ms_max:
+                    now_ms = self._clock()
+                    self._said = (number - now_ms, now_ms)
             case Pong(number):
                 if self._ping is not None and self._ping[0] == number:
                     self.rtt_ms, self._ping = self._clock() - self._ping[1], None
@@ -388,7 +402,6 @@ class Connection:
     # --- Watching ---
 
     async def _watch(self) -> None:
-        pings = 0
         while True:
             await asyncio.sleep(_WATCH_S)
             now_ms = self._clock()
@@ -397,10 +410,15 @@ class Connection:
                 self.end("silent", f"nothing was heard of the peer for {silent_ms} ms")
             elif self._stalled_ms is not None and now_ms - self._stalled_ms > limits.stall_ms_max:
                 self.end("stalled", f"the peer has taken nothing for {now_ms - self._stalled_ms} ms")
-            elif self._ping is None and (silent_ms > limits.ping_after_ms or self.rtt_ms is None):
-                pings += 1
-                self._ping = (pings, now_ms)
-                self.tell(Ping(pings))
+            elif self._ping is None and self._is_ping_due(now_ms, silent_ms):
+                # Any number will do; this one lets the peer see whether its clock is right.
+                self._ping, self._pinged_ms = (self._wall(), now_ms), now_ms
+                self.tell(Ping(self._ping[0]))
+
+    def _is_ping_due(self, now_ms: int, silent_ms: int) -> bool:
+        """At the beginning, when nothing was heard for a while, and now and then for the clock's sake."""
+        overdue = now_ms - self._pinged_ms >= limits.clock_ping_ms
+        return self.rtt_ms is None or silent_ms > limits.ping_after_ms or overdue
 
     def _goodbye(self, ending: Ending) -> bytes:
         """The last record, past everything that waits: a frame in CONTROL is one fragment, so none is half sent."""

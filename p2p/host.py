@@ -60,6 +60,10 @@ def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Host:
     """A node's place in the network. All calls from one event loop, that of `start`."""
 
@@ -71,14 +75,19 @@ class Host:
         handler: Handler,
         config: HostConfig,
         clock: Callable[[], int] = _monotonic_ms,
+        wall: Callable[[], int] = _wall_ms,
     ) -> None:
-        """`clock` gives monotonic milliseconds. Raises StorageError for an address book that can't be read."""
+        """`clock` gives monotonic milliseconds, `wall` those since 1970, which peers are told.
+
+        Raises StorageError for an address book that can't be read.
+        """
         self._identity = identity
         self._chain_id = chain_id
         self._genesis_hash = genesis_hash
         self._handler = handler
         self._config = config
         self._clock = clock
+        self._wall = wall
         self._static_key = generate_static_key()
         self._counters = Counters()
         self._connections: dict[PeerId, Connection] = {}
@@ -252,7 +261,7 @@ class Host:
         connection = self._connection(established, streams, outbound=False, address=(host, port))
         if established.hello.listen_port:
             heard = PeerAddress(established.peer_id, host, established.hello.listen_port)
-            self._book.hear([heard], host, time.time_ns() // 1_000_000)
+            self._book.hear([heard], host, _wall_ms())
         self._admission.add_inbound(host)
         try:
             await self._serve(connection)
@@ -363,6 +372,7 @@ class Host:
             self._router,
             self._counters,
             self._clock,
+            self._wall,
             outbound=outbound,
             address=address,
         )
@@ -429,7 +439,7 @@ class Host:
             log.debug("a peer gave no addresses", peer=connection.peer_id.hex(), reason=error.reason)
             return
         assert isinstance(answer, Peers)
-        self._book.hear(answer.addresses, connection.address[0], time.time_ns() // 1_000_000)
+        self._book.hear(answer.addresses, connection.address[0], _wall_ms())
 
     async def _save_book(self) -> None:
         if self._config.address_book is None:

@@ -66,6 +66,11 @@ class PeerInfo:
     rtt_ms: int | None
     bytes_in: int
     bytes_out: int
+    clock_ms: int | None = None
+    """By how much its clock, as it says, is ahead of this machine's monotonic one; None where it says nothing, or did long ago.
+
+    Short of the truth by the time that the message took.
+    """
 
 
 class Handler(Protocol):

@@ -130,6 +130,7 @@ class Ping(Record, frozen=True, tag=31):
     """Asks for a sign of life."""
 
     number: U64
+    """The sender's clock, in milliseconds since 1970; any number is answered."""
 
 
 class Pong(Record, frozen=True, tag=32):

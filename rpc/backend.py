@@ -40,6 +40,12 @@ class NodeStatus:
     ready: bool
     """Whether clients should be sent here: consensus or sync runs, and the node is not far behind."""
     not_ready_reason: str = ""
+    clock_ahead_ms: int | None = None
+    """How far this machine's clock is ahead of its peers', by the median of what they say; None where too few do."""
+    clock_peers: int = 0
+    """Peers whose clocks that is the median of."""
+    clock_wrong: bool = False
+    """Whether it has been further off for a while than blocks may be ahead of a clock."""
 
 
 @dataclass(frozen=True, slots=True)

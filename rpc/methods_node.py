@@ -58,6 +58,19 @@ class ContentUsage(Result, frozen=True):
     uploads: Annotated[Count, Meta(description="Uploads on their way")]
 
 
+class ClockShown(Result, frozen=True):
+    ahead_ms: Annotated[
+        int | None,
+        Meta(
+            description="How far the node's clock is ahead of its peers' (below zero: behind), by their median; null: too few say"
+        ),
+    ]
+    peers: Annotated[Count, Meta(description="Peers whose clocks that is the median of")]
+    wrong: Annotated[
+        bool, Meta(description="For a while it has been further off than a block may be ahead of a clock")
+    ]
+
+
 class NodeInfo(Result, frozen=True):
     name: str
     version: str
@@ -71,6 +84,7 @@ class NodeInfo(Result, frozen=True):
     ready: bool
     not_ready_reason: str
     peers: Count
+    clock: ClockShown
     content: ContentUsage
 
 
@@ -91,6 +105,7 @@ def info(context: Context, params: NoParams) -> NodeInfo:
         ready=node.ready,
         not_ready_reason=node.not_ready_reason,
         peers=len(context.backend.peers()),
+        clock=ClockShown(ahead_ms=node.clock_ahead_ms, peers=node.clock_peers, wrong=node.clock_wrong),
         content=ContentUsage(
             bytes=usage.total,
             unreferenced_bytes=usage.unreferenced,

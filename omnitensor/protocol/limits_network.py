@@ -96,6 +96,19 @@ ask_ms_max: Final = 10_000
 handlers_in_flight_max: Final = (512, 64, 64, 16)
 """Messages of one peer being handled at once, by lane; above it its connection is not read."""
 ping_after_ms: Final = 10_000
+clock_ping_ms: Final = 20_000
+"""A node tells each peer its clock so often, as the number of a Ping."""
+clock_said_ms_min: Final = 1_577_836_800_000
+"""The number of a Ping is a clock from here on (2020); a smaller one counts Pings, as older software does."""
+clock_said_ms_max: Final = 2**53
+clock_stale_ms: Final = 60_000
+"""What a peer said of its clock longer ago does not count."""
+clock_voices_min: Final = 2
+"""With fewer peers that say their clock nothing is known of one's own."""
+clock_dialled_min: Final = 3
+"""Where so many that this node dialled say theirs, those who dialled it do not count."""
+clock_wrong_ms_min: Final = 60_000
+"""A clock has been off, or right again, for so long before it is said."""
 silence_ms_max: Final = 30_000
 """A peer of whom nothing was heard for so long is dropped, and a new connection of its identity replaces it after a third."""
 stall_ms_max: Final = 30_000

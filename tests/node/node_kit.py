@@ -13,6 +13,7 @@ from pathlib import Path
 
 from node import config as configuration
 from node import keys as node_keys
+from node.driver import now_ms
 from node.service import Node
 from node.setup import make_folder
 from omnitensor.protocol.bodies import BodyBase, Transfer
@@ -182,6 +183,7 @@ class Stranger:
     height: int = 0
     answers: Mapping[type, Answer] = field(default_factory=dict)
     identity: SigningKey = field(default_factory=SigningKey.generate)
+    wall: Callable[[], int] = now_ms
     heard: list[Gossip] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
     ups: list[PeerId] = field(default_factory=list)
@@ -206,6 +208,7 @@ class Stranger:
             self.genesis.hash,
             self,
             HostConfig(listen=("127.0.0.1", 0), persistent=seeds, exchange=False, node_name="stranger"),
+            wall=self.wall,
         )
         await self._host.start()
         await until("the stranger was connected", lambda: len(set(self.ups)) >= len(nodes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -172,13 +173,14 @@ class Nodes:
         port: int = 0,
         config: HostConfig | None = None,
         height: int = 0,
+        wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> Node:
         """A node with the identity of `number`, dialling `seeds`."""
         recorder = Recorder(height)
         config = config or HostConfig(
             listen=("127.0.0.1", port), persistent=seeds, node_name=f"node {number}", exchange=False
         )
-        host = Host(key_of(number), chain, genesis, recorder, config)
+        host = Host(key_of(number), chain, genesis, recorder, config, wall=wall)
         await host.start()
         node = Node(host, recorder)
         self.started.append(node)

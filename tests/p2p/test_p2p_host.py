@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +30,7 @@ from p2p.messages import (
     NotHeld,
     Peers,
     Ping,
+    Pong,
     Reply,
     StatusUpdate,
     Tell,
@@ -426,3 +429,43 @@ async def test_a_handler_that_fails_harms_neither_node_nor_peer() -> None:
         node.recorder.judge = lambda message: Verdict.RELAY
         asker.host.broadcast(vote_of(2))
         await until(lambda: len(node.recorder.gossip) == 2)
+
+
+async def test_peers_tell_one_another_their_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of a Ping, now and then; what was said long ago counts no more."""
+    monkeypatch.setattr(limits, "clock_ping_ms", 0)
+    theirs = 1_800_000_000_000
+    async with nodes() as net:
+        before = time.monotonic_ns() // 1_000_000
+        node = await net.start(1, wall=lambda: theirs - 5)
+        other = await net.start(2, node.seed, wall=lambda: theirs)
+        await until(lambda: [peer.clock_ms for peer in node.host.peers()] not in ([], [None]))
+        [told] = node.host.peers()
+        after = time.monotonic_ns() // 1_000_000
+        assert told.clock_ms is not None
+        assert theirs - after <= told.clock_ms <= theirs - before
+        assert len(other.host.peers()) == 1
+        monkeypatch.setattr(limits, "clock_stale_ms", -1)
+        assert [peer.clock_ms for peer in node.host.peers()] == [None]
+
+
+async def test_a_clock_is_said_again_and_older_software_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "clock_ping_ms", 0)
+    async with nodes() as net:
+        clock = itertools.count(1_800_000_000_000)
+        node = await net.start(1, wall=lambda: next(clock))
+        raw = await net.connect(2, node)
+        for number in range(3):
+            envelope = await raw.hear()
+            assert envelope == Tell(Ping(1_800_000_000_000 + number))
+            assert isinstance(envelope.message, Ping)
+            raw.say(Tell(Pong(envelope.message.number)))
+        for number in (1, limits.clock_said_ms_min - 1, limits.clock_said_ms_max + 1, 2**64 - 1):
+            raw.say(Tell(Ping(number)))
+            while (envelope := await raw.hear()) != Tell(Pong(number)):
+                assert envelope is not None
+                assert isinstance(envelope.message, Ping)
+                raw.say(Tell(Pong(envelope.message.number)))
+            assert [peer.clock_ms for peer in node.host.peers()] == [None]
+        raw.say(Tell(Ping(limits.clock_said_ms_max)))
+        await until(lambda: node.host.peers()[0].clock_ms is not None)
