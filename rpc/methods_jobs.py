@@ -70,7 +70,9 @@ class JobShown(Result, frozen=True):
     ended_at: Count | None
     escrow: AmountText
     under_way: Annotated[Count, Meta(description="Receipts not judged yet, or still open to objections")]
-    done: Annotated[Count, Meta(description="Units with all their replicas")]
+    done: Annotated[
+        Count, Meta(description="Units that stand: a receipt is good, and none waits to be judged")
+    ]
     paid: AmountText
     burned: AmountText
     refunded: AmountText

@@ -85,10 +85,26 @@ class ItemScores(Record, frozen=True):
 
 
 class WorkUnit(Record, frozen=True):
-    """A unit that somebody committed to: receipts not judged yet, and those found good."""
+    """A unit that somebody committed to. When nothing of it is under way or good any more, it begins anew."""
 
     under_way: U16
+    """Receipts not judged yet,"""
     good: U16
+    """and those found good."""
+    hold: HeightF
+    """The height from which outputs may be shown though replicas are missing; zero before the first receipt."""
+    shown: bool
+    """Whether outputs of it were shown: it takes no more receipts, since they could be copies."""
+
+    @property
+    def receipts(self) -> int:
+        """Those that may stand."""
+        return self.under_way + self.good
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has outputs that stand, and no more can come."""
+        return self.good > 0 and not self.under_way
 
 
 class WorkEpoch(Record, frozen=True):

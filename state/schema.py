@@ -97,7 +97,7 @@ V = TypeVar("V", bound=Record)
 
 KeyPart = bytes | int
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """How rows of the state are encoded, stamped into a database. Another number is another chain, since the state root is over
 the encodings: it is never opened as this one, and never migrated."""
 LAYOUT_VERSION: Final = 2

@@ -38,13 +38,14 @@ def choices(
     worker: Address,
     taken: Container[tuple[Hash, int]],
     most: int,
+    jobs_most: int,
     synthetic_most: int,
 ) -> list[Choice]:
     """So many at most, the most worthwhile first; none of those in ``taken``.
 
-    Synthetic ones fill what jobs leave, ``synthetic_most`` of them.
+    Of jobs there are ``jobs_most`` of them; synthetic ones fill what these leave, ``synthetic_most`` of them.
     """
-    found = list(islice(_of_jobs(reader, worker, taken), most))
+    found = list(islice(_of_jobs(reader, worker, taken), max(0, min(most, jobs_most))))
     fill = max(0, min(most - len(found), synthetic_most))
     return found + list(islice(_synthetic(reader, chain_id, worker, taken), fill))
 
@@ -84,11 +85,17 @@ def some_units(jobs: Sequence[int], height: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_wanted(reader: Reader, job: Job, job_id: Hash, unit: int, worker: Address) -> bool:
-    """Whether a replica is missing, and the worker has not committed to this unit before."""
+    """Whether a replica is missing, can still come, and the worker has not committed to this unit before."""
     row = reader.get(WORK_UNITS, job_id, unit)
-    if row is not None and row.under_way + row.good >= job.replicas:
+    if row is not None and (row.shown or row.receipts >= job.replicas):
         return False
     return reader.get(WORK_RECEIPTS, job_id, unit, worker) is None
+
+
+def is_open_to(reader: Reader, job_id: Hash, unit: int, worker: Address) -> bool:
+    """Whether a unit that the worker has taken still takes its receipt."""
+    job = reader.get(JOBS, job_id)
+    return job is not None and job.status == JobStatus.OPEN and _is_wanted(reader, job, job_id, unit, worker)
 
 
 def _drawn(reader: Reader, job: Job, job_id: Hash, unit: int) -> tuple[Address, ...]:

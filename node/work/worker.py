@@ -1,7 +1,7 @@
 """A worker: takes units that it may, has them computed, commits to what came out, and shows it. Earns by what stands.
 
 Holds nothing that is not on chain or can't be computed again: after a kill it shows the outputs of what it has committed to, and
-goes on. What is committed to and never shown costs bond, so that comes first, always.
+goes on. What is committed to and never shown costs bond, so that comes first, always, as soon as the ledger takes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from consensus.work.verify import rows_root
 from datalayer.quota import NODE_OWNER
 from datalayer.store import ContentStore
 from datalayer.upload import ContentError
-from node.work.choosing import Choice, choices
+from node.work.choosing import Choice, choices, is_open_to
 from node.work.engine import Engine
 from node.work.hand import Hand, Sent
 from node.work.task import SYNTHETIC, Done, Task, program_of, rows_of
@@ -34,8 +34,9 @@ from omnitensor.protocol.rows_work import ReceiptState
 from omnitensor.protocol.rows_work import Worker as WorkerRow
 from omnitensor.protocol.types import ZERO_HASH, Address, Hash, Height, Signature
 from omnitensor.protocol.work import JobKind, Receipt, Ticket, outputs_root
+from state.ledger.work_rows import shown_from
 from state.reader import Reader
-from state.schema import RECEIPTS_BY_WORKER, WORK_RECEIPTS, WORK_UNITS, WORKERS, number
+from state.schema import JOBS, RECEIPTS_BY_WORKER, WORK_RECEIPTS, WORK_UNITS, WORKERS, number
 
 STEP_SECONDS: Final = 0.25
 REPORT_SECONDS: Final = 30.0
@@ -43,13 +44,27 @@ COMMITS_UNDER_WAY_MAX: Final = 32
 """Receipts that wait for a block: beyond that the chain takes fewer than this worker makes."""
 SYNTHETIC_UNDER_WAY_MAX: Final = 2
 """Of synthetic work: an account's orders follow one another, so what waits of it holds up receipts for jobs that come after."""
+UNSHOWN_MAX: Final = 32
+"""Receipts of jobs whose outputs are not shown: many that waited for others may all have to be shown within a few blocks."""
 OUTPUTS_KEPT_BYTES: Final = 64 * 1024 * 1024
-"""Outputs that are held until they are shown. What is forgotten is computed again."""
+"""Outputs that are held until they are shown. With as many no unit of a job is begun; what is forgotten is computed again."""
 RETRY_SECONDS: Final = 5.0
 
 log = structlog.get_logger("worker")
 
 UnitPlace = tuple[Hash, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unshown:
+    """A receipt whose outputs were not shown."""
+
+    place: UnitPlace
+    anchor: Height
+    size: int
+    """Bytes of its outputs."""
+    allowed: bool
+    """Whether the next block would take them."""
 
 
 @dataclass(slots=True)
@@ -89,6 +104,8 @@ class Worker:
         self._showing: dict[UnitPlace, Sent] = {}
         self._resting: dict[UnitPlace, float] = {}
         """Units that can't be had now, and until when they are left alone."""
+        self._unshown: set[UnitPlace] = set()
+        """Units with a receipt on chain whose outputs are not."""
         self._outputs: dict[UnitPlace, bytes] = {}
         self.done = Tally()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="worker")
@@ -120,15 +137,16 @@ class Worker:
         reader, address = self._reader(), self._hand.address()
         row = None if address is None else reader.get(WORKERS, address)
         fault = self._unable(reader, address, row)
-        if fault:
-            if fault != self._said:
-                log.error("not working", reason=fault)
-            self._said = fault
+        if fault and fault != self._said:
+            log.error("not working", reason=fault)
+        self._said = fault
+        if address is None or row is None:
             return
-        assert address is not None
-        self._said = ""
-        await self._show(reader, address)
-        self._begin(reader, address)
+        await self._show(
+            reader, address
+        )  # also of a worker that takes no more units: it pays for what it withholds
+        if not fault:
+            self._begin(reader, address)
 
     def _unable(self, reader: Reader, address: Address | None, row: WorkerRow | None) -> str:
         """Why this account does no work now; empty where it does."""
@@ -156,13 +174,20 @@ class Worker:
         taken = {*self._running, *self._committing, *self._resting}
         self._synthetic &= {*self._running, *self._committing}
         fill = max(SYNTHETIC_UNDER_WAY_MAX, self._engine.places) - len(self._synthetic)
-        for choice in choices(reader, self._hand.chain_id, address, taken, free, fill):
+        of_jobs = min(free, self._room_for_jobs())
+        for choice in choices(reader, self._hand.chain_id, address, taken, free, of_jobs, fill):
             place = (choice.job, choice.unit)
             if choice.kind == JobKind.SYNTHETIC:
                 self._synthetic.add(place)
             task = asyncio.create_task(self._compute(choice, address), name=f"unit {choice.unit}")
             self._running[place] = task
             task.add_done_callback(partial(self._ended, place))
+
+    def _room_for_jobs(self) -> int:
+        """How many more units of jobs may be begun."""
+        if self._kept_bytes() >= OUTPUTS_KEPT_BYTES:
+            return 0
+        return UNSHOWN_MAX - len({*self._unshown, *self._running, *self._committing} - self._synthetic)
 
     def _ended(self, place: UnitPlace, task: asyncio.Task[None]) -> None:
         self._running.pop(place, None)
@@ -200,6 +225,9 @@ class Worker:
         receipt = replace(receipt, signature=self._hand.key.sign(receipt.message(self._hand.chain_id)))
         place = (choice.job, choice.unit)
         if task.model != SYNTHETIC:
+            if not is_open_to(self._reader(), choice.job, choice.unit, address):  # others were there first
+                self._rest(place)
+                return
             self._keep(place, done.outputs)
         sent = await self._hand.send(WorkCommit(receipt))
         if sent is None:
@@ -217,39 +245,48 @@ class Worker:
         return outputs_root(address, rows_root(table))
 
     def _keep(self, place: UnitPlace, outputs: bytes) -> None:
-        while self._outputs and sum(map(len, self._outputs.values())) + len(outputs) > OUTPUTS_KEPT_BYTES:
+        while self._outputs and self._kept_bytes() + len(outputs) > OUTPUTS_KEPT_BYTES:
             del self._outputs[next(iter(self._outputs))]
         self._outputs[place] = outputs
+
+    def _kept_bytes(self) -> int:
+        return sum(map(len, self._outputs.values()))
 
     # -- showing
 
     async def _show(self, reader: Reader, address: Address) -> None:
-        """Sends the outputs of every receipt that waits for them."""
+        """Sends the outputs of every receipt that waits for them, if the ledger takes them now."""
         self._showing = {
             place: sent for place, sent in self._showing.items() if self._hand.is_under_way(sent)
         }
-        for place, anchor in self._to_show(reader, address):
+        found = unshown(reader, address)
+        self._unshown = {one.place for one in found}
+        self._forget()
+        for one in found:
+            if one.place in self._showing or not (one.allowed or self._is_to_compute(one)):
+                continue
             try:
-                outputs = self._outputs.get(place)
+                outputs = self._outputs.get(one.place)
                 if outputs is None:
-                    outputs = await self._computed_again(place, address, anchor)
-                sent = await self._hand.send(await self._shown(place, outputs))
+                    outputs = await self._computed_again(one.place, address, one.anchor)
+                    self._keep(one.place, outputs)
+                sent = await self._hand.send(await self._shown(one.place, outputs)) if one.allowed else None
             except (UnitUnknownError, ContentError, StorageError, OSError) as error:
-                log.error("outputs can't be shown now", unit=place[1], reason=str(error))
+                log.error("outputs can't be shown now", unit=one.place[1], reason=str(error))
+                self._rest(one.place)
                 continue
             if sent is not None:
-                self._showing[place] = sent
-                self._outputs.pop(place, None)
+                self._showing[one.place] = sent
 
-    def _to_show(self, reader: Reader, address: Address) -> list[tuple[UnitPlace, Height]]:
-        found = []
-        for key, _ in reader.scan(RECEIPTS_BY_WORKER, address):
-            job, unit = WORK_UNITS.split(key)
-            place = (Hash(job), number(unit))
-            row = reader.get(WORK_RECEIPTS, *place, address)
-            if row is not None and row.state == ReceiptState.COMMITTED and place not in self._showing:
-                found.append((place, Height(row.receipt.anchor)))
-        return found
+    def _forget(self) -> None:
+        """Drops outputs that nothing waits for."""
+        wanted = {*self._unshown, *self._running, *self._committing, *self._showing}
+        self._outputs = {place: held for place, held in self._outputs.items() if place in wanted}
+
+    def _is_to_compute(self, one: Unshown) -> bool:
+        """Whether outputs that are shown later are computed now, as after a kill: then there is time for it."""
+        lost = one.place not in self._outputs and one.place not in self._resting
+        return lost and self._kept_bytes() + one.size <= OUTPUTS_KEPT_BYTES
 
     async def _computed_again(self, place: UnitPlace, address: Address, anchor: Height) -> bytes:
         """Outputs, without the proof: they are the same whenever they are computed."""
@@ -290,6 +327,23 @@ class Worker:
                 computing=len(self._running),
             )
         return now
+
+
+def unshown(reader: Reader, worker: Address) -> list[Unshown]:
+    """A worker's receipts whose outputs were not shown, by job and unit."""
+    found = []
+    for key, _ in reader.scan(RECEIPTS_BY_WORKER, worker):
+        job_id, place = WORK_UNITS.split(key)
+        job, unit = Hash(job_id), number(place)
+        row = reader.get(WORK_RECEIPTS, job, unit, worker)
+        if row is None or row.state != ReceiptState.COMMITTED:
+            continue
+        of, counts = reader.get(JOBS, job), reader.get(WORK_UNITS, job, unit)
+        assert of is not None and counts is not None, "a receipt without outputs is of a unit of a job"
+        size = of.rows_of(unit) * of.layers[-1].outputs
+        allowed = shown_from(of, counts) <= reader.head.height + 1
+        found.append(Unshown((job, unit), Height(row.receipt.anchor), size, allowed))
+    return found
 
 
 def _plain_outputs(task: Task) -> bytes:

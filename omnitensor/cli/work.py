@@ -257,7 +257,7 @@ def job_show(app: App, job_id: str) -> None:
             *([("posted by", found.poster)] if found.poster else []),
             ("model", found.model_root),
             ("layers", " -> ".join(str(width) for width in _widths(found))),
-            ("rows", f"{found.rows} in {found.units} units, each to {found.replicas} workers"),
+            ("rows", f"{found.rows} in {found.units} units, each to {found.replicas} workers at most"),
             ("units that stand", f"{found.done}, with {found.under_way} receipts under way"),
             ("fee and burn", f"{money(found.fee_unit)} and {money(found.burn_unit)} a receipt that stands"),
             ("held for it", money(found.escrow)),
@@ -390,7 +390,8 @@ def compute_run(
         return
     say(
         f"{found.output} has {found.rows} rows of outputs; {format_omnit(found.paid)} are paid for them and"
-        f" {format_omnit(found.burned)} burn, as soon as nobody can object any more; {format_omnit(found.refunded)} returned"
+        f" {format_omnit(found.burned)} burn, and {format_omnit(found.refunded)} have returned or return, as soon as nobody"
+        " can object any more"
     )
 
 

@@ -31,7 +31,15 @@ class WorkParams(StakingParams, frozen=True):
         Spec(Area.WORK, "blocks", 2, 1_000, BLOCK, "Age of the block whose hash is in a receipt's noise."),
     ] = 64
     work_outputs_blocks: Annotated[
-        U32, Spec(Area.WORK, "blocks", 1, 10_000, BLOCK, "Time from a receipt to show its outputs.")
+        U32,
+        Spec(
+            Area.WORK,
+            "blocks",
+            1,
+            10_000,
+            BLOCK,
+            "Time to show a receipt's outputs; and for so long a unit that lacks replicas waits for them.",
+        ),
     ] = 16
     work_judge_blocks: Annotated[
         U32,

@@ -126,7 +126,7 @@ class Job(Record, frozen=True):
     under_way: U32
     """Receipts whose money is not settled: not judged yet, or found good and still open to objections."""
     done: U32
-    """Units with all their replicas."""
+    """Units of which a receipt was found good, and none is to be judged any more."""
     paid: AmountF
     burned: AmountF
     refunded: AmountF

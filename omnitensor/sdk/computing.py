@@ -110,7 +110,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Computed(msgspec.Struct, frozen=True):
-    """A job whose outputs are here. nanoOMNIT; what is paid and burns for them waits until nobody can object any more."""
+    """A job whose outputs are here. nanoOMNIT; what is paid, burns and returns waits until nobody can object any more."""
 
     job: str
     output: Path
@@ -268,7 +268,7 @@ class AsyncCompute(AsyncActor):
             found = await self._wait(job, tell, timeout_s)
             await self._fetch(plan, job, found, Path(output), tell)
             path.unlink(missing_ok=True)
-        return Computed(job, Path(output), plan.rows, plan.units, *found.cost, found.refunded)
+        return Computed(job, Path(output), plan.rows, plan.units, *found.cost, found.returns)
 
     # -- posting
 

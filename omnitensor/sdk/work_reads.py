@@ -130,6 +130,11 @@ class JobInfo(Result, frozen=True):
         )
 
     @property
+    def returns(self) -> int:
+        """nanoOMNIT that came back, with what nothing under way needs: of replicas that did not come. Right likewise."""
+        return self.refunded + self.escrow - self.under_way * (self.fee_unit + self.burn_unit)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will come of it."""
         return self.ended_at is not None

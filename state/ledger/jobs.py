@@ -31,7 +31,7 @@ from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.view import ReadView, View
-from state.ledger.work_rows import Due, job_of, look_at, put_job
+from state.ledger.work_rows import NO_UNIT, Due, job_of, look_at, put_job, settle_unit, unit_of
 from state.records import Counter
 from state.records_review import Count
 from state.records_work import Job, JobStatus, ModelSeen
@@ -308,22 +308,33 @@ def reach_deadline(view: View, ctx: BlockContext, name: Hash) -> tuple[Event, ..
 def begin_closing(
     view: View, ctx: BlockContext, name: Hash, job: Job, outcome: JobStatus
 ) -> tuple[Event, ...]:
-    """Takes no more receipts; what nothing under way needs returns to the poster at once."""
-    job = replace(job, status=JobStatus.CLOSING, outcome=outcome)
-    job, events = _refund(view, name, job, job.escrow - job.under_way * job.cost)
+    """Takes no more receipts."""
     view.delete(ATTESTS, name)
-    if job.under_way == 0:
-        return (*events, _end(view, ctx, name, job))
-    put_job(view, name, job)
-    return (*events, event("job.closing", job=name, outcome=outcome.label))
+    job = replace(job, status=JobStatus.CLOSING, outcome=outcome)
+    events = go_on(view, ctx, name, job)
+    return (*events, event("job.closing", job=name, outcome=outcome.label)) if job.under_way else events
 
 
-def receipt_good(view: View, ctx: BlockContext, name: Hash, job: Job) -> tuple[Event, ...]:
-    """A receipt was found good: its money waits until nobody can object any more. With the last one no more are taken."""
-    if job.status == JobStatus.OPEN and job.done == job.units:
+def go_on(view: View, ctx: BlockContext, name: Hash, job: Job) -> tuple[Event, ...]:
+    """Keeps a job as it is now, and does what follows: it closes when every unit is done, and ends with its last receipt.
+
+    While it closes, what nothing under way needs returns to the poster at once. Where it is done that waits for its end: until
+    then a unit may have to be run again, by as many workers as at first.
+    """
+    all_done = job.done == job.units
+    if job.status == JobStatus.OPEN and all_done:
         return begin_closing(view, ctx, name, job, JobStatus.DONE)
+    events: tuple[Event, ...] = ()
+    if job.status == JobStatus.CLOSING:
+        # Whoever committed in time is waited for, whenever that is judged.
+        if all_done and job.outcome == JobStatus.EXPIRED:
+            job = replace(job, outcome=JobStatus.DONE)
+        if job.outcome != JobStatus.DONE or not job.under_way:
+            job, events = _refund(view, name, job, job.escrow - job.under_way * job.cost)
+        if not job.under_way:
+            return (*events, _end(view, ctx, name, job))
     put_job(view, name, job)
-    return ()
+    return events
 
 
 def receipt_stood(view: View, job: Job, worker: Address) -> Job:
@@ -338,34 +349,23 @@ def receipt_stood(view: View, job: Job, worker: Address) -> Job:
     )
 
 
-def receipt_fell(
-    view: View, ctx: BlockContext, name: Hash, job: Job, unit: int, *, was_full: bool
-) -> tuple[Event, ...]:
-    """A receipt that was found good is bad. Its unit is open again, unless its job takes no more receipts."""
-    events: tuple[Event, ...] = ()
-    if was_full:
-        job = replace(job, done=job.done - 1)
-    if job.status == JobStatus.CLOSING and job.outcome == JobStatus.DONE:
+def receipt_fell(view: View, ctx: BlockContext, name: Hash, job: Job, unit: int) -> tuple[Event, ...]:
+    """A receipt that was found good is bad. If it was the last of its unit, that is open again where its job takes receipts."""
+    job = settle_unit(view, name, job, unit, good=-1)
+    if job.done < job.units and job.status == JobStatus.CLOSING and job.outcome == JobStatus.DONE:
         if ctx.height < job.deadline:
             job = replace(job, status=JobStatus.OPEN, outcome=JobStatus.POSTED)
         else:
             job = replace(job, outcome=JobStatus.EXPIRED)
-    if job.status == JobStatus.OPEN:
-        events = (event("job.reopened", job=name, unit=unit),)
-    return (*events, *receipt_done(view, ctx, name, job, stood=False))
-
-
-def receipt_done(view: View, ctx: BlockContext, name: Hash, job: Job, *, stood: bool) -> tuple[Event, ...]:
-    """Nothing can become of a receipt's money any more: the job may have ended with it."""
-    job = replace(job, under_way=job.under_way - 1)
     events: tuple[Event, ...] = ()
-    if job.status == JobStatus.CLOSING:
-        if not stood:
-            job, events = _refund(view, name, job, job.cost)
-        if job.under_way == 0:
-            return (*events, _end(view, ctx, name, job))
-    put_job(view, name, job)
-    return events
+    if job.status == JobStatus.OPEN and unit_of(view, name, unit) == NO_UNIT:
+        events = (event("job.reopened", job=name, unit=unit),)
+    return (*events, *receipt_done(view, ctx, name, job))
+
+
+def receipt_done(view: View, ctx: BlockContext, name: Hash, job: Job) -> tuple[Event, ...]:
+    """Nothing can become of a receipt's money any more: it was paid, or is free."""
+    return go_on(view, ctx, name, replace(job, under_way=job.under_way - 1))
 
 
 def _end(view: View, ctx: BlockContext, name: Hash, job: Job) -> Event:

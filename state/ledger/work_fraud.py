@@ -127,4 +127,4 @@ def _pay(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
         paid = event("work.paid", job=name, unit=unit, worker=worker, fee=job.fee_unit, burned=job.burn_unit)
         events = (paid,)
     job = jobs.receipt_stood(view, job, worker)
-    return (*events, *jobs.receipt_done(view, ctx, name, job, stood=True))
+    return (*events, *jobs.receipt_done(view, ctx, name, job))

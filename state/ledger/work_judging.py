@@ -21,7 +21,7 @@ from state.ledger.errors import Rejected
 from state.ledger.events import event
 from state.ledger.slashing import forfeit
 from state.ledger.view import ReadView, View
-from state.ledger.work_rows import Due, Key, look_at, move_unit, put_receipt
+from state.ledger.work_rows import Due, Key, look_at, put_receipt, settle_unit
 from state.records_work import (
     RECEIPTS_JUDGED,
     Attest,
@@ -202,11 +202,9 @@ def _found_good(view: View, ctx: BlockContext, key: Key, row: WorkReceipt, macs:
     said = event("work.good", job=name, unit=unit, worker=worker, macs=macs, credit=counted.credit, fee=fee)
     if job is None:
         return (said,)
-    counts = move_unit(view, name, unit, under_way=-1, good=1)
-    if counts.good == job.replicas:
-        job = replace(job, done=job.done + 1)
+    job = settle_unit(view, name, job, unit, under_way=-1, good=1)
     proven = work_proven.keep(view, ctx, key, job)
-    return (said, *proven, *jobs.receipt_good(view, ctx, name, job))
+    return (said, *proven, *jobs.go_on(view, ctx, name, job))
 
 
 def _settle_challenge(
@@ -214,7 +212,7 @@ def _settle_challenge(
 ) -> tuple[Event, ...]:
     """Who objected is paid from the worker's bond, or loses its own; without a verdict it has it back.
 
-    What turns out bad is paid to nobody: its unit is run again, or its money returns.
+    What turns out bad is paid to nobody: its unit is run again where no other receipt of it stands, or its money returns.
     """
     job, unit, worker = key
     challenge = view.get(CHALLENGES, *key)
@@ -235,8 +233,6 @@ def _settle_challenge(
     unproven = work_proven.take_back(view, ctx, key)
     held = view.get(JOBS, job)
     assert held is not None, "jobs are never deleted"
-    counts = move_unit(view, job, unit, under_way=0, good=-1)
-    was_full = counts.good + 1 == held.replicas
     return (
         event(
             "work.fraud",
@@ -249,7 +245,7 @@ def _settle_challenge(
             reward=reward,
         ),
         *unproven,
-        *jobs.receipt_fell(view, ctx, job, held, unit, was_full=was_full),
+        *jobs.receipt_fell(view, ctx, job, held, unit),
     )
 
 

@@ -27,10 +27,12 @@ from state.ledger.work_rows import (
     Key,
     job_of,
     look_at,
-    move_unit,
     put_job,
     put_outputs,
     put_receipt,
+    put_unit,
+    settle_unit,
+    shown_from,
     unit_of,
 )
 from state.records_work import Job, JobStatus, ReceiptState, ShownOutputs, WorkReceipt
@@ -128,10 +130,18 @@ def _commit_unit(view: View, ctx: BlockContext, key: Key, receipt: Receipt, job:
             "receipt_unit", f"the job has {job.units} units", value=receipt.unit, remedy="take one of them"
         )
     unit = unit_of(view, receipt.job, receipt.unit)
-    if unit.under_way + unit.good >= job.replicas:
+    if unit.receipts >= job.replicas:
         raise Rejected(
             "unit_full",
             "the unit has as many receipts as it needs",
+            value=receipt.unit,
+            remedy="take another unit",
+        )
+    if unit.shown:
+        # Whoever has seen outputs could name them as its own, and multiply nothing.
+        raise Rejected(
+            "unit_shown",
+            "outputs of the unit were shown, and it takes no receipts after them",
             value=receipt.unit,
             remedy="take another unit",
         )
@@ -145,11 +155,22 @@ def _commit_unit(view: View, ctx: BlockContext, key: Key, receipt: Receipt, job:
         )
     row = _committed(ctx, receipt, JobKind(job.kind))
     put_receipt(view, key, row)
-    move_unit(view, receipt.job, receipt.unit, under_way=1)
+    unit = replace(unit, under_way=unit.under_way + 1, hold=unit.hold or _hold(ctx, job))
+    put_unit(view, receipt.job, receipt.unit, unit)
     put_job(view, receipt.job, replace(job, under_way=job.under_way + 1))
     workers.hold(view, receipt.worker, 1)
-    look_at(view, ctx.height + ctx.params.work_outputs_blocks, Due.OUTPUTS, *key)
+    first = max(Height(ctx.height + 1), shown_from(job, unit))
+    look_at(view, first + ctx.params.work_outputs_blocks - 1, Due.OUTPUTS, *key)
     return _said("work.committed", key, row)
+
+
+def _hold(ctx: BlockContext, job: Job) -> Height:
+    """Until when the first receipt of a unit waits for others: those for whom it was drawn, and then whoever takes it.
+
+    Fixed with the first receipt, so that no vote on parameters moves it behind the time to show.
+    """
+    taken = max(job.opened_at + ctx.params.work_assigned_blocks, ctx.height)
+    return Height(min(job.deadline + 1, taken + ctx.params.work_outputs_blocks))
 
 
 def drawn_for(
@@ -219,8 +240,18 @@ def show(view: View, ctx: BlockContext, sender: Address, body: WorkOutputs) -> t
         )
     job = view.get(JOBS, body.job)
     assert job is not None, "a receipt with outputs is of a job"
+    unit = unit_of(view, body.job, body.unit)
+    allowed = shown_from(job, unit)
+    if ctx.height < allowed:
+        raise Rejected(
+            "outputs_early",
+            f"the unit lacks receipts, and others may commit to it before height {allowed}",
+            value=ctx.height,
+            remedy=f"send them again from height {allowed} on, or when the unit has {job.replicas} receipts",
+        )
     _check_outputs(row.receipt, job, body)
     put_outputs(view, key, ShownOutputs(body.content, body.outputs))
+    put_unit(view, body.job, body.unit, replace(unit, shown=True))
     row = _being_judged(view, ctx, key, row)
     put_receipt(view, key, row)
     return (_said("work.shown", key, row),)
@@ -265,7 +296,7 @@ def reach_outputs(view: View, ctx: BlockContext, key: Key) -> tuple[Event, ...]:
 def give_up(
     view: View, ctx: BlockContext, key: Key, row: WorkReceipt, state: ReceiptState, slashed: int = 0
 ) -> tuple[Event, ...]:
-    """Ends a receipt that does not stand, and that cost its worker so much: its unit is open again, for others."""
+    """Ends a receipt that does not stand, and that cost its worker so much. With the last its unit is open to others again."""
     name, unit, worker = key
     row = replace(row, state=state, settled_at=ctx.height, held=False, slashed=Amount(slashed))
     put_receipt(view, key, row)
@@ -275,5 +306,4 @@ def give_up(
         return ()
     job = view.get(JOBS, name)
     assert job is not None, "jobs are never deleted"
-    move_unit(view, name, unit, under_way=-1)
-    return jobs.receipt_done(view, ctx, name, job, stood=False)
+    return jobs.receipt_done(view, ctx, name, settle_unit(view, name, job, unit, under_way=-1))

@@ -1,15 +1,18 @@
-"""Rows of jobs, receipts and units with what readers look them up by, and entries of what is due. Knows no rule."""
+"""Rows of jobs, receipts and units with what readers look them up by, and entries of what is due.
+
+Of rules it knows what follows from a unit's counts: when it is done, when it begins anew, when it may be shown.
+"""
 
 from enum import IntEnum
 from typing import Final
 
 from msgspec.structs import replace
 
-from omnitensor.protocol.types import ADDRESS_BYTES, ZERO_HASH, Address, Hash
+from omnitensor.protocol.types import ADDRESS_BYTES, ZERO_HASH, Address, Hash, Height
 from state.ledger.errors import Rejected
 from state.ledger.view import ReadView, View
 from state.records import UNIT
-from state.records_work import Job, ShownOutputs, WorkReceipt, WorkUnit
+from state.records_work import Job, JobStatus, ShownOutputs, WorkReceipt, WorkUnit
 from state.schema import (
     CHALLENGES,
     FINDINGS,
@@ -29,7 +32,7 @@ from state.schema import (
 NOBODY: Final = Address(bytes(ADDRESS_BYTES))
 HINT_LINE: Final = 2**62
 """Added to the heights of hints: they wait in a line of their own, behind all else that is due, now and later."""
-NO_UNIT: Final = WorkUnit(0, 0)
+NO_UNIT: Final = WorkUnit(0, 0, Height(0), False)
 
 Key = tuple[Hash, int, Address]
 """Of a receipt: job, unit, worker."""
@@ -123,10 +126,23 @@ def unit_of(view: ReadView, job: Hash, unit: int) -> WorkUnit:
     return view.get(WORK_UNITS, job, unit) or NO_UNIT
 
 
-def move_unit(view: View, job: Hash, unit: int, *, under_way: int, good: int = 0) -> WorkUnit:
-    """Changes the counts of a unit's receipts by so much."""
-    row = unit_of(view, job, unit)
-    row = replace(row, under_way=row.under_way + under_way, good=row.good + good)
-    assert row.under_way >= 0 and row.good >= 0, "what is counted off a unit was counted"
+def put_unit(view: View, job: Hash, unit: int, row: WorkUnit) -> None:
     view.put(WORK_UNITS, row, job, unit)
-    return row
+
+
+def settle_unit(view: View, name: Hash, job: Job, unit: int, *, under_way: int = 0, good: int = 0) -> Job:
+    """Changes the counts of a unit's receipts by so much. The job as it is with that, for the caller to go on with."""
+    before = unit_of(view, name, unit)
+    row = replace(before, under_way=before.under_way + under_way, good=before.good + good)
+    assert row.under_way >= 0 and row.good >= 0, "what is counted off a unit was counted"
+    put_unit(view, name, unit, row if row.receipts else NO_UNIT)
+    return replace(job, done=job.done + row.is_done - before.is_done)
+
+
+def shown_from(job: Job, unit: WorkUnit) -> Height:
+    """The height from which outputs of a unit may be shown as it is now; zero where nobody can commit to it any more.
+
+    Whoever shows early would shut out those who are not ready: their receipts would come after it.
+    """
+    waits = job.status == JobStatus.OPEN and not unit.shown and unit.receipts < job.replicas
+    return unit.hold if waits else Height(0)

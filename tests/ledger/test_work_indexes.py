@@ -73,9 +73,13 @@ def histories(world: WorkWorld) -> Iterator[None]:
     assert world.do(other, WorkOutputs(wide, 0, content_of("large", 10_000), b"")).ok
     yield
     first, second = world.taker(job, 0), world.taker(job, 0, 1)
-    world.run_unit(first, job, 0)
+    assert world.commit_unit(first, job, 0).ok
     yield
     assert world.commit_unit(second, job, 0).ok
+    yield
+    assert world.show(first, job, 0).ok
+    yield
+    world.judge(first, job, 0, (True, 1_000))
     yield
     assert world.show(second, job, 0).ok
     yield

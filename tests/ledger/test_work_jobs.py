@@ -56,9 +56,7 @@ def test_a_job_is_done_when_every_unit_has_its_replicas() -> None:
     job = world.open_job()
     assert world.pot(Pot.WORK) == 3 * 2 * 10 * OMNIT
     burned = world.pot(Pot.BURNED)
-    for unit in range(3):
-        for place in range(2):
-            world.run_unit(world.taker(job, unit, place), job, unit)
+    world.run_whole(job)
     world.blocks(WORK.epoch_blocks)
     row = world.job(job)
     assert (row.status, row.paid, row.burned, row.refunded) == (JobStatus.DONE, 42 * OMNIT, 18 * OMNIT, 0)
@@ -179,9 +177,7 @@ def test_a_bad_receipt_costs_the_bond_and_its_unit_goes_to_another() -> None:
     assert world.do(worker, WorkerBondAdd(Amount(BOND))).ok
     assert world.commit_unit(worker, job, 0).code == "receipt_known"
     world.blocks(WORK.work_assigned_blocks)
-    for other in world.workers:
-        if other != worker:
-            world.run_unit(other, job, 0)
+    world.run_replicas([other for other in world.workers if other != worker], job, 0)
     assert world.job(job).done == 1
 
 
@@ -190,6 +186,7 @@ def test_outputs_that_do_not_come_cost_a_part_of_the_bond() -> None:
     job = world.open_job()
     worker = world.taker(job, 0)
     assert world.commit_unit(worker, job, 0).ok
+    world.await_showing(job, 0)
     world.blocks(WORK.work_outputs_blocks)
     assert world.state(worker, job, 0) == ReceiptState.WITHHELD
     assert world.worker(worker).bond == BOND - BOND // 10
@@ -205,6 +202,7 @@ def test_large_outputs_are_named_as_content() -> None:
     )
     worker = world.taker(job, 0)
     assert world.commit_unit(worker, job, 0).ok
+    world.await_showing(job, 0)
     small = replace(content_of("outputs", 4_096 * 2))
     over = content_of("outputs", 4_096 * 2 + 1)
     assert world.do(worker, WorkOutputs(job, 0, over, b"")).code == "outputs_size"
@@ -214,6 +212,7 @@ def test_large_outputs_are_named_as_content() -> None:
     wide = world.open_job(rows=10, unit_rows=10, layers=(LayerShape(4, 1_000),))
     worker = world.taker(wide, 0)
     assert world.commit_unit(worker, wide, 0).ok
+    world.await_showing(wide, 0)
     assert world.do(worker, WorkOutputs(wide, 0, None, bytes(8_192))).code == "outputs_size"
     assert world.do(worker, WorkOutputs(wide, 0, content_of("o", 10_000), b"")).ok
 
@@ -304,9 +303,7 @@ def test_a_validator_works_with_its_own_key() -> None:
 def test_everything_of_an_ended_job_is_forgotten_after_an_epoch() -> None:
     world = a_world()
     job = world.open_job()
-    for unit in range(3):
-        for place in range(2):
-            world.run_unit(world.taker(job, unit, place), job, unit)
+    world.run_whole(job)
     assert len(list(world.view.scan(WORK_RECEIPTS))) == 6
     world.blocks(max(WORK.epoch_blocks + WORK.work_keep_blocks + 2, world.job(job).deadline - world.height))
     for table in (WORK_RECEIPTS, WORK_OUTPUTS, WORK_UNITS, FINDINGS, WORK_DUE):

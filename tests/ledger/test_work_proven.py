@@ -44,11 +44,21 @@ def a_batch(world: WorkWorld, *texts: str, size: int = 1_000, **spec: Any) -> in
 
 def run(world: WorkWorld, job: Hash, outputs: bytes, width: int, worker: str, good: bool = True) -> None:
     """One unit of one of the chain's own jobs, with outputs that the test gives."""
+    committed(world, job, outputs, width, worker)
+    shown(world, job, outputs, worker, good)
+
+
+def committed(world: WorkWorld, job: Hash, outputs: bytes, width: int, worker: str) -> None:
     made = world.receipt(worker, job, 0)
     root = outputs_root(address_of(worker), merkle.root_of(rows_in(outputs, width)))
     made = replace(made, outputs_root=root)
     made = replace(made, signature=signed(key_of(worker), made.message(CHAIN)))
     assert world.do(worker, WorkCommit(made)).ok
+
+
+def shown(world: WorkWorld, job: Hash, outputs: bytes, worker: str, good: bool = True) -> None:
+    """Outputs that were committed to, and the verdict."""
+    world.await_showing(job, 0)
     assert world.do(worker, WorkOutputs(job, 0, None, outputs)).ok
     world.judge(worker, job, 0, (True, 100) if good else BAD)
 
@@ -176,15 +186,17 @@ def test_a_model_that_does_not_fit_items_opens_no_campaign() -> None:
 
 def test_the_chains_own_work_counts_in_full_and_expires_like_any() -> None:
     world = working()
-    a_batch(world, "one", "two")
-    job = opened(world)
+    a_batch(world, "one", "two", model=MODEL)
+    job, other = opened(world), world.batch_job(1, JobKind.SCORES)
     worker = world.taker(job, 0)
     run(world, job, outputs_in_batch(world, {1: bits(0), 2: bits(1)}), 256, worker)
     kept = world.kept(worker, job, 0)
     assert kept is not None
     assert (kept.credit, kept.macs) == (100, 100)
-    world.blocks(world.job(job).deadline - world.height)
-    assert world.job(job).status == JobStatus.EXPIRED
+    world.blocks(world.job(other).deadline - world.height)
+    assert world.job(other).status == JobStatus.EXPIRED
+    world.blocks(WORK.epoch_blocks)
+    assert world.job(job).status == JobStatus.DONE, "the one replica that came is enough"
 
 
 def test_signs_of_outputs_are_packed_as_the_program_says() -> None:
@@ -198,7 +210,7 @@ def test_whoever_hands_in_much_holds_up_no_money_by_hints(monkeypatch: pytest.Mo
     world = working()
     a_batch(world, *(f"text {place}" for place in range(6)))
     job = opened(world)
-    posted = world.post(deadline=Height(world.height + 8))
+    posted = world.post(deadline=Height(world.height + 16))
     monkeypatch.setattr(limits, "job_work_per_block_max", 1)  # one thing a block
     run(world, job, bits(0) * 6, 256, world.taker(job, 0))
     assert world.job(posted).status == JobStatus.POSTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnitensor.protocol import merkle
-from omnitensor.protocol.bodies import JobCancel, WorkFraud
+from omnitensor.protocol.bodies import JobCancel, WorkCommit, WorkFraud
 from omnitensor.protocol.merkle import Inclusion
 from omnitensor.protocol.types import Hash
 from omnitensor.protocol.work import FraudProof
@@ -13,7 +13,7 @@ from state.ledger.accounts import Pot
 from state.ledger.supply import check_everything
 from state.records_work import JobStatus, ReceiptState
 from state.schema import FINGERPRINTS, WORK_UNITS
-from tests.ledger.test_work_proven import a_batch, bits, opened, outputs_in_batch, run, working
+from tests.ledger.test_work_proven import a_batch, bits, committed, opened, outputs_in_batch, shown, working
 from tests.ledger.work_world import BAD, WORK, WorkWorld, rows_in
 from tests.ledger.world import OMNIT, address_of
 
@@ -115,9 +115,7 @@ def test_where_nobody_can_run_it_again_its_money_returns(late: bool) -> None:
 def test_a_job_is_not_over_while_a_receipt_of_it_can_be_challenged() -> None:
     world = a_world()
     job = world.open_job()
-    for unit in range(3):
-        for place in range(2):
-            world.run_unit(world.taker(job, unit, place), job, unit)
+    world.run_whole(job)
     assert world.job(job).status == JobStatus.CLOSING
     assert world.pot(Pot.WORK) > 0
     last = world.height
@@ -125,6 +123,120 @@ def test_a_job_is_not_over_while_a_receipt_of_it_can_be_challenged() -> None:
     row = world.job(job)
     assert (row.status, row.paid, row.burned) == (JobStatus.DONE, 42 * OMNIT, 18 * OMNIT)
     assert world.pot(Pot.WORK) == 0
+
+
+def done_by(world: WorkWorld, job: Hash, unit: int, *workers: str) -> None:
+    world.run_replicas(workers, job, unit)
+    row = world.job(job)
+    assert (row.status, row.outcome) == (JobStatus.CLOSING, JobStatus.DONE)
+
+
+def test_where_another_receipt_stands_nothing_is_run_again() -> None:
+    """The money of the bad one returns at the end, as that of a replica that never came."""
+    world = a_world()
+    job = world.open_job(rows=4)
+    first, second = world.takers(job, 0)
+    done_by(world, job, 0, first, second)
+    turn_bad(world, first, job)
+    row = world.job(job)
+    assert (row.status, row.outcome, row.done, row.under_way) == (JobStatus.CLOSING, JobStatus.DONE, 1, 1)
+    assert not world.said("job.reopened")
+    world.blocks(WORK.epoch_blocks)
+    row = world.job(job)
+    assert (row.status, row.paid, row.burned, row.refunded) == (JobStatus.DONE, FEE, 3 * OMNIT, COST)
+    assert world.worker(first).fees == 0
+    assert world.pot(Pot.WORK) == 0
+    check_everything(world.view)
+
+
+@pytest.mark.parametrize("fallen", ["withheld", "bad", "both were good"])
+def test_a_unit_is_run_again_by_as_many_as_at_first(fallen: str) -> None:
+    """Whatever became of its first replicas, there is money for all of the next ones, and none of it is left in the end."""
+    world = WorkWorld(workers=4)
+    world.register_all()
+    job = world.open_job(rows=4)
+    first, second = world.takers(job, 0)
+    for name in (first, second):
+        assert world.commit_unit(name, job, 0).ok
+    world.run_shown(first, job, 0)
+    if fallen == "withheld":
+        while world.state(second, job, 0) == ReceiptState.COMMITTED:
+            world.block()
+    elif fallen == "bad":
+        assert world.show(second, job, 0).ok
+        world.judge(second, job, 0, BAD)
+    else:
+        world.run_shown(second, job, 0)
+        turn_bad(world, second, job)
+    row = world.job(job)
+    assert (row.status, row.outcome, row.escrow) == (JobStatus.CLOSING, JobStatus.DONE, 2 * COST)
+    turn_bad(world, first, job)
+    row = world.job(job)
+    assert (row.status, row.done, row.under_way, row.escrow) == (JobStatus.OPEN, 0, 0, 2 * COST)
+    assert [said["unit"] for said in world.said("job.reopened")] == [0]
+    world.blocks(max(0, row.opened_at + WORK.work_assigned_blocks - world.height))
+    done_by(world, job, 0, *(name for name in world.workers if name not in (first, second)))
+    world.blocks(WORK.epoch_blocks)
+    row = world.job(job)
+    assert (row.status, row.paid, row.burned, row.refunded) == (JobStatus.DONE, 2 * FEE, 6 * OMNIT, 0)
+    assert world.pot(Pot.WORK) == 0
+    check_everything(world.view)
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_turns_bad_while_another_receipt_is_judged_waits_for_its_verdict(stands: bool) -> None:
+    world = a_world()
+    job = world.open_job(rows=4)
+    first, second = world.takers(job, 0)
+    for name in (first, second):
+        assert world.commit_unit(name, job, 0).ok
+    world.run_shown(first, job, 0)
+    assert world.show(second, job, 0).ok
+    turn_bad(world, first, job)
+    assert (world.job(job).status, world.job(job).done, counts(world, job)) == (JobStatus.OPEN, 0, (1, 0))
+    assert not world.said("job.reopened")
+    third = next(name for name in world.workers if name not in (first, second))
+    world.blocks(max(0, world.job(job).opened_at + WORK.work_assigned_blocks - world.height))
+    assert world.commit_unit(third, job, 0).code == "unit_shown"
+    world.judge(second, job, 0, (True, 5) if stands else BAD)
+    row = world.job(job)
+    if stands:
+        assert (row.status, row.outcome, row.done) == (JobStatus.CLOSING, JobStatus.DONE, 1)
+        return
+    assert (row.status, row.done, counts(world, job)) == (JobStatus.OPEN, 0, (0, 0))
+    assert world.commit_unit(third, job, 0).ok
+    world.run_shown(third, job, 0)
+    world.blocks(WORK.epoch_blocks)
+    row = world.job(job)
+    assert (row.status, row.paid, row.burned, row.refunded) == (JobStatus.DONE, FEE, 3 * OMNIT, COST)
+
+
+def test_a_job_whose_last_receipts_are_judged_after_its_deadline_is_done_if_they_stand() -> None:
+    """And has expired after all where one of them is found bad later."""
+    world = a_world()
+    job = world.open_job(rows=8, replicas=1)
+    takers = [world.taker(job, unit) for unit in range(2)]
+    world.blocks(world.job(job).deadline - 1 - world.height)
+    for unit, worker in enumerate(takers):
+        world.send(worker, WorkCommit(world.receipt(worker, job, unit)))
+    assert all(told.ok for told in world.block().result.receipts)
+    assert (world.job(job).status, world.job(job).outcome) == (JobStatus.CLOSING, JobStatus.EXPIRED)
+    world.run_shown(takers[0], job, 0)
+    assert world.job(job).outcome == JobStatus.EXPIRED
+    world.run_shown(takers[1], job, 1)
+    assert world.job(job).outcome == JobStatus.DONE
+    turn_bad(world, takers[0], job)
+    row = world.job(job)
+    assert (row.status, row.outcome, row.escrow, row.refunded) == (
+        JobStatus.CLOSING,
+        JobStatus.EXPIRED,
+        COST,
+        COST,
+    )
+    world.blocks(WORK.epoch_blocks)
+    row = world.job(job)
+    assert (row.status, row.paid, row.escrow) == (JobStatus.EXPIRED, FEE, 0)
+    check_everything(world.view)
 
 
 def prints(world: WorkWorld) -> list[bytes | None]:
@@ -141,7 +253,9 @@ def test_what_another_good_receipt_proved_stays_or_takes_its_place(bad: int) -> 
     takers = [world.taker(job, 0, place) for place in range(2)]
     said = [outputs_in_batch(world, {1: bits(0), 2: bits(differ)}) for differ in (90, 10)]
     for worker, outputs in zip(takers, said, strict=True):
-        run(world, job, outputs, 256, worker)
+        committed(world, job, outputs, 256, worker)
+    for worker, outputs in zip(takers, said, strict=True):
+        shown(world, job, outputs, worker)
     world.block()
     assert not world.said("item.near_duplicate"), "the first says that they are far apart"
     first = prints(world)

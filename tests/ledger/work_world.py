@@ -5,6 +5,7 @@ The ledger multiplies nothing, so neither does this: whether a receipt is right 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -37,6 +38,7 @@ from omnitensor.protocol.work import (
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
 from state.ledger.work_receipts import drawn_for
+from state.ledger.work_rows import shown_from, unit_of
 from state.records_work import Job, ReceiptState, Worker, WorkReceipt
 from state.schema import JOBS, WORK_RECEIPTS, WORKERS
 from tests.ledger.world import CHAIN, OMNIT, QUICK, World, address_of, content_of, key_of
@@ -179,10 +181,18 @@ class WorkWorld(World):
     def commit_unit(self, worker: str, job: Hash, unit: int, **changes: Any) -> Told:
         return self.do(worker, WorkCommit(self.receipt(worker, job, unit, **changes)))
 
-    def show(self, worker: str, job: Hash, unit: int, salt: str = "") -> Told:
+    def show(self, worker: str, job: Hash, unit: int, salt: str = "", *, wait: bool = True) -> Told:
+        """Shows a unit's outputs, as a worker does: as soon as the ledger takes them, or else at once."""
         row = self.job(job)
+        if wait:
+            self.await_showing(job, unit)
         outputs = outputs_of(job, unit, row.rows_of(unit), row.layers[-1].outputs, salt)
         return self.do(worker, WorkOutputs(job, unit, None, outputs))
+
+    def await_showing(self, job: Hash, unit: int) -> None:
+        """Until the next block takes outputs of the unit."""
+        while self.height + 1 < shown_from(self.job(job), unit_of(self.view, job, unit)):
+            self.block()
 
     def judge(self, worker: str, job: Hash, unit: int, verdict: tuple[bool, int], *names: str) -> None:
         vote = ReceiptVote(job, unit, address_of(worker), *verdict)
@@ -192,10 +202,28 @@ class WorkWorld(World):
 
     def run_unit(self, worker: str, job: Hash, unit: int, macs: int = 1_000) -> None:
         """A receipt from its commit to its verdict."""
-        assert self.commit_unit(worker, job, unit).ok
+        self.run_replicas((worker,), job, unit, macs)
+
+    def run_replicas(self, workers: Iterable[str], job: Hash, unit: int, macs: int = 1_000) -> None:
+        """Receipts of a unit, from their commits to their verdicts."""
+        for worker in workers:
+            assert self.commit_unit(worker, job, unit).ok
+        for worker in workers:
+            assert self.show(worker, job, unit).ok
+        for worker in workers:
+            self.judge(worker, job, unit, (True, macs))
+            assert self.state(worker, job, unit) == ReceiptState.GOOD
+
+    def run_shown(self, worker: str, job: Hash, unit: int) -> None:
+        """A receipt that was committed, to its verdict."""
         assert self.show(worker, job, unit).ok
-        self.judge(worker, job, unit, (True, macs))
+        self.judge(worker, job, unit, (True, 1_000))
         assert self.state(worker, job, unit) == ReceiptState.GOOD
+
+    def run_whole(self, job: Hash) -> None:
+        """Every unit of a job, by all for whom it was drawn."""
+        for unit in range(self.job(job).units):
+            self.run_replicas(self.takers(job, unit), job, unit)
 
     def taker(self, job: Hash, unit: int, place: int = 0) -> str:
         """A worker that may take the unit now: one of those it was drawn for."""
@@ -203,6 +231,10 @@ class WorkWorld(World):
         row = self.job(job)
         drawn = drawn_for(self.view, self.height + 1, self.params.work_assigned_blocks, job, row, unit)
         return self.workers[place] if drawn is None else self.name_of(drawn[place])
+
+    def takers(self, job: Hash, unit: int) -> list[str]:
+        """As many workers as may take the unit now."""
+        return [self.taker(job, unit, place) for place in range(self.job(job).replicas)]
 
     def fraud(self, worker: str, job: Hash, unit: int, row: int, salt: str = "") -> WorkFraud:
         """What shows a row of a receipt's outputs."""

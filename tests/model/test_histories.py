@@ -43,6 +43,7 @@ competition_pool competition_rule
 item_private not_validator reading_key grants_open grant_seat grant_late grant_whose grant_exists
 duplicate_order duplicate_proof duplicate_late
 job_place
+unit_full unit_shown unit_assigned outputs_early outputs_root outputs_shown
 batch_unknown no_seat seat_late seat_state commit_closed report reveal_closed
 """.split()
 

@@ -29,6 +29,7 @@ from state.ledger.errors import Rejected
 from state.ledger.registry import END_OF_BLOCK, HANDLERS
 from state.ledger.supply import SupplyError
 from state.ledger.transition import Execution
+from state.ledger.work_rows import put_unit, unit_of
 from state.overlay import Overlay
 from state.schema import ACCOUNTS, QUEUE, VALIDATORS
 from tests.model.histories import history
@@ -140,8 +141,16 @@ def fee_alone(view: Any, job: Any, worker: Any) -> Any:
     )
 
 
-def done_all_the_same(view: Any, ctx: Any, name: Any, job: Any, unit: int, *, was_full: bool) -> Any:
-    return jobs.receipt_done(view, ctx, name, job, stood=False)
+def done_all_the_same(view: Any, ctx: Any, name: Any, job: Any, unit: int) -> Any:
+    return jobs.receipt_done(view, ctx, name, job)
+
+
+def kept_as_it_was(view: Any, name: Any, job: Any, unit: int, *, under_way: int = 0, good: int = 0) -> Any:
+    """Counts what is left of a unit, and nothing begins anew."""
+    before = unit_of(view, name, unit)
+    row = replace(before, under_way=before.under_way + under_way, good=before.good + good)
+    put_unit(view, name, unit, row)
+    return replace(job, done=job.done + row.is_done - before.is_done)
 
 
 def fixed_early(view: Any, epoch: Any, workers: Any) -> None:
@@ -211,6 +220,23 @@ FAULTS: dict[str, Callable[[], Any]] = {
     ),
     "receipts hold no bond": patched("state.ledger.workers.hold", lambda *_, **__: None),
     "credit draws one epoch too early": patched("state.ledger.worker_sets.fix", fixed_early),
+    "outputs are shown before others had the time to commit": patched(
+        "state.ledger.work_receipts.shown_from", lambda *_: 0
+    ),
+    "nobody remembers that a unit was shown": patched(
+        "state.ledger.work_receipts.put_unit",
+        lambda view, job, unit, row: put_unit(view, job, unit, replace(row, shown=False)),
+    ),
+    "a unit waits beyond its deadline": patched(
+        "state.ledger.work_receipts._hold",
+        lambda ctx, job: ctx.height + ctx.params.work_assigned_blocks + ctx.params.work_outputs_blocks,
+    ),
+    "a unit is done while a receipt of it is judged": patched(
+        "state.records_work.WorkUnit.is_done", property(lambda unit: unit.good > 0)
+    ),
+    "a unit that nobody has any more stays shown": patched(
+        "state.ledger.work_receipts.settle_unit", kept_as_it_was
+    ),
     "a unit that turned out bad stays done": patched("state.ledger.jobs.receipt_fell", done_all_the_same),
     "what a bad receipt proved stays": patched("state.ledger.work_proven.take_back", lambda *_: ()),
     "a convicted worker keeps its credit": patched(

@@ -35,7 +35,7 @@ class Work(Workers):
         self.worker_lists = self.table()
         self.jobs = self.table()
         self.units = self.table()
-        """By job and unit: receipts under way, and those found good."""
+        """By job and unit: receipts under way, those found good, until when they wait for others, whether any was shown."""
         self.work_receipts = self.table()
         self.shown_outputs = self.table()
         self.attests = self.table()
@@ -218,9 +218,15 @@ class Work(Workers):
         job = self.jobs[name]
         job.status, job.outcome = CLOSING, outcome
         self.attests.drop(name)
-        self.give_back(job, job.escrow - job.under_way * (job.fee_unit + job.burn_unit))
+        self.give_back_what_is_free(name)
         if not job.under_way:
             self.end_job(name)
+
+    def give_back_what_is_free(self, name: bytes) -> None:
+        """While a job closes. One that is done may have to run a unit again, so its money waits for the end."""
+        job = self.jobs[name]
+        if job.status == CLOSING and (job.under_way == 0 or job.outcome != DONE):
+            self.give_back(job, job.escrow - job.under_way * (job.fee_unit + job.burn_unit))
 
     def give_back(self, job: Thing, amount: int) -> None:
         if amount:
@@ -237,15 +243,33 @@ class Work(Workers):
         if job.poster:
             self.counters["open jobs"] -= 1
 
-    def one_less(self, name: bytes, *, stood: bool) -> None:
+    def one_less(self, name: bytes) -> None:
         """The money of one receipt of the job is nobody's question any more."""
         job = self.jobs[name]
         job.under_way -= 1
-        if job.status == CLOSING:
-            if not stood:
-                self.give_back(job, job.fee_unit + job.burn_unit)
-            if not job.under_way:
-                self.end_job(name)
+        self.see_whether_done(name)
+        self.give_back_what_is_free(name)
+        if job.status == CLOSING and not job.under_way:
+            self.end_job(name)
+
+    def see_whether_done(self, name: bytes) -> None:
+        """Every unit has an answer, and nothing that could be another: by the deadline, or by what was under way then."""
+        job = self.jobs[name]
+        if job.done < self.units_in(job):
+            return
+        if job.status == TAKES:
+            job.status = CLOSING
+            job.outcome = DONE
+        elif (job.status, job.outcome) == (CLOSING, EXPIRED):
+            job.outcome = DONE
+
+    def unit_goes(self, name: bytes, unit: int, waiting: int, good: int) -> None:
+        """A unit has other receipts than before. With none it is as if nobody had ever come."""
+        _, _, hold, was_shown = self.units[name, unit]
+        self.units[name, unit] = (waiting, good, hold, was_shown) if waiting or good else (0, 0, 0, False)
+        job = self.jobs[name]
+        counts = [row for (of, _), row in self.units.items() if of == name]
+        job.done = sum(each[0] == 0 and each[1] > 0 for each in counts)
 
     def pay_receipt(self, key: tuple[bytes, int, bytes]) -> None:
         """Nobody showed a wrong row of it in time."""
@@ -259,20 +283,19 @@ class Work(Workers):
         job.escrow -= job.fee_unit + job.burn_unit
         job.paid += job.fee_unit
         job.burned += job.burn_unit
-        self.one_less(name, stood=True)
+        self.one_less(name)
 
     def open_again(self, name: bytes, unit: int) -> None:
         """A good receipt of the unit is none."""
         job = self.jobs[name]
-        waiting, good = self.units[name, unit]
-        self.units[name, unit] = (waiting, good - 1)
-        job.done -= good == job.replicas
-        if (job.status, job.outcome) == (CLOSING, DONE):
+        waiting, good, _, _ = self.units[name, unit]
+        self.unit_goes(name, unit, waiting, good - 1)
+        if (job.status, job.outcome) == (CLOSING, DONE) and waiting == 0 and good == 1:
             if self.height < job.deadline:
                 job.status, job.outcome = TAKES, POSTED
             else:
                 job.outcome = EXPIRED
-        self.one_less(name, stood=False)
+        self.one_less(name)
 
     # -- receipts
 
@@ -315,14 +338,20 @@ class Work(Workers):
         refuse_if(job.status != TAKES or self.height > job.deadline, "job_not_open")
         refuse_if(made.anchor < job.opened_at, "receipt_anchor")
         refuse_if(unit >= self.units_in(job), "receipt_unit")
-        waiting, good = self.units.get((name, unit), (0, 0))
+        waiting, good, hold, was_shown = self.units.get((name, unit), (0, 0, 0, False))
         refuse_if(waiting + good >= job.replicas, "unit_full")
+        refuse_if(was_shown, "unit_shown")
         drawn = self.drawn(name, job, unit)
         refuse_if(drawn is not None and worker not in drawn, "unit_assigned")
         self.new_receipt(key, made, job.kind)
-        self.units[name, unit] = (waiting + 1, good)
+        if not hold:  # the first: it waits for those who were asked, and then for anybody
+            hold = max(job.opened_at + self.p.work_assigned_blocks, self.height) + self.p.work_outputs_blocks
+            hold = min(hold, job.deadline + 1)
+        self.units[name, unit] = (waiting + 1, good, hold, False)
         job.under_way += 1
-        self.look(self.height + self.p.work_outputs_blocks, OUTPUTS, *key)
+        is_last = waiting + good + 1 == job.replicas
+        begins = self.height + 1 if is_last else max(self.height + 1, hold)
+        self.look(begins - 1 + self.p.work_outputs_blocks, OUTPUTS, *key)
 
     def drawn(self, name: bytes, job: Thing, unit: int) -> list[bytes] | None:
         """Whose a unit is for now: places in the epoch's list, changed about by the beacon of the block that opened the job."""
@@ -367,6 +396,9 @@ class Work(Workers):
         refuse_if(row.state != COMMITTED, "outputs_shown")
         refuse_if(row.committed_at == self.height, "outputs_early")
         job = self.jobs[body.job]
+        waiting, good, hold, was_shown = self.units[body.job, body.unit]
+        others_may_come = job.status == TAKES and not was_shown and waiting + good != job.replicas
+        refuse_if(others_may_come and hold > self.height, "outputs_early")
         width = self.width(job)
         size = self.rows_in(job, body.unit) * width
         if size <= INLINE_BYTES:
@@ -378,6 +410,7 @@ class Work(Workers):
                 body.content is None or body.content.size != size or body.outputs != b"", "outputs_size"
             )
         self.shown_outputs[key] = (body.content, body.outputs)
+        self.units[body.job, body.unit] = (waiting, good, hold, True)
         self.begin_judgement(key)
 
     def withheld(self, key: tuple[bytes, int, bytes]) -> None:
@@ -394,9 +427,9 @@ class Work(Workers):
         if row.kind == SYNTHETIC:
             self.look(self.height + self.p.epoch_blocks, SETTLED, *key)
             return
-        waiting, good = self.units[key[:2]]
-        self.units[key[:2]] = (waiting - 1, good)
-        self.one_less(key[0], stood=False)
+        waiting, good, _, _ = self.units[key[:2]]
+        self.unit_goes(key[0], key[1], waiting - 1, good)
+        self.one_less(key[0])
 
     def window_over(self, key: tuple[bytes, int, bytes]) -> None:
         """It can be challenged no more."""

@@ -195,7 +195,14 @@ def work_outputs(scene: Scene, chance: Chance) -> Made | None:
         return None
     if not waiting or chance.randrange(12) == 0:
         return some_worker(scene, chance), bodies.WorkOutputs(some_job(scene, chance), 0, None, b"\1" * 8)
-    name, unit, who = chance.choice(waiting)
+    model = scene.model
+    ready = [
+        key
+        for key in waiting
+        for row in (model.units[key[:2]],)
+        if row[3] or row[2] <= model.height or row[0] + row[1] == model.jobs[key[0]].replicas
+    ]
+    name, unit, who = chance.choice(ready if ready and often(chance, 0.9) else waiting)
     shown = b"".join(outputs(scene, (name, unit, who)))
     if not often(chance, 0.92):
         shown = chance.choice([shown[1:], bytes(len(shown)), shown + b"\0"])

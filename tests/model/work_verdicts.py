@@ -11,7 +11,6 @@ from tests.model.seasons import WORKER, split_by_address
 from tests.model.work import (
     BAD,
     CHALLENGED,
-    DONE,
     GOOD,
     HINT,
     HINTS_FROM,
@@ -24,7 +23,6 @@ from tests.model.work import (
     SETTLED,
     SHOWN,
     SYNTHETIC,
-    TAKES,
     VOID,
     Work,
     climbed,
@@ -181,12 +179,11 @@ class WorkVerdicts(Work):
         self.look(self.height + p.epoch_blocks, SETTLED, *key)
         if job is None:
             return
-        waiting, good = self.units[name, unit]
-        self.units[name, unit] = (waiting - 1, good + 1)
-        job.done += good + 1 == job.replicas
+        waiting, good, _, _ = self.units[name, unit]
+        self.unit_goes(name, unit, waiting - 1, good + 1)
         self.keep_proven(key, job)
-        if job.status == TAKES and job.done == self.units_in(job):
-            self.close_job(name, DONE)
+        self.see_whether_done(name)
+        self.give_back_what_is_free(name)
 
     def share_that_counts(self, job: Thing | None, unit: int) -> Fraction:
         """In whole basis points."""

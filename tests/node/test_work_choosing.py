@@ -29,9 +29,9 @@ def backend(tmp_path: Path) -> Iterator[TestBackend]:
 
 
 def chosen(
-    backend: TestBackend, most: int, synthetic: int, taken: frozenset[object] = frozenset()
+    backend: TestBackend, most: int, synthetic: int, taken: frozenset[object] = frozenset(), jobs: int = 99
 ) -> list[tuple[JobKind, int]]:
-    found = choices(backend.chain.reader(), CHAIN_ID, WORKER.address, taken, most, synthetic)
+    found = choices(backend.chain.reader(), CHAIN_ID, WORKER.address, taken, most, jobs, synthetic)
     return [(each.kind, each.unit) for each in found]
 
 
@@ -44,6 +44,9 @@ def test_synthetic_work_fills_what_jobs_leave_up_to_a_bound(backend: TestBackend
     assert chosen(backend, 9, 2) == [(POSTED, 0), (POSTED, 1), (SYNTHETIC, 0), (SYNTHETIC, 1)]
     for bound in (0, -3):
         assert chosen(backend, 9, bound) == [(POSTED, 0), (POSTED, 1)]
+    assert chosen(backend, 9, 2, jobs=1) == [(POSTED, 0), (SYNTHETIC, 0), (SYNTHETIC, 1)]
+    for bound in (0, -3):
+        assert chosen(backend, 9, 1, jobs=bound) == [(SYNTHETIC, 0)], "too much of theirs waits to be shown"
 
 
 def test_what_is_under_way_or_committed_is_not_taken_again(backend: TestBackend) -> None:
