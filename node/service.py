@@ -32,6 +32,7 @@ from node.epochs import EpochView
 from node.evidence import EvidencePool
 from node.fetching import ContentFetcher
 from node.fingerprints import Fingerprints
+from node.hearing import Heard, listen
 from node.listening import ListenError, host_config, rpc_config
 from node.metrics import Metrics, ProcessNumbers
 from node.peers import PeerHandler
@@ -77,11 +78,6 @@ EVIDENCE_SECONDS: Final = 1.0
 EVIDENCE_REPEAT_SECONDS: Final = 30.0
 """Evidence that is not on chain yet is told to peers again after so long: they may have been away."""
 EVIDENCE_TASKS_MAX: Final = 64
-LISTEN_BLOCKS: Final = 2
-"""Blocks that the others add meanwhile: a validator may have voted one view ahead of the newest final one."""
-LISTEN_SECONDS: Final = 5.0
-"""How long a validator waits for its peers when it starts, before it signs anything."""
-LISTEN_PAUSE_SECONDS: Final = 0.05
 
 log = structlog.get_logger("node")
 
@@ -350,33 +346,21 @@ class Node:
                 early.cancel()
 
     async def _listen(self) -> None:
-        """A validator first hears how far the others are, follows, and lets them go on a little.
-
-        What it signed before is below what is final then. Otherwise one whose record was set back to an old copy would sign in
-        views in which it has signed since: also one that is back before the others have left the view in which it went. With
-        nobody there, or nobody that goes on, it signs after a while: all may have been away.
-        """
+        """A validator first hears how far the others are, follows, and lets them go on a little; not for ever."""
         if self._safety is None:
             return
         wanted = -(-2 * len(self.config.p2p_bootstrap) // 3)
-        loop = asyncio.get_running_loop()
-        interval = self.application.chain.params.block_interval_ms / 1_000
-        end, told = loop.time() + LISTEN_SECONDS + (LISTEN_BLOCKS + 1) * interval, None
-        while loop.time() < end:
-            target = self._sync.progress.target
-            if len(self.network.peers()) >= wanted:
-                told = target if told is None else told
-                # Where there is no block yet, nobody has signed anything that matters.
-                gone_on = not wanted or not told or target >= told + LISTEN_BLOCKS
-                behind = target - self.application.reader().head.height
-                if gone_on and behind < limits.sync_behind_blocks_min:
-                    return
-            await asyncio.sleep(LISTEN_PAUSE_SECONDS)
-        log.warning(
-            "signing, though too few peers were heard or they did not go on",
-            peers=len(self.network.peers()),
-            wanted=wanted,
-        )
+
+        def look() -> Heard:
+            height = self.application.reader().head.height
+            return Heard(len(self.network.peers()), self._sync.progress.target, height)
+
+        if not await listen(look, wanted, self.application.chain.params.block_interval_ms / 1_000):
+            log.warning(
+                "signing, though too few peers were heard or they did not go on",
+                peers=len(self.network.peers()),
+                wanted=wanted,
+            )
 
     async def _hear_early(self) -> None:
         """What came of this epoch before it began here: judged now, passed on or charged."""
