@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,9 +24,11 @@ from p2p.interface import Head, PeerInfo
 from p2p.messages import (
     RESPONSES_OF,
     Ask,
+    ChunkRequest,
     Goodbye,
     Hello,
     Lane,
+    LeavesRequest,
     NotHeld,
     Notice,
     PeerId,
@@ -122,9 +125,13 @@ class Connection:
         self._rates = KindRates(clock())
         self._tasks: set[asyncio.Task[None]] = set()
         self._handling = [asyncio.Semaphore(count) for count in limits.handlers_in_flight_max]
-        self._bulk_answers = asyncio.Semaphore(limits.bulk_answers_in_flight_max)
+        # A disk that is slow with content does not hold up blocks.
+        self._bulk_answers = {
+            content: asyncio.Semaphore(limits.bulk_answers_in_flight_max) for content in (False, True)
+        }
         self._answering = 0
         self._asking = asyncio.Semaphore(limits.asks_in_flight_max)
+        self._asking_content = asyncio.Semaphore(limits.content_asks_in_flight_max)
         self._open: dict[int, tuple[tuple[type, ...], asyncio.Future[Response]]] = {}
         self._late: set[int] = set()
         self._number = 0
@@ -164,8 +171,9 @@ class Connection:
 
     async def ask(self, request: Request, timeout_ms: int) -> Response:
         """The peer's answer. Raises AskError."""
+        share = self._asking_content if is_for_content(request) else nullcontext()
         try:
-            async with asyncio.timeout(timeout_ms / 1_000), self._asking:
+            async with asyncio.timeout(timeout_ms / 1_000), share, self._asking:
                 return await self._ask(request)
         except TimeoutError:
             raise AskError(
@@ -315,7 +323,7 @@ class Connection:
     async def _answer(self, ask: Ask) -> None:
         try:
             if lane_of_answer(ask.message) is Lane.BULK:
-                async with self._bulk_answers:
+                async with self._bulk_answers[is_for_content(ask.message)]:
                     await self._bulk_low.wait()
                     self._reply(ask.number, await self._owner.on_ask(self, ask.message))
             else:
@@ -433,6 +441,11 @@ class Connection:
 def lane_of_answer(request: Request) -> Lane:
     """The lane that the answer to a request travels in."""
     return Lane.BULK if type(request).__name__ in _BULK_REQUESTS else Lane.CONTROL
+
+
+def is_for_content(request: Request) -> bool:
+    """Whether a request is for bytes of content, of which many are wanted at once and which nothing else waits for."""
+    return isinstance(request, LeavesRequest | ChunkRequest)
 
 
 _BULK_REQUESTS: Final = frozenset(

@@ -57,7 +57,8 @@ outbox_frames_max: Final = (4_096, 512, 1_024, 64)
 """Frames that may wait for one peer, by lane: consensus, control, transactions, bulk."""
 outbox_bytes_max: Final = (4 * _MIB, 1 * _MIB, 4 * _MIB, 4 * _MIB)
 bulk_answers_in_flight_max: Final = 2
-"""Answers in the bulk lane that are made for one peer at once; the next waits until the line is nearly empty."""
+"""Answers in the bulk lane that are made for one peer at once, of content and of all else each; the next waits until the line is
+nearly empty."""
 message_rates: Final[dict[str, tuple[int, int]]] = {
     "VoteNotice": (2_000, 6_000),
     "CertificateNotice": (1_500, 8_000),
@@ -92,6 +93,8 @@ peer_charge_fade_ms: Final = 6_000
 """A point of a peer's charges is forgiven every so often."""
 asks_in_flight_max: Final = 16
 """Questions of ours to one peer that wait for an answer; it may have as many open with us."""
+content_asks_in_flight_max: Final = 12
+"""Of these, for pieces and leaf hashes of content: the others are left for what consensus and sync lack."""
 ask_ms_max: Final = 10_000
 handlers_in_flight_max: Final = (512, 64, 64, 16)
 """Messages of one peer being handled at once, by lane; above it its connection is not read."""
