@@ -131,6 +131,8 @@ class Node:
         self.metrics = Metrics()
         self.metrics.registry.register(ProcessNumbers())
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="content")
+        # A round reads half a gigabyte, and may send another to an object store that is slow.
+        self._keeping = ThreadPoolExecutor(1, thread_name_prefix="keeping")
         self._crypto = ThreadPoolExecutor(CRYPTO_THREADS, thread_name_prefix="crypto")
         self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="reads")
         self._feed = BlockFeed()
@@ -286,7 +288,7 @@ class Node:
             stack.push_async_callback(self.application.close)
             stack.callback(self._shelf.close)
             # Nobody may still read when the database is closed.
-            for threads in (self._crypto, self._disk, self._reads):
+            for threads in (self._crypto, self._disk, self._keeping, self._reads):
                 stack.callback(threads.shutdown, wait=True, cancel_futures=True)
             stack.callback(self._work.close)
             for part in (self._storage, self._votes, self._fetcher):
@@ -446,11 +448,12 @@ class Node:
 
     async def _housekeeping(self) -> None:
         """Keeps the house of contributed content."""
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(EXPIRE_SECONDS)
             reader = self.application.reader()
             try:
-                done = await asyncio.get_running_loop().run_in_executor(self._disk, self._house.round, reader)
+                done = await loop.run_in_executor(self._keeping, self._house.round, reader)
             except (StorageError, OSError) as error:
                 log.error("content can't be put in order", error=told(error, self.config.content_path))
                 continue

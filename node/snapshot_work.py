@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from datalayer.files import disk_errors
 from node import config as configuration
 from node import trust
 from node.storage import WANTED
@@ -74,8 +75,9 @@ def create(home: Path, wait_seconds: float) -> Shown:
     except LockedStoreError:
         return _asked_for(folder, wait_seconds)
     try:
-        taking.clean(folder)
-        return shown(taking.take(chain.reader(), chain.genesis_hash, folder))
+        with disk_errors(folder):
+            taking.clean(folder)
+            return shown(taking.take(chain.reader(), chain.genesis_hash, folder))
     finally:
         chain.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +17,7 @@ from msgspec.structs import replace
 
 from datalayer.remote import RemoteError, RemoteStore
 from datalayer.store import ContentStore
+from node import service
 from node.content_house import ContentHouse, Round
 from node.fetching import Bring
 from node.fingerprints import Fingerprints
@@ -22,11 +25,14 @@ from node.named_content import contents_named, is_named
 from omnitensor.protocol import limits
 from omnitensor.protocol.bodies import CampaignClose, CampaignSpec, ItemDeclaration
 from omnitensor.protocol.content import ContentId, content_id_of
+from omnitensor.protocol.errors import StorageError
 from omnitensor.protocol.types import CampaignId, Hash
 from omnitensor.protocol.work import CampaignModel, LayerShape
+from p2p.messages import ContentQuery, PeerId
 from state.reader import Reader
 from state.records_review import BatchPhase, SeatState
 from tests.ledger.world import BAD, GOOD, SPEC, World, review
+from tests.node.node_kit import make_folders, node_at
 from tests.node.test_fetching import keep
 
 KEEP_BLOCKS = 20
@@ -210,3 +216,31 @@ def test_what_the_disk_changed_is_dropped_and_wanted_anew(town: Town) -> None:
     assert house.wants(town.reader, content.chunk_root), "whoever asks for it has it fetched"
     keep(town.store, b"one")
     assert house.round(town.reader).damaged == 0
+
+
+async def test_a_long_round_leaves_the_content_threads_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peers are answered from the one that is left while another file is read."""
+    monkeypatch.setattr(service, "EXPIRE_SECONDS", 0.01)
+    node = node_at(make_folders(tmp_path, validators=1).homes[0])
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def long(reader: Reader) -> Round:
+        begun.release()
+        gate.wait()
+        raise StorageError("it ends with the test")
+
+    monkeypatch.setattr(node._house, "round", long)
+    await node.start()
+    try:
+        await asyncio.to_thread(begun.acquire)
+        other = asyncio.get_running_loop().run_in_executor(node._disk, gate.wait)
+        async with asyncio.timeout(240):
+            query = ContentQuery(Hash(bytes(32)), False)
+            assert await node._handler.on_request(PeerId(bytes(32)), query) is None
+        gate.set()
+        await other
+    finally:
+        gate.set()
+        await node.stop()

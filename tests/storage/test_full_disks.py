@@ -13,7 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from datalayer.store import ContentStore
+from node import snapshot_work
 from node.safety_files import DiskFiles
+from node.setup import make_folder
 from node.snapshot_part import Part
 from node.storage import StorageKeeper, StoragePolicy
 from omnitensor.protocol.errors import StorageError
@@ -22,7 +24,7 @@ from state.chain import Chain
 from state.reader import Reader
 from state.snapshots import taking
 from state.snapshots.files import SnapshotFile
-from tests.storage.chains import EPOCH_BLOCKS, grown
+from tests.storage.chains import EPOCH_BLOCKS, genesis_of, grow, grown
 
 PAGE = 4_096
 Disk = Callable[[], Path]
@@ -99,6 +101,20 @@ async def test_a_snapshot_that_has_no_room_says_where_to_make_some(tmp_path: Pat
     finally:
         await keeper.stop()
         chain.close()
+
+
+def test_a_snapshot_that_a_command_takes_says_the_same(tmp_path: Path, disk: Disk) -> None:
+    (tmp_path / "genesis.json").write_text(genesis_of().to_json(), encoding="utf-8")
+    home, place = tmp_path / "home", disk()
+    make_folder(home, tmp_path / "genesis.json", {})
+    chain = Chain.open(home / "chain", genesis_of())
+    grow(chain, EPOCH_BLOCKS)
+    chain.close()
+    fill(place)
+    (home / "snapshots").symlink_to(place)
+    with pytest.raises(StorageError) as refused:
+        snapshot_work.create(home, 0.0)
+    assert says_what_to_do(str(refused.value), home / "snapshots"), refused.value
 
 
 def test_a_chunk_of_which_half_had_room_is_not_taken_for_whole(tmp_path: Path, disk: Disk) -> None:
