@@ -216,6 +216,7 @@ async def test_a_running_node_hears_it_of_real_peers_and_goes_on_as_before(
     monkeypatch.setattr(clock_watch, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(limits, "clock_wrong_ms_min", 0)
     monkeypatch.setattr(limits, "clock_ping_ms", 0)
+    monkeypatch.setattr(limits, "clock_stale_ms", 10**9)
     off = [hour]
     async with running(folders.homes) as (node,):
         assert node._backend.status().clock_ahead_ms is None

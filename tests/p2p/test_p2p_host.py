@@ -438,6 +438,7 @@ async def test_a_handler_that_fails_harms_neither_node_nor_peer() -> None:
 async def test_peers_tell_one_another_their_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the number of a Ping, now and then; what was said long ago counts no more."""
     monkeypatch.setattr(limits, "clock_ping_ms", 0)
+    monkeypatch.setattr(limits, "clock_stale_ms", 10**9)
     theirs = 1_800_000_000_000
     async with nodes() as net:
         before = time.monotonic_ns() // 1_000_000
@@ -455,6 +456,7 @@ async def test_peers_tell_one_another_their_clocks(monkeypatch: pytest.MonkeyPat
 
 async def test_a_clock_is_said_again_and_older_software_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "clock_ping_ms", 0)
+    monkeypatch.setattr(limits, "clock_stale_ms", 10**9)
     async with nodes() as net:
         clock = itertools.count(1_800_000_000_000)
         node = await net.start(1, wall=lambda: next(clock))
