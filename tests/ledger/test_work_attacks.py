@@ -230,6 +230,47 @@ def test_a_fast_worker_shuts_nobody_out() -> None:
     assert world.job(job).done == 1
 
 
+def test_speed_earns_nothing_that_was_drawn_for_others() -> None:
+    """One tries everything in every block, the others commit in the last one that is theirs: each earns what it was drawn for."""
+    world = a_world(workers=5, params=replace(WORK, work_receipts_per_block_max=100))
+    job = world.open_job(rows=40)
+    units, opened = range(10), world.job(job).opened_at
+    drawn = {unit: world.takers(job, unit) for unit in units}
+    fast, slow = world.workers[0], world.workers[1:]
+
+    def grab() -> None:
+        for unit in units:
+            row = world.kept(fast, job, unit)
+            if row is None:
+                world.send(fast, WorkCommit(world.receipt(fast, job, unit)))
+            elif row.state == ReceiptState.COMMITTED:
+                world.send(fast, WorkOutputs(job, unit, None, outputs_of(job, unit, 4)))
+
+    while world.height + 1 < opened + WORK.work_assigned_blocks:
+        grab()
+        world.block()
+    grab()
+    for name in slow:
+        for unit in units:
+            if name in drawn[unit]:
+                world.send(name, WorkCommit(world.receipt(name, job, unit)))
+    world.block()
+    grab()
+    for unit in units:
+        for name in drawn[unit]:
+            if name != fast:
+                world.send(name, WorkOutputs(job, unit, None, outputs_of(job, unit, 4)))
+    world.block()
+    votes = tuple(ReceiptVote(job, unit, address_of(name), True, 5) for unit in units for name in drawn[unit])
+    for name in world.validator_names:
+        world.send(name, WorkJudge((), votes))
+    world.block()
+    world.blocks(WORK.epoch_blocks)
+    assert world.job(job).status == JobStatus.DONE
+    for name in world.workers:
+        assert world.worker(name).fees == 7 * OMNIT * sum(name in takers for takers in drawn.values())
+
+
 def test_a_unit_that_nobody_took_in_time_waits_from_its_first_receipt() -> None:
     world = a_world()
     job = world.open_job()
@@ -239,6 +280,20 @@ def test_a_unit_that_nobody_took_in_time_waits_from_its_first_receipt() -> None:
     while world.height + 1 < hold:
         assert world.show("wo0", job, 0, wait=False).code == "outputs_early"
     assert world.show("wo0", job, 0, wait=False).ok
+
+
+def test_nobody_who_joins_makes_the_others_wait_longer() -> None:
+    """Else their time to show would be over before they may."""
+    world = a_world()
+    job = world.open_job(rows=4, replicas=3)
+    world.blocks(WORK.work_assigned_blocks)
+    assert world.commit_unit("wo0", job, 0).ok
+    hold = world.height + WORK.work_outputs_blocks
+    world.blocks(hold - 2 - world.height)
+    assert world.commit_unit("wo1", job, 0).ok
+    for name in ("wo0", "wo1"):
+        assert world.show(name, job, 0, wait=False).ok
+    assert world.height == hold + 1
 
 
 @pytest.mark.parametrize("verdict", [(True, 5), BAD, None])

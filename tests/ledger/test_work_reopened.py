@@ -141,6 +141,7 @@ def test_where_another_receipt_stands_nothing_is_run_again() -> None:
     row = world.job(job)
     assert (row.status, row.outcome, row.done, row.under_way) == (JobStatus.CLOSING, JobStatus.DONE, 1, 1)
     assert not world.said("job.reopened")
+    assert len(world.said("job.closing")) == 1
     world.blocks(WORK.epoch_blocks)
     row = world.job(job)
     assert (row.status, row.paid, row.burned, row.refunded) == (JobStatus.DONE, FEE, 3 * OMNIT, COST)

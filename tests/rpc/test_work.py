@@ -44,6 +44,7 @@ from omnitensor.protocol.types import (
 )
 from omnitensor.protocol.votes import Vote, VoteKind
 from omnitensor.protocol.work import FraudProof, LayerShape, Receipt, Ticket, outputs_root, synthetic_job
+from omnitensor.sdk import AsyncClient
 from tests.rpc.test_proofs import header_at, row
 from tests.rpc.world import Client, TestBackend
 from tests.state.chain_fixtures import CHAIN_ID, consensus_secret, key, make_genesis
@@ -92,9 +93,9 @@ def by_all(body: BodyBase) -> list[tuple[object, BodyBase]]:
     return [(key(f"v{number}"), body) for number in range(4)]
 
 
-def posted(backend: TestBackend, rows: int = 8) -> Hash:
+def posted(backend: TestBackend, rows: int = 8, replicas: int = 1) -> Hash:
     """A job that is open: its model is older than an epoch, and every validator has its bytes."""
-    done = backend.commit((key("a2"), post(backend, rows)))
+    done = backend.commit((key("a2"), msgspec.structs.replace(post(backend, rows), replicas=replicas)))
     [job] = [dict(event.fields)["job"] for event in done.result.receipts[0].events]
     assert isinstance(job, bytes)
     backend.commit(*by_all(WorkJudge((JobVote(Hash(job), True),), ())))  # type: ignore[arg-type]
@@ -154,6 +155,34 @@ async def test_a_job_from_its_post_to_its_outputs(backend: TestBackend, client: 
     assert value is not None
     assert decode(WorkReceipt, value).macs == 16_384
     assert (await client.call("jobs.get", job=job.hex()))["done"] == 1
+
+
+async def test_a_job_with_fewer_replicas_than_it_asks_for_is_told_as_it_is(
+    backend: TestBackend, client: Client
+) -> None:
+    """What it costs and what returns is known once its units stand, and is what is paid and returns in the end."""
+    backend.commit((WORKER, registration()))
+    job = posted(backend, 4, replicas=2)
+    committed(backend, job, 0)
+    hold = backend.chain.head.height + PARAMS.work_outputs_blocks
+    [told] = backend.commit((WORKER, WorkOutputs(job, 0, None, OUTPUTS))).result.receipts
+    assert (told.code, str(hold) in told.reason) == ("outputs_early", True)
+    while backend.chain.head.height + 1 < hold:
+        backend.commit()
+    [told] = backend.commit((WORKER, WorkOutputs(job, 0, None, OUTPUTS))).result.receipts
+    assert told.ok, told
+    async with AsyncClient(client.url) as asked:
+        before = await asked.job(job.hex())
+        assert (before.status, before.done, before.units, before.replicas) == ("open", 0, 1, 2)
+        backend.commit(*by_all(WorkJudge((), (ReceiptVote(job, 0, WORKER.address, True, 16_384),))))  # type: ignore[arg-type]
+        stands = await asked.job(job.hex())
+        assert (stands.status, stands.done, stands.under_way) == ("closing", 1, 1)
+        assert (stands.refunded, stands.escrow) == (0, 2 * (NANO + 5))
+        assert (stands.cost, stands.returns) == ((NANO, 5), NANO + 5)
+        while not (over := await asked.job(job.hex())).is_over:
+            backend.commit()
+        assert (over.status, over.paid, over.burned, over.refunded) == ("done", NANO, 5, NANO + 5)
+        assert (over.cost, over.returns) == (stands.cost, stands.returns)
 
 
 async def test_a_worker_with_its_bond_receipts_and_credit(backend: TestBackend, client: Client) -> None:
