@@ -188,7 +188,7 @@ class Chain:
         """
         tip = self._tip_of(parent_hash)
         upgrades.check_known(Overlay(tip.base), Height(tip.header.height + 1))
-        timestamp_ms = max(timestamp_ms, tip.header.timestamp_ms)
+        timestamp_ms = max(timestamp_ms, _earliest_above(tip))
         ctx = self._context(tip, timestamp_ms, proposer, beacon_reveal, attendance)
         room = limits.block_bytes_max - HEADER_ROOM_BYTES
         executed = execute(tip, ctx, transactions[: limits.block_transactions_max], self._pages.read, room)
@@ -256,11 +256,11 @@ class Chain:
     def _check_before_execution(self, tip: Tip, prepared: PreparedBlock) -> None:
         """What is wrong without executing, the cheap things first. Raises BlockError."""
         header, parent = prepared.header, tip.header
-        if header.timestamp_ms < parent.timestamp_ms:
+        if header.timestamp_ms < (earliest := _earliest_above(tip)):
             raise BlockError(
-                "the timestamp is before the parent's",
+                "the timestamp is less than a block interval after the parent's",
                 value=header.timestamp_ms,
-                remedy=f"at least {parent.timestamp_ms}",
+                remedy=f"at least {earliest}",
             )
         if len(prepared.transactions) > limits.block_transactions_max:
             raise BlockError("the block has too many transactions", value=len(prepared.transactions))
@@ -486,6 +486,11 @@ def _loaded(store: Store, genesis: Genesis | None, tell: Tell) -> opening.Loaded
         store.close()
         raise
     return loaded
+
+
+def _earliest_above(tip: Tip) -> TimeMs:
+    """The least timestamp of the block above: what is counted in blocks lasts at least so many block intervals."""
+    return TimeMs(tip.header.timestamp_ms + tip.params.block_interval_ms)
 
 
 def _base_fee_above(parent: Header, params: Params) -> int:

@@ -83,8 +83,8 @@ class Execution(Knowledge):
             if header.height != parent_height + 1
             else "the epoch is not the candidate's"
             if header.epoch != entry.candidate.epoch
-            else "the timestamp is before the parent's"
-            if header.timestamp_ms < parent_ms
+            else "the timestamp is less than a block interval after the parent's"
+            if header.timestamp_ms < parent_ms + self.settings.block_interval_ms
             else "the proposer is not the view's leader"
             if header.proposer != self.schedule.address(leader)
             else None

@@ -165,8 +165,13 @@ def test_a_timestamp_ahead_of_the_clock_is_waited_for_and_not_called_invalid() -
 
 @pytest.mark.parametrize(
     "break_it",
-    [{"timestamp_ms": EPOCH_MS - 1}, {"header_height": 5}, {"proposer": True}],
-    ids=["before its parent", "wrong height", "not the leader"],
+    [
+        {"timestamp_ms": EPOCH_MS - 1},
+        {"timestamp_ms": EPOCH_MS + INTERVAL_MS - 1},
+        {"header_height": 5},
+        {"proposer": True},
+    ],
+    ids=["before its parent", "before its pace", "wrong height", "not the leader"],
 )
 def test_what_ties_a_block_to_its_place_is_checked_without_executing(break_it: dict[str, int]) -> None:
     from msgspec.structs import replace

@@ -210,7 +210,10 @@ async def test_data_is_contributed_judged_and_paid(client: Client, backend: Test
     }
     assert int(good["reward"]) > int(good["paid"]) > 0
     assert [step["status"] for step in good["history"]] == ["revealed", "queued", "in_review", "accepted"]
-    assert all(step["timestamp_ms"] == START_MS + 500 * step["height"] for step in good["history"])
+    assert all(
+        step["timestamp_ms"] == START_MS + PARAMS.block_interval_ms * step["height"]
+        for step in good["history"]
+    )
     assert bad["status"] == "rejected"
     assert bad["reasons"]
     assert bad["reward"] is None

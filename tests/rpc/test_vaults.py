@@ -16,9 +16,9 @@ HOLDER = format_address(key("a1").address)
 
 
 def grant(amount: int) -> VaultGrant:
-    """Opens over twenty seconds from genesis; blocks of these chains are half a second apart."""
+    """Opens over forty seconds from genesis; blocks of these chains are a second apart."""
     return VaultGrant(
-        key("a1").address, Amount(amount), TimeMs(START_MS), TimeMs(START_MS), TimeMs(START_MS + 20_000)
+        key("a1").address, Amount(amount), TimeMs(START_MS), TimeMs(START_MS), TimeMs(START_MS + 40_000)
     )
 
 
@@ -30,7 +30,7 @@ async def test_vaults_show_what_has_vested(backend: TestBackend, client: Client)
     assert sorted(int(each["total"]) for each in shown["vaults"]) == [1_000, 2_000, 3_000]
     for each in shown["vaults"]:
         assert int(each["vested"]) == int(each["withdrawable"]) == int(each["total"]) // 20
-        assert (each["granter"], each["now_ms"]) == (format_address(key("a0").address), START_MS + 1_000)
+        assert (each["granter"], each["now_ms"]) == (format_address(key("a0").address), START_MS + 2_000)
     first = shown["vaults"][0]
     vault = parse_address(first["vault"])
     backend.commit((key("a1"), VaultWithdraw(vault, Amount(50))))

@@ -76,7 +76,7 @@ async def test_any_method_works_and_blocks_come_in_order(client: Client, backend
     assert [one["topic"] for one in heard] == ["blocks"] * 20
     assert [one["event"]["height"] for one in heard] == list(range(1, 21))
     assert [one["event"]["hash"] for one in heard] == [one.block.hash.hex() for one in made]
-    assert heard[0]["event"]["timestamp_ms"] == START_MS + 500
+    assert heard[0]["event"]["timestamp_ms"] == START_MS + 1_000
     assert heard[0]["event"]["proposer"] == format_address(key("v0").address)
     assert (await ear.ask("subscribe.close", subscription=name))["result"] == {"closed": True}
     backend.commit()

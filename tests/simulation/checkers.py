@@ -36,6 +36,7 @@ class Checkers:
         self._candidates: dict[bytes, Candidate] = {}
         self._seen: set[Certificate] = set()
         self._promised: dict[bytes, int] = {}
+        self._interval_ms = scenario.block_interval_ms
         self._ahead_ms = scenario.clock_drift_ms + max(scenario.skew_ms, scenario.jump_ms)
 
     def violated(self, what: str) -> None:
@@ -153,8 +154,11 @@ class Checkers:
             timestamp_ms = entry.block.header.timestamp_ms
             if timestamp_ms > now_ms + self._ahead_ms:
                 self.violated(f"final block {height} is {timestamp_ms - now_ms} ms ahead of time")
-            if timestamp_ms < self._times.get(height - 1, 0):
-                self.violated(f"final block {height} is older than the block below it")
+            below_ms = self._times.get(height - 1)
+            if below_ms is not None and timestamp_ms < below_ms + self._interval_ms:
+                self.violated(
+                    f"final block {height} is {timestamp_ms - below_ms} ms after the block below it"
+                )
             self._times[height] = timestamp_ms
             if entry.proof is None and height % self._epoch_blocks == 0:
                 self.violated(f"node {index} has no proof of its own for boundary {height}")

@@ -101,7 +101,8 @@ class LedgerChain:
         header = self.header(parent)
         if header is None:
             return None
-        time_ms = TimeMs(max(timestamp_ms, header.timestamp_ms) + salt)
+        earliest_ms = header.timestamp_ms + self.chain.params.block_interval_ms
+        time_ms = TimeMs(max(timestamp_ms, earliest_ms) + salt)
         try:
             block = self.chain.build(
                 parent,

@@ -126,6 +126,7 @@ def check(
         weights=tuple(weight for _, weight in sorted(roll.members(0))),
         byzantine={len(order) - 1: "double_voter"},
         epoch_blocks=genesis.params.epoch_blocks,
+        block_interval_ms=genesis.params.block_interval_ms,
         clock_drift_ms=genesis.params.clock_drift_ms,
     )
     checkers = ChainCheckers(scenario, roll, genesis.chain_id)

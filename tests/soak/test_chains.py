@@ -43,6 +43,7 @@ def seen(voters: Voters, *chains: list[Committed]) -> list[str]:
         weights=(100_000,) * 4,
         byzantine={3: "double_voter"},
         epoch_blocks=genesis.params.epoch_blocks,
+        block_interval_ms=genesis.params.block_interval_ms,
     )
     checkers = ChainCheckers(scenario, roll, genesis.chain_id)
     for index, one in enumerate(chains):

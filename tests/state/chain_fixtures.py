@@ -92,11 +92,11 @@ def build(
     proposer: str = "v0",
     timestamp_ms: int | None = None,
 ) -> Block:
-    """A block on the head (or another executed parent at ``height - 1``)."""
+    """A block on the head (or another executed parent at ``height - 1``), at the earliest or at a time."""
     number = chain.head.height + 1 if height is None else height
     return chain.build(
         chain.head.hash if parent is None else parent,
-        TimeMs(START_MS + 500 * number if timestamp_ms is None else timestamp_ms),
+        TimeMs(START_MS if timestamp_ms is None else timestamp_ms),
         key(proposer).address,
         reveal(chain, number, proposer),
         list(transactions),

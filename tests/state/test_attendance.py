@@ -59,7 +59,7 @@ def build_saying(chain: Chain, said: Attendance | None) -> Block:
     height = chain.head.height + 1
     return chain.build(
         chain.head.hash,
-        TimeMs(START_MS + 500 * height),
+        TimeMs(START_MS),
         key("v0").address,
         reveal(chain, height, "v0"),
         [],

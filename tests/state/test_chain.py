@@ -209,6 +209,23 @@ def test_an_unknown_parent_is_refused(chain: Chain, other: Chain) -> None:
         other.commit(second.hash, None)
 
 
+def test_no_block_comes_before_the_block_interval(chain: Chain, other: Chain) -> None:
+    """What is counted in blocks (withdrawals, reviews, a light client's trust) lasts at least so many intervals."""
+    interval = chain.params.block_interval_ms
+    first = build(chain)
+    block = build(chain, parent=first.hash, height=2)
+    other.check(first)
+    early = TimeMs(first.header.timestamp_ms + interval - 1)
+    with pytest.raises(BlockError, match="block interval"):
+        other.check(Block(replace(block.header, timestamp_ms=early), ()))
+    other.check(block)
+
+
+def test_a_block_is_never_built_before_the_block_interval(chain: Chain) -> None:
+    block = build(chain, timestamp_ms=START_MS)
+    assert block.header.timestamp_ms == START_MS + chain.params.block_interval_ms
+
+
 def test_unfinal_blocks_are_bounded(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "pending_blocks_max", 4)
     spine = [build(chain)]

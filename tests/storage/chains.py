@@ -17,7 +17,7 @@ from tests.state.chain_fixtures import build, key, make_genesis, order
 
 EPOCH_BLOCKS = 4
 PARAMS = Params(
-    block_interval_ms=60_000, epoch_blocks=EPOCH_BLOCKS, evidence_epochs=3, unbonding_blocks=4 * EPOCH_BLOCKS
+    block_interval_ms=100, epoch_blocks=EPOCH_BLOCKS, evidence_epochs=3, unbonding_blocks=4 * EPOCH_BLOCKS
 )
 
 

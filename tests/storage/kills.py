@@ -29,10 +29,10 @@ from state.snapshots.files import SUFFIX, SnapshotFile, heights_in, name_of
 from state.snapshots.manifest import CHUNKS
 from state.store import Snapshot
 from tests.state.chain_fixtures import START_MS
-from tests.storage.chains import EPOCH_BLOCKS, genesis_of, grow, grow_one, grown, rows
+from tests.storage.chains import EPOCH_BLOCKS, PARAMS, genesis_of, grow, grow_one, grown, rows
 from tests.storage.forks import Say, fresh_process, in_a_child, killed_after
 
-NOW_MS = START_MS + 60_000
+NOW_MS = START_MS + PARAMS.block_interval_ms
 BLOCKS_MAX = 120
 """A chain that has grown so far is begun anew: what is verified after each kill is all of it."""
 

@@ -26,11 +26,11 @@ from state.snapshots.files import FOOT_BYTES, MAGIC, SnapshotFile, chunk_starts,
 from state.snapshots.manifest import CHUNKS, Manifest, SnapshotError, read_manifest, state_root
 from state.store import Snapshot
 from tests.state.chain_fixtures import START_MS, build
-from tests.storage.chains import EPOCH_BLOCKS, genesis_of, grow, grown, rows
+from tests.storage.chains import EPOCH_BLOCKS, PARAMS, genesis_of, grow, grown, rows
 
 EPOCHS = 6
 HEIGHT = EPOCHS * EPOCH_BLOCKS
-NOW_MS = START_MS + 60_000
+NOW_MS = START_MS + PARAMS.block_interval_ms
 
 
 @pytest.fixture(scope="module")

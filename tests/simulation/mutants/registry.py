@@ -77,7 +77,7 @@ RULES = (
     ),
     Mutant("blocks not executed", Product(core=rules.UnexecutedCore), "poisoning_leader", 5),
     Mutant("timestamps ahead of time", Product(core=rules.FutureCore), "clock_liar", 10),
-    Mutant("timestamps that go back", Product(core=rules.PastCore), "clock_liar", 10),
+    Mutant("timestamps before the pace", Product(core=rules.PastCore), "clock_liar", 10),
     Mutant("final by a notarization", Product(core=rules.HastyCore), "silent", 3),
     Mutant("no standstill", Product(core=rules.MuteCore), "silent", 20, weather={"loss": 0.25}),
     Mutant("no view timer", Product(core=rules.PatientCore), "silent", 3),

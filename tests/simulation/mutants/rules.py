@@ -89,7 +89,7 @@ class FutureCore(Core):
 
 
 class PastCore(Core):
-    """R3 without looking whether a timestamp is before the parent's."""
+    """R3 without looking whether a block interval lies between a timestamp and the parent's."""
 
     def _check(self, entry: Entry, parent_hash: Hash, parent_height: Height, parent_ms: TimeMs) -> Any:
         filler = entry.candidate.block_hash == parent_hash
