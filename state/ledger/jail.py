@@ -20,12 +20,17 @@ from state.schema import DOWNTIME, VALIDATORS
 
 
 def begin(view: View, ctx: BlockContext, address: Address, weight: int = 0) -> Height:
-    """Jails a validator; the height from which on it may leave. ``weight`` is what counts towards the bound on downtime."""
+    """Jails a validator; the height from which on it may leave.
+
+    ``weight`` is what counts towards the bound on downtime. Whoever is in jail for that already counts as before.
+    """
     row, before = view.get(VALIDATORS, address), view.get(DOWNTIME, address)
     assert row is not None, "whoever is jailed is in the register"
     until = Height(ctx.height + ctx.params.jail_blocks)
     view.put(VALIDATORS, replace(row, jailed=True), address)
     absent = 0 if before is None else before.epochs
+    if before is not None and before.until > ctx.height:
+        weight = max(weight, before.weight)
     view.put(DOWNTIME, Downtime(absent, ctx.epoch, until, weight), address)
     return until
 

@@ -312,6 +312,16 @@ def test_whoever_is_jailed_for_something_else_leaves_the_same_way_and_takes_no_r
     assert 4 not in chain.jailed()
 
 
+def test_who_is_jailed_for_something_else_as_well_still_takes_its_room() -> None:
+    """Else whoever went to jail on purpose, and then contradicts itself in a review, makes room for as many others."""
+    chain = Chain((10,) * 5, changed(PARAMS, downtime_epochs=1, jail_blocks=100))
+    chain.epoch(1)
+    assert chain.jailed() == {1}
+    jail.begin(chain.view, chain.context(), address(1))
+    chain.epoch(2)
+    assert chain.jailed() == {1}
+
+
 class Oracle:
     """The same said once more, without the product: a dictionary and fractions."""
 

@@ -191,8 +191,9 @@ class Gold(Ground):
             refuse_if(each.sender != b"\0" + each.signer and not mine, "contradiction")
         self.charge(one.batch, first.sender, seat.bond, CONTRADICTED)
         self.validators[first.sender].jailed = True
-        absent = self.downtime.get(first.sender, (0, 0, 0, 0))[0]
-        self.downtime[first.sender] = (absent, self.epoch, self.height + self.p.jail_blocks, 0)
+        absent, _, until, weight = self.downtime.get(first.sender, (0, 0, 0, 0))
+        weight = weight if until > self.height else 0
+        self.downtime[first.sender] = (absent, self.epoch, self.height + self.p.jail_blocks, weight)
 
     def _holds(self, number: int) -> bool:
         return self.batches[number].phase != DONE
