@@ -43,21 +43,24 @@ class Round:
 
 
 class ContentHouse:
-    """One node's. ``keep_blocks``: for how long after a campaign's end its data are kept; 0: for good."""
+    """One node's. ``keep_ms``: for how long after a campaign's end its data are kept; 0: for good."""
 
     def __init__(
-        self, store: ContentStore, fingerprints: Fingerprints, remote: RemoteStore | None, keep_blocks: int
+        self, store: ContentStore, fingerprints: Fingerprints, remote: RemoteStore | None, keep_ms: int
     ) -> None:
         self._store: Final = store
         self._scrub: Final = Scrub(store)
         self._damaged = 0
         self._fingerprints: Final = fingerprints
         self._remote: Final = remote
-        self._keep_blocks: Final = keep_blocks
+        self._keep_ms: Final = keep_ms
 
     def wants(self, reader: Reader, chunk_root: Hash) -> bool:
         """Whether content that the chain names is kept, and fetched when somebody asks for it."""
-        return is_wanted(reader, chunk_root, self._keep_blocks)
+        keep_blocks = -(
+            -self._keep_ms // reader.params().block_interval_ms
+        )  # a vote may have changed it since
+        return is_wanted(reader, chunk_root, keep_blocks)
 
     def numbers(self) -> dict[str, int]:
         """What is here, for an operator who watches quota and disk."""

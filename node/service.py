@@ -186,9 +186,8 @@ class Node:
         self._handler.announce = self.network.broadcast
         self._accusing = Tasks("evidence", EVIDENCE_TASKS_MAX)
         remote = RemoteStore(config.content_remote) if config.content_remote else None
-        keep_blocks = config.content_keep_days * DAY_MS // chain.params.block_interval_ms
         fingerprints = Fingerprints(self._content)
-        self._house = ContentHouse(self._content, fingerprints, remote, keep_blocks)
+        self._house = ContentHouse(self._content, fingerprints, remote, config.content_keep_days * DAY_MS)
         self.metrics.add_numbers("content", self._house.numbers)
         self._fetcher = ContentFetcher(self.network, self._content, self._disk, self.metrics, remote)
         self._clock = ClockWatch(self.network.peers, lambda: chain.params.clock_drift_ms)

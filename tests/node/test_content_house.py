@@ -26,6 +26,7 @@ from omnitensor.protocol import limits
 from omnitensor.protocol.bodies import CampaignClose, CampaignSpec, ItemDeclaration
 from omnitensor.protocol.content import ContentId, content_id_of
 from omnitensor.protocol.errors import StorageError
+from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import CampaignId, Hash
 from omnitensor.protocol.work import CampaignModel, LayerShape
 from p2p.messages import ContentQuery, PeerId
@@ -36,6 +37,7 @@ from tests.node.node_kit import make_folders, node_at
 from tests.node.test_fetching import keep
 
 KEEP_BLOCKS = 20
+INTERVAL_MS = 1_000
 
 
 @dataclass
@@ -47,12 +49,19 @@ class Town:
 
     @property
     def reader(self) -> Reader:
-        view, height = self.world.view, self.world.height
-        shown = SimpleNamespace(get=view.get, scan=view.scan, head=SimpleNamespace(height=height))
-        return cast(Reader, shown)
+        return self.reader_at(INTERVAL_MS)
 
-    def house(self, remote: RemoteStore | None = None, keep_blocks: int = KEEP_BLOCKS) -> ContentHouse:
-        return ContentHouse(self.store, Fingerprints(self.store), remote, keep_blocks)
+    def reader_at(self, interval_ms: int) -> Reader:
+        """The state, with another block interval in force."""
+        view, height = self.world.view, self.world.height
+        params = Params(block_interval_ms=interval_ms)
+        head = SimpleNamespace(height=height)
+        return cast(Reader, SimpleNamespace(get=view.get, scan=view.scan, head=head, params=lambda: params))
+
+    def house(
+        self, remote: RemoteStore | None = None, keep_ms: int = KEEP_BLOCKS * INTERVAL_MS
+    ) -> ContentHouse:
+        return ContentHouse(self.store, Fingerprints(self.store), remote, keep_ms)
 
     def submit(self, campaign: int, *texts: str) -> None:
         declared = []
@@ -131,7 +140,9 @@ def test_data_are_kept_as_long_as_something_wants_them(town: Town) -> None:
     while town.world.height < ended + KEEP_BLOCKS:
         assert house.round(town.reader).ended_dropped == 0
         town.world.block()
-    assert town.house(keep_blocks=0).round(town.reader).ended_dropped == 0
+    assert town.house(keep_ms=0).round(town.reader).ended_dropped == 0
+    faster = town.reader_at(INTERVAL_MS // 2)  # a vote after the node was started
+    assert house.round(faster).ended_dropped == 0, "as many days are twice as many blocks"
     assert house.round(town.reader).ended_dropped == 2
     assert town.held("one", "two") == [False, False]
 
@@ -167,7 +178,7 @@ def test_accepted_data_go_to_the_object_store_and_make_room(tmp_path: Path) -> N
     campaign = town.world.open()
     texts = [sha256(bytes([place])).hexdigest() * 12_000 for place in range(5)]  # 750 KiB each
     town.submit(campaign, *texts[:4])
-    house = town.house(remote, keep_blocks=0)
+    house = town.house(remote, keep_ms=0)
     assert house.round(town.reader) == Round(0, 0, 4, 0, 0), "nothing is accepted yet"
     review(town.world, GOOD)
     done = house.round(town.reader)
@@ -199,10 +210,10 @@ def test_an_object_store_that_fails_stops_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(remote, "has", broken)
-        assert town.house(remote, keep_blocks=0).round(town.reader) == Round(0, 0, 0, 0, 0)
+        assert town.house(remote, keep_ms=0).round(town.reader) == Round(0, 0, 0, 0, 0)
         with pytest.raises(RemoteError):
             brought(remote, town.store, content_id_of(b"another"))
-    assert town.house(remote, keep_blocks=0).round(town.reader).sent == 1
+    assert town.house(remote, keep_ms=0).round(town.reader).sent == 1
 
 
 def test_what_the_disk_changed_is_dropped_and_wanted_anew(town: Town) -> None:
