@@ -13,6 +13,7 @@ from consensus.stake.scheme import Scheme
 from consensus.stake.verify import Verifier
 from omnitensor.protocol import limits
 from omnitensor.protocol.epochs import boundary_of, epoch_of
+from omnitensor.protocol.params import Params
 from omnitensor.protocol.types import Address, BlsPublicKey, Epoch, Hash, Height, TimeMs
 from omnitensor.protocol.votes import Certificate, Proposal, ValidatorTable, Vote
 from p2p.messages import Gossip, PeerId
@@ -33,6 +34,8 @@ class EpochView:
     """Its index in the schedule where it may lead: as a validator ``me``, as a worker one beyond the table. None: it follows."""
     began_ms: TimeMs
     """Timestamp of the boundary block below it."""
+    params: Params
+    """In force when it was looked at; what consensus keeps time by stays so for all of the epoch that votes."""
 
     @property
     def number(self) -> Epoch:
@@ -68,6 +71,7 @@ class EpochView:
             lead if lead is not None and lead < len(table) else None,
             lead,
             TimeMs(below.header.timestamp_ms),
+            reader.params(),
         )
 
 

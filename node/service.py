@@ -373,7 +373,7 @@ class Node:
 
     def _driver_of(self, epoch: EpochView, point: FinalPoint) -> Driver:
         core = Core(
-            Settings.of(self.application.chain.params, epoch.me, epoch.number, epoch.lead),
+            Settings.of(epoch.params, epoch.me, epoch.number, epoch.lead),
             epoch.table,
             epoch.schedule,
             BlsScheme(),

@@ -65,7 +65,7 @@ async def test_a_valid_block_is_valid_and_a_wrong_one_says_why(bench: Bench) -> 
 async def test_a_notarized_block_that_lost_against_sync_is_no_invalid_block(bench: Bench) -> None:
     """View 1's block was notarized and passed over; sync commits the chain that left it out, and then its check comes."""
     voters = bench.voters
-    lost = voters.block(1, at_ms=voters.genesis.time_ms + 50)
+    lost = voters.block(1, at_ms=voters.genesis.time_ms + 150)
     lost_candidate = voters.candidate(1, lost)
     won = voters.block(2)
     won_candidate = voters.candidate(2, won)
@@ -76,7 +76,7 @@ async def test_a_notarized_block_that_lost_against_sync_is_no_invalid_block(benc
 
 async def test_a_child_of_a_block_that_lost_does_not_end_the_node(bench: Bench) -> None:
     voters = bench.voters
-    lost = voters.block(1, at_ms=voters.genesis.time_ms + 50)
+    lost = voters.block(1, at_ms=voters.genesis.time_ms + 150)
     lost_candidate = voters.candidate(1, lost)
     child = voters.block(3, lost)
     assert await bench.check(lost_candidate, lost) == Checked(None)
@@ -103,7 +103,7 @@ async def test_what_sync_committed_meanwhile_is_valid_and_committed_once(bench: 
 async def test_two_final_blocks_at_one_height_stop_the_node(bench: Bench) -> None:
     """More than a third of the stake is hostile then: nothing is silently kept or undone."""
     voters = bench.voters
-    one, other = voters.block(1), voters.block(1, at_ms=voters.genesis.time_ms + 50)
+    one, other = voters.block(1), voters.block(1, at_ms=voters.genesis.time_ms + 150)
     await bench.sync(one, proof=voters.proof(voters.candidate(1, one)))
     candidate = voters.candidate(1, other)
     with pytest.raises(DivergedError, match="two blocks of one height"):
@@ -120,7 +120,7 @@ async def test_a_block_pushed_out_of_memory_is_executed_again(
     wanted_candidate = voters.candidate(1, wanted)
     assert await bench.check(wanted_candidate, wanted) == Checked(None)
     for view in range(2, 8):
-        other = voters.block(view, at_ms=voters.genesis.time_ms + view)
+        other = voters.block(view, at_ms=voters.genesis.time_ms + 100 + view)
         assert await bench.check(voters.candidate(view, other), other) == Checked(None)
     assert not bench.node.application.chain.is_executed(wanted.hash), "the scene is set"
     monkeypatch.setattr(limits, "pending_blocks_max", 256)

@@ -216,7 +216,7 @@ async def test_a_leader_with_many_proposals_is_not_passed_on_for_ever(scene: Sce
         stranger(scene.folders.genesis, scene.node) as other,
     ):
         for number in range(6):
-            block = voters.block(1, at_ms=voters.genesis.time_ms + number)
+            block = voters.block(1, at_ms=voters.genesis.time_ms + 100 + number)
             proposal = voters.proposal(voters.candidate(1, block), block)
             leader.host.send(scene.id, proposal)
             await until(
@@ -346,7 +346,7 @@ async def test_a_missing_block_is_fetched_past_liars_and_the_silent(scene: Scene
     voters, genesis = scene.voters, scene.folders.genesis
     block = voters.block(1, transactions=[transfer("alice", 0)])
     candidate = voters.candidate(1, block)
-    other = voters.block(1, at_ms=voters.genesis.time_ms + 1)
+    other = voters.block(1, at_ms=voters.genesis.time_ms + 101)
 
     def lie(_: PeerId, request: Request) -> Response:
         return CandidateResponse(voters.candidate(1, other), other, ())
