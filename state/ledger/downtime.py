@@ -46,14 +46,22 @@ def _weights(view: ReadView, ctx: BlockContext) -> dict[Address, int]:
     return {entry.address: entry.weight for entry in voters.entries}
 
 
-def _least(view: ReadView, ctx: BlockContext) -> int:
-    """The attendance that is asked for in the ending epoch.
+def asked_bps(least: int, blocks: int, *, by_work: bool) -> int:
+    """The attendance that is asked for where so many blocks of an epoch were counted.
 
     Where work drew leaders, two blocks in three may be hostile work's, which holds no stake and may pass over whom it likes. So
-    what is asked for is a share of those that stake leads, as if nobody were named in the others.
+    what is asked for is a share of those that stake leads whatever work does, as if nobody were named in the others: of every
+    three in a row one, and none of fewer.
     """
-    least = ctx.params.attendance_min_bps
-    return least // STAKE_VIEW_EVERY if work_leads(worker_sets.worker_set(view, ctx.epoch)) else least
+    return least * (blocks // STAKE_VIEW_EVERY) // blocks if by_work and blocks else least
+
+
+def _least(view: ReadView, ctx: BlockContext) -> int:
+    """The attendance that is asked for in the ending epoch."""
+    by_work = work_leads(worker_sets.worker_set(view, ctx.epoch))
+    return asked_bps(
+        ctx.params.attendance_min_bps, attendance.of_epoch(view, ctx.epoch).blocks, by_work=by_work
+    )
 
 
 def _absent(view: View, ctx: BlockContext) -> Iterator[tuple[int, Address, Downtime]]:

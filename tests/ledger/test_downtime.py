@@ -13,7 +13,7 @@ from msgspec.structs import replace as changed
 
 from omnitensor.protocol.bodies import ValidatorUnjail
 from omnitensor.protocol.epochs import epoch_of
-from omnitensor.protocol.params import Params
+from omnitensor.protocol.params import SPECS, Params
 from omnitensor.protocol.types import (
     NANO,
     Address,
@@ -26,7 +26,7 @@ from omnitensor.protocol.types import (
 )
 from omnitensor.protocol.workers import WorkerEntry, WorkerSet
 from state.genesis import Genesis, GenesisAccount, GenesisValidator
-from state.ledger import attendance, epochs, jail, worker_sets
+from state.ledger import attendance, downtime, epochs, jail, worker_sets
 from state.ledger.accounts import Pot, pot
 from state.ledger.context import BlockContext
 from state.ledger.errors import Rejected
@@ -171,6 +171,40 @@ def test_leaders_whom_work_draws_can_not_jail_whom_they_pass_over(tickets: int, 
             worker_sets.fix(chain.view, Epoch(epoch), WorkerSet((entry,), tickets))
             chain.epoch(1, blocks=BLOCKS - 1 - named)
         assert chain.jailed() == ({1} if jailed else set()), named
+
+
+@pytest.mark.parametrize(("blocks", "jailed"), [(2, False), (3, False), (4, True), (7, True)])
+def test_where_stake_may_lead_no_block_that_counts_nobody_is_absent(blocks: int, jailed: bool) -> None:
+    """Hostile work leaves two views empty, stake makes the first block, which names nobody, and work the next two."""
+    chain = Chain((10,) * 5, changed(PARAMS, epoch_blocks=blocks))
+    for epoch in range(2):
+        entry = WorkerEntry(address(50), BlsPublicKey(bytes(48)), 5)
+        worker_sets.fix(chain.view, Epoch(epoch), WorkerSet((entry,), 8))
+        for _ in range(blocks):
+            chain.block(set(chain.table) - {address(1)})
+    assert chain.jailed() == ({1} if jailed else set())
+
+
+@pytest.mark.parametrize("blocks", range(2, 60))
+def test_whom_stake_names_in_each_of_its_blocks_is_never_absent(blocks: int) -> None:
+    """Hostile work makes blocks or leaves views empty as it likes; the fewest of those that count that stake then leads."""
+    fewest = {(0, 1): 0}
+    """By blocks made so far and place of the view among three: how many stake leads, but for the first of the epoch."""
+    for made in range(blocks + 1):
+        for _ in range(2):  # an empty view leads to another place of the same row
+            for place in (1, 2, 3):
+                if made == blocks or (found := fewest.get((made, place))) is None:
+                    continue
+                stake, following = place == 3, place % 3 + 1
+                ways = [(made + 1, found + (stake and made > 0))] + ([] if stake else [(made, found)])
+                for after, count in ways:
+                    at = (after, following)
+                    fewest[at] = min(fewest.get(at, count), count)
+    least = min(count for (made, _), count in fewest.items() if made == blocks)
+    assert least == (blocks - 1) // 3
+    for asked in (5_000, SPECS["attendance_min_bps"].high):
+        assert downtime.asked_bps(asked, blocks - 1, by_work=True) * (blocks - 1) <= least * 10_000
+        assert downtime.asked_bps(asked, blocks - 1, by_work=False) == asked
 
 
 def test_an_epoch_of_attendance_begins_the_count_anew() -> None:
@@ -336,7 +370,8 @@ class Oracle:
         self, number: int, weights: dict[int, int], votes: dict[int, int], height: int, by_work: bool
     ) -> set[int]:
         blocks = BLOCKS - 1
-        least = Fraction(self.params.attendance_min_bps // (3 if by_work else 1), 10_000)
+        asked = self.params.attendance_min_bps
+        least = Fraction(asked * (blocks // 3) // blocks if by_work else asked, 10_000)
         absent = [who for who in weights if Fraction(votes[who], blocks) < least]
         for who in absent:
             count, last = self.away.get(who, (0, -2))

@@ -29,7 +29,10 @@ class Downtime(Ground):
         absent = []
         entries, tickets = self.worker_sets.get(self.epoch, ((), 0))
         by_work = tickets >= self.limits["tickets_min"] and any(credit for _, _, credit in entries)
-        least = self.p.attendance_min_bps // (3 if by_work else 1)
+        least = self.p.attendance_min_bps
+        blocks, _ = self.attendance.get(self.epoch, (0, ()))
+        if by_work and blocks:
+            least = least * (blocks // 3) // blocks
         for place, (address, _, weight) in enumerate(voters):
             share = self.attended_bps(place)
             if share < least and not self.validators[address].jailed:

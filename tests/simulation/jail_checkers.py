@@ -50,7 +50,9 @@ class JailCheckers:
 
         ``by_work``: two views in three were drawn by work.
         """
-        least = Fraction(self._min_bps // 3 if by_work else self._min_bps, BPS)
+        blocks = tally[-1]
+        asked = self._min_bps * (blocks // 3) // blocks if by_work and blocks else self._min_bps
+        least = Fraction(asked, BPS)
         expected = self._judge(height, epoch, voters, tally, rows, least)
         flagged = {address for address, row in rows.items() if row[7] and not row[9]}
         for address in sorted(flagged - self._flagged - expected):
