@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 
 from omnitensor.protocol.errors import ProtocolError, StorageError
-
-MIB = 1024 * 1024
+from omnitensor.protocol.limits import MIB
 
 
 def is_full(error: OSError) -> bool:

@@ -125,6 +125,7 @@ async def test_it_halts_all_the_same_where_nothing_can_be_written(tmp_path: Path
         scene.node.config.disputes_path.write_text("a file in the folder's place")
         await halt(scene, peer, VoteKind.NOTARIZE)
         assert "could not be saved" in (scene.halted or "")
+        assert str(tmp_path) not in (scene.halted or ""), "strangers may read it over RPC"
         assert not scene.node.failed.is_set()
 
 
