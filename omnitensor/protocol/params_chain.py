@@ -19,7 +19,7 @@ class ChainParams(Record, frozen=True):
             20,
             60_000,
             EPOCH,
-            "A leader waits this long after its parent's timestamp.",
+            "A block is dated so long after its parent at least; its leader waits for that.",
             step=2,
         ),
     ] = 1_000
@@ -53,7 +53,7 @@ class ChainParams(Record, frozen=True):
             Area.PACE,
             "ms",
             10,
-            600_000,
+            240_000,
             EPOCH,
             "How far a block's timestamp may be ahead of a voter's clock.",
             step=2,

@@ -205,7 +205,7 @@ def test_the_median_is_no_further_off_than_some_honest_clock(honest: list[int], 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
     """Of a chain that bears minutes, so that no busy machine's moment is one."""
-    return make_folders(tmp_path / "net", 1, replace(PARAMS, clock_drift_ms=600_000))
+    return make_folders(tmp_path / "net", 1, replace(PARAMS, clock_drift_ms=240_000))
 
 
 async def test_a_running_node_hears_it_of_real_peers_and_goes_on_as_before(

@@ -25,9 +25,10 @@ from omnitensor.light import (
     check_trusted,
     trust_period_ms,
 )
+from omnitensor.protocol import limits
 from omnitensor.protocol.codec import decode, encode
 from omnitensor.protocol.errors import CodecError, ProtocolError
-from omnitensor.protocol.params import Params
+from omnitensor.protocol.params import SPECS, Params
 from omnitensor.protocol.rows import account_key
 from omnitensor.protocol.state_proof import StateProof
 from omnitensor.protocol.types import Epoch, Hash, Height, TimeMs, View
@@ -81,6 +82,11 @@ def test_the_period_is_how_long_voters_can_be_punished() -> None:
     assert trust_period_ms(short) == 120_000, (
         "what nobody can be convicted of any more can't be punished either"
     )
+
+
+def test_no_chain_bears_more_ahead_of_its_clocks_than_a_light_client() -> None:
+    """Else one leader that dates its block as far ahead as it may keeps every light client from the chain, for as long."""
+    assert SPECS["clock_drift_ms"].high < limits.light_clock_ahead_ms_max
 
 
 def test_headers_of_the_future_and_of_the_past_are_refused(world: EpochWorld) -> None:
