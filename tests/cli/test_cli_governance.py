@@ -19,7 +19,7 @@ from tests.state.chain_fixtures import key
 
 pytestmark = pytest.mark.xdist_group("cli-governance")
 GOVERNED = replace(
-    FAST, proposal_deposit_min=Amount(8 * NANO), proposal_voting_blocks=400, proposal_timelock_blocks=2
+    FAST, proposal_deposit_min=Amount(8 * NANO), proposal_voting_blocks=200, proposal_timelock_blocks=2
 )
 VALIDATORS = ("v0", "v1", "v2", "v3")
 

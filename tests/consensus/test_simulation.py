@@ -20,7 +20,7 @@ from tests.simulation.scheme import RealScheme
 from tests.simulation.world import Product, World
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS, PLAYED, CHUNK = 384, 256, 32
+SEEDS, PLAYED, CHUNK = 384, 160, 32
 RULES = {rule.name for rule in Rule}
 EVERYDAY_RULES = RULES - {Rule.R5_HALT.name}
 

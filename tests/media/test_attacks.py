@@ -278,13 +278,13 @@ def test_csv_of_one_line_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '"' + "x" * (2 * MIB) + '"\n',
-        "," * 100_000 + "\n",
-        ("," * 4_000 + "\n") * 500,
-        '"\n' * 200_000,
-        "a,b\r" * 100_000,
-        "\n" * 1_000_000,
-        "a\n" * 500_000,
+        pytest.param('"' + "x" * (2 * MIB) + '"\n', id="one long cell"),
+        pytest.param("," * 100_000 + "\n", id="many cells"),
+        pytest.param(("," * 4_000 + "\n") * 500, id="many cells in rows"),
+        pytest.param('"\n' * 200_000, id="quotes"),
+        pytest.param("a,b\r" * 100_000, id="carriage returns"),
+        pytest.param("\n" * 1_000_000, id="empty lines"),
+        pytest.param("a\n" * 500_000, id="short lines"),
     ],
 )
 def test_csv_of_odd_shapes(tmp_path: Path, text: str) -> None:

@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy.devnet.process import environment
+from node import cli
 from omnitensor.protocol import limits
 from tests.node.node_kit import Folders, make_folders
 from tests.node.test_processes import Process, started
@@ -35,7 +37,30 @@ def refused(done: subprocess.CompletedProcess[str], *says: str) -> None:
     """One line on standard error, exit status 1, never a traceback."""
     assert done.returncode == 1, done
     assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    assert_one_line(done.stderr, *says)
+
+
+@pytest.fixture
+def refused_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Path, Path, str], None]:
+    """The same of an import in this process: not each of many wrong records needs one of its own."""
+
+    def imports(home: Path, given: Path, says: str) -> None:
+        monkeypatch.setattr(
+            sys, "argv", ["omnitensor-node", "safety", "import", "--home", str(home), "--from", str(given)]
+        )
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        told = capsys.readouterr()
+        assert (exit_.value.code, told.out) == (1, "")
+        assert_one_line(told.err, says)
+
+    return imports
+
+
+def assert_one_line(stderr: str, *says: str) -> None:
+    [line] = stderr.splitlines()
     assert line.startswith("error: ")
     for part in says:
         assert part in line, line
@@ -116,7 +141,9 @@ def test_a_lone_validator_moves_with_a_block_that_it_voted_for_and_that_is_not_f
         stop(node)
 
 
-def test_wrong_records_are_refused_and_change_nothing(folders: Folders, tmp_path: Path) -> None:
+def test_wrong_records_are_refused_and_change_nothing(
+    folders: Folders, tmp_path: Path, refused_here: Callable[[Path, Path, str], None]
+) -> None:
     home, record = folders.homes[0], tmp_path / "record.json"
     with started(home) as node:
         node.until_height(2)
@@ -143,7 +170,7 @@ def test_wrong_records_are_refused_and_change_nothing(folders: Folders, tmp_path
     for name, (content, says) in wrong.items():
         given = tmp_path / f"{name}.json"
         given.write_text(content, encoding="utf-8")
-        refused(safety(home, "import", "--from", given), says)
+        refused_here(home, given, says)
         given.unlink()
     large = tmp_path / "large.json"
     large.touch()
