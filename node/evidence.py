@@ -19,19 +19,20 @@ from omnitensor.protocol.conviction import convicted
 from omnitensor.protocol.errors import ProtocolError
 from omnitensor.protocol.evidence import Evidence
 from omnitensor.protocol.private_files import read_private, write_private
-from omnitensor.protocol.types import Address, Hash
+from omnitensor.protocol.types import Address, Epoch, Hash
 from state.ledger.evidence import leaders_of, open_culprits
 from state.reader import Reader
 
 log = structlog.get_logger("evidence")
 
 
-Accused = tuple[Address, bool]
-"""An account, and whether it is accused as a voter; else as a worker that led."""
+Accused = tuple[Address, Epoch | None]
+"""An account, and the epoch in which it led as a worker, each of which counts for itself; None: as a voter, convicted once."""
 
 
 class HeldEvidence:
-    """One piece of evidence for each validator that is not convicted by another: so nobody can fill it but with real faults.
+    """One piece of evidence for each validator, and for each worker and epoch, that is not convicted by another: so nobody can
+    fill it but with real faults.
 
     Workers, of whom there are more and whose faults are cheap, have a part of the room.
     """
@@ -54,8 +55,8 @@ class HeldEvidence:
             return None
         accused = {each for _, culprits in self._held.values() for each in culprits}
         news = _accused(reader, evidence, leaders) - accused
-        workers = sum(not votes for _, votes in accused)
-        room = workers < limits.evidence_of_workers_max or any(votes for _, votes in news)
+        workers = sum(led is not None for _, led in accused)
+        room = workers < limits.evidence_of_workers_max or any(led is None for _, led in news)
         return leaders if news and room else None
 
     def put(self, evidence: Evidence, leaders: LeaderSchedule) -> frozenset[Address]:
@@ -144,8 +145,9 @@ class EvidencePool:
 
 def _accused(reader: Reader, evidence: Evidence, leaders: LeaderSchedule) -> frozenset[Accused]:
     """Whom evidence would convict, and as what: an account may be both, in epochs of their own."""
+    table, led = leaders.table, evidence.epoch
     found = open_culprits(reader, evidence, leaders)
-    return frozenset((address, leaders.table.index_of(address) is not None) for address in found)
+    return frozenset((address, led if table.index_of(address) is None else None) for address in found)
 
 
 def _open(reader: Reader, evidence: Evidence) -> bool:

@@ -99,6 +99,15 @@ def test_who_is_accused_as_a_worker_is_still_accused_as_a_validator(room: Room) 
     assert not room.take(twice(0, 1))
 
 
+def test_each_epoch_of_a_workers_faults_counts_for_itself(room: Room) -> None:
+    """As on chain: it contradicts itself once before a boundary and once after it, before the first is on chain."""
+    again = WorkerSet((WorkerEntry(address(100), key(100), 5),), 8)
+    room.view.put(WORKER_SETS, again, 1)
+    assert room.take(twice(VALIDATORS, 0))
+    assert room.take(twice(VALIDATORS, 1))
+    assert not room.take(twice(VALIDATORS, 1, view=2))
+
+
 def test_nobody_beyond_the_schedule_is_accused(room: Room) -> None:
     assert not room.take(twice(VALIDATORS + WORKERS))
     assert not room.take(twice(VALIDATORS, 7)), "an epoch that is not kept"
