@@ -10,7 +10,7 @@ import pytest
 
 from deploy.devnet import process
 
-pytestmark = pytest.mark.xdist_group("e2e")
+pytestmark = pytest.mark.xdist_group("e2e-devnet")
 
 
 @pytest.mark.timeout(1_300)

@@ -15,7 +15,7 @@ from deploy.devnet.process import ROOT, environment
 from tests.soak.__main__ import EXIT_INTERRUPTED, run
 from tests.soak.places import missing
 
-pytestmark = pytest.mark.xdist_group("e2e")
+pytestmark = pytest.mark.xdist_group("e2e-devnet")
 
 
 def namespaces(pid: int) -> set[str]:

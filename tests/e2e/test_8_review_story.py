@@ -41,7 +41,7 @@ PLAN: Final = Plan(
         "seat_accept_blocks": 600,
         "gold_reveal_blocks": 600,
         # Time to appeal on a slow machine.
-        "challenge_blocks": 360,
+        "challenge_blocks": 240,
         # No season ends meanwhile: its prizes would be in the balances that are added up.
         "season_epochs": 10_000,
         "evidence_epochs": 200,
