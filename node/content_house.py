@@ -57,9 +57,8 @@ class ContentHouse:
 
     def wants(self, reader: Reader, chunk_root: Hash) -> bool:
         """Whether content that the chain names is kept, and fetched when somebody asks for it."""
-        keep_blocks = -(
-            -self._keep_ms // reader.params().block_interval_ms
-        )  # a vote may have changed it since
+        # Rounded up; by the interval in force, which a vote may have changed.
+        keep_blocks = -(-self._keep_ms // reader.params().block_interval_ms)
         return is_wanted(reader, chunk_root, keep_blocks)
 
     def numbers(self) -> dict[str, int]:

@@ -142,9 +142,8 @@ class Worker:
         self._said = fault
         if address is None or row is None:
             return
-        await self._show(
-            reader, address
-        )  # also of a worker that takes no more units: it pays for what it withholds
+        # Also of a worker that takes no more units: it pays for what it withholds.
+        await self._show(reader, address)
         if not fault:
             self._begin(reader, address)
 

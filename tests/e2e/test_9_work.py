@@ -33,7 +33,7 @@ PLAN = Plan(
         "unbonding_blocks": 20_000,
         "block_interval_ms": 300,
         "work_assigned_blocks": 8,
-        # Nothing waits for these: a worker that is killed has its time, however slow the machine.
+        # No job here has two replicas, so nothing waits for these: a worker that is killed has its time on any machine.
         "work_outputs_blocks": 4_000,
         "work_judge_blocks": 2_000,
         "work_anchor_blocks_max": 240,

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.model.ground import BPS, Thing, parts_of, refuse_if
 from tests.model.seasons import WORKER, split_by_address
+from tests.model.trees import climbed, keyed_root, tree
 from tests.model.work import (
     BAD,
     CHALLENGED,
@@ -25,9 +26,6 @@ from tests.model.work import (
     SYNTHETIC,
     VOID,
     Work,
-    climbed,
-    keyed_root,
-    tree,
 )
 
 Key = tuple[bytes, int, bytes]

@@ -37,13 +37,7 @@ from tests.p2p.network_kit import (
     vote_of,
 )
 
-
-@pytest.fixture(autouse=True)
-def _a_machine_may_be_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charges are counted to the point here: none is forgiven in the seconds that a test may take. Nor is anybody late."""
-    monkeypatch.setattr(limits, "peer_charge_fade_ms", 10**9)
-    for name in ("ask_ms_max", "handshake_ms_max", "dial_ms_max", "silence_ms_max", "stall_ms_max"):
-        monkeypatch.setattr(limits, name, 240_000)
+pytestmark = pytest.mark.usefixtures("busy_machine")
 
 
 async def test_a_silent_peer_is_asked_for_a_sign_of_life_and_then_dropped(
